@@ -1,0 +1,109 @@
+"""Flask: a decorator that makes a view receive events. Needs the extra `flask`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial, wraps
+from io import BytesIO
+from typing import Any, TypeAlias, cast
+
+from flask import Request as FlaskRequest
+from flask import current_app, request
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import HTTPException
+
+from karla_receiver import ConfigurationError, Event, Receiver, Request, Response
+from karla_receiver.adapters.wsgi import read_chunk, to_request
+from karla_receiver.driving import call_to_end
+from karla_receiver.logs import logger
+from karla_receiver.routing import check_callable
+
+__all__ = ["View", "webhook"]
+
+# The first argument is the event; what the URL rule captures follows by name.
+View: TypeAlias = Callable[..., Any]
+
+_CHUNK_BYTES = 65_536
+
+
+def webhook(
+    *secrets: str | bytes | Receiver,
+) -> Callable[[View], Callable[..., ResponseReturnValue]]:
+    """Make the decorated view receive events: it is called with each verified one.
+
+    secrets: one webhook secret; or several, while one replaces the other; or a Receiver, whose
+    handlers are called before the view. The decorator goes below the route's.
+    The view may be async. What it returns is the response; None is the documented success.
+    An HTTPException, as from abort(), goes to Flask as usual; after any other exception the
+    answer is 500, and the exception is logged.
+    Raises ConfigurationError for unusable secrets, and for a view that does not take the event.
+    """
+    receiver = _to_receiver(secrets)
+
+    def decorate(view: View) -> Callable[..., ResponseReturnValue]:
+        check_callable(view, "a view", "event", others_allowed=True)
+        receiver.want("*")
+
+        @wraps(view)
+        def receive(*args: Any, **kwargs: Any) -> ResponseReturnValue:
+            answers: list[ResponseReturnValue | None] = []
+            aborts: list[HTTPException] = []
+
+            def call_view(event: Event) -> None:
+                try:
+                    answers.append(call_to_end(view, event, *args, **kwargs))
+                except HTTPException as abort:
+                    aborts.append(abort)
+                    raise
+
+            response = receiver.receive(_to_request(request), view=call_view)
+            if aborts:
+                raise aborts[0]
+            answer = answers[0] if answers else None
+            return _to_response(response) if answer is None else answer
+
+        return receive
+
+    return decorate
+
+
+def _to_receiver(secrets: tuple[str | bytes | Receiver, ...]) -> Receiver:
+    if len(secrets) == 1 and isinstance(secrets[0], Receiver):
+        return secrets[0]
+    if len(secrets) == 1 and callable(secrets[0]):
+        raise ConfigurationError("webhook needs a secret: write @webhook(secret)")
+    if any(isinstance(secret, Receiver) for secret in secrets):
+        raise ConfigurationError("webhook takes secrets or one Receiver, not both")
+    return Receiver(*cast("tuple[str | bytes, ...]", secrets))
+
+
+def _to_request(flask_request: FlaskRequest) -> Request:
+    restored = to_request(flask_request.environ, restore=True)
+    if "stream" not in vars(flask_request):
+        return restored  # nothing has touched the body: read it at the source
+    return Request(
+        restored.method, restored.headers, _touched_chunks(flask_request), restored.scheme
+    )
+
+
+def _touched_chunks(flask_request: FlaskRequest) -> Iterator[bytes]:
+    """Read the body after something else, as before_request, has touched it."""
+    read: list[bytes] = []
+    for chunk in iter(partial(read_chunk, flask_request.stream, _CHUNK_BYTES), b""):
+        read.append(chunk)
+        yield chunk
+    if read:
+        vars(flask_request)["stream"] = BytesIO(b"".join(read))
+        return
+    # Read already: Flask keeps what get_data() and get_json() read, but not what was parsed.
+    kept = flask_request.get_data()
+    if not kept and flask_request.content_length:
+        logger.warning(
+            "the body of a delivery was consumed before @webhook could read it: something read"
+            " request.form, request.files or request.stream first, and must not at this route"
+        )
+    yield kept
+
+
+def _to_response(response: Response) -> ResponseReturnValue:
+    return current_app.response_class(response.body, response.status, list(response.headers))

@@ -1,0 +1,162 @@
+"""From a genuine body to a typed event, in two stages.
+
+The first reads all of the JSON and refuses only what cannot be represented safely. The second
+fits the result into the types, and never refuses: a field that does not fit is left out, and
+an event that does not fit is an UnknownEvent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from typing import Any, cast, get_args, get_origin
+
+import msgspec
+from msgspec.structs import FieldInfo, force_setattr
+
+from karla_receiver.body import checked_body
+from karla_receiver.errors import PayloadError, Reason
+from karla_receiver.events import ClaimEvent, Event, JSONObject, ShipmentEvent, UnknownEvent
+from karla_receiver.vocabulary import Source
+
+__all__ = ["parse_event"]
+
+_MAX_DEPTH = 64
+
+_TEXT_FIELDS = ("source", "ref", "event_name", "triggered_at")
+_OBJECT_FIELDS = ("event_data", "context")
+
+_decode_json = msgspec.json.Decoder().decode
+
+
+def parse_event(body: bytes) -> Event:
+    """Decode a body into a ShipmentEvent, a ClaimEvent or an UnknownEvent.
+
+    body: the raw bytes, verified before: this function cannot tell whether they are genuine.
+    Raises PayloadError with invalid_json if the body is not JSON that can be represented safely
+    (UTF-8 without BOM, RFC 8259, finite numbers of at most 4,300 characters, no lone
+    surrogates, at most 64 levels deep), with invalid_envelope if it is not an object with an
+    event_group; TypeError if the body is not bytes.
+    """
+    raw = _envelope(_json(checked_body(body)))
+    source = raw.get("source")
+    if source == Source.SHIPMENTS:
+        return _typed(raw, ShipmentEvent)
+    if source == Source.CLAIMS:
+        return _typed(raw, ClaimEvent)
+    return _unknown(raw, "source: neither 'shipments' nor 'claims'")
+
+
+def _json(body: bytes) -> object:
+    try:
+        value = _decode_json(body)
+    except (ValueError, msgspec.MsgspecError, RecursionError) as error:
+        # ValueError: not UTF-8, or an integer over the interpreter's limit of digits.
+        raise PayloadError(Reason.INVALID_JSON, _in_short(error)) from None
+    # Each level takes a bracket: so few of them prove the limit, for nearly every real event.
+    if body.count(b"[") + body.count(b"{") > _MAX_DEPTH:
+        _refuse_too_deep(value)
+    return value
+
+
+def _in_short(error: Exception) -> str:
+    # The text of msgspec's own errors names a kind and a place; others quote the body.
+    return str(error) if isinstance(error, msgspec.MsgspecError) else type(error).__name__
+
+
+def _refuse_too_deep(value: object) -> None:
+    # The interpreter's own limit differs from version to version: without one of ours the same
+    # event would be accepted on one machine and refused on the next.
+    level: list[Any] = [value]
+    for _ in range(_MAX_DEPTH):
+        level = [
+            child
+            for container in level
+            for child in _children(container)
+            if isinstance(child, dict | list)
+        ]
+        if not level:
+            return
+    raise PayloadError(Reason.INVALID_JSON, f"deeper than {_MAX_DEPTH} levels")
+
+
+def _children(container: Any) -> Iterable[Any]:
+    return cast("JSONObject", container).values() if isinstance(container, dict) else container
+
+
+def _envelope(value: object) -> JSONObject:
+    if not isinstance(value, dict):
+        raise _invalid_envelope("not an object")
+    raw = cast("JSONObject", value)
+    event_group = raw.get("event_group")
+    if not isinstance(event_group, str) or not event_group:
+        # Karla's own receiver insists on this field, and on no other.
+        raise _invalid_envelope("event_group is not a text of at least one character")
+    for name in _TEXT_FIELDS:
+        if not isinstance(raw.get(name), str | None):
+            raise _invalid_envelope(f"{name} is not text")
+    for name in _OBJECT_FIELDS:
+        if not isinstance(raw.get(name), dict | None):
+            raise _invalid_envelope(f"{name} is not an object")
+    return raw
+
+
+def _invalid_envelope(detail: str) -> PayloadError:
+    return PayloadError(Reason.INVALID_ENVELOPE, detail)
+
+
+def _typed(raw: JSONObject, event_type: type[ShipmentEvent | ClaimEvent]) -> Event:
+    try:
+        event: Event = _fit(raw, event_type)
+    except msgspec.ValidationError as error:
+        return _unknown(raw, str(error))
+    force_setattr(event, "raw", raw)
+    return event
+
+
+def _unknown(raw: JSONObject, problem: str) -> Event:
+    event: Event = _fit({**raw, "problem": problem}, UnknownEvent)
+    force_setattr(event, "raw", raw)
+    return event
+
+
+def _fit(value: object, annotation: Any) -> Any:
+    """Convert value, leaving out each optional field in it that does not fit.
+
+    Raises msgspec.ValidationError if value itself, or a required field in it, does not fit.
+    """
+    try:
+        return msgspec.convert(value, annotation)
+    except msgspec.ValidationError:
+        struct, is_array = _struct_in(annotation)
+        if struct is not None and not is_array and isinstance(value, dict):
+            return _fit_fields(cast("JSONObject", value), struct)
+        if struct is not None and is_array and isinstance(value, list):
+            return tuple(_fit(item, struct) for item in cast("list[object]", value))
+        raise
+
+
+def _fit_fields(value: JSONObject, struct: type[msgspec.Struct]) -> msgspec.Struct:
+    fitting: dict[str, Any] = {}
+    for field in _fields(struct):
+        try:
+            fitting[field.name] = _fit(value.get(field.name), field.type)
+        except msgspec.ValidationError as error:
+            if field.required:
+                raise msgspec.ValidationError(f"{field.name}: {error}") from None
+    return struct(**fitting)
+
+
+@cache
+def _fields(struct: type[msgspec.Struct]) -> tuple[FieldInfo, ...]:
+    return msgspec.structs.fields(struct)
+
+
+@cache
+def _struct_in(annotation: Any) -> tuple[type[msgspec.Struct] | None, bool]:
+    """Return the struct in `S`, `S | None` or `tuple[S, ...]`, and whether it is a tuple."""
+    is_array = get_origin(annotation) is tuple
+    for member in (annotation, *get_args(annotation)):
+        if isinstance(member, type) and issubclass(member, msgspec.Struct):
+            return member, is_array
+    return None, is_array

@@ -1,0 +1,135 @@
+"""Patterns: the strings of Karla's enabled_events, checked so that one that never matches fails."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Final, NamedTuple, TypeAlias
+
+from karla_receiver.errors import ConfigurationError
+from karla_receiver.events import ClaimEvent, Event, JSONObject, ShipmentEvent
+from karla_receiver.vocabulary import EventGroup, Phase, Source
+
+__all__ = ["EVERYTHING", "Address", "Pattern", "address_of", "group_pattern", "parse_pattern"]
+
+Address: TypeAlias = tuple[str, ...]
+
+EVERYTHING: Final = "*"
+
+
+class _Grammar(NamedTuple):
+    # What follows the source in a ref: shipments/{phase}/{event_name}, claims/{event_name}.
+    event_type: type[Event]
+    most_parts: int
+    second_parts: tuple[str, ...]
+
+
+_GRAMMARS: Final[dict[str, _Grammar]] = {
+    Source.SHIPMENTS: _Grammar(ShipmentEvent, 3, tuple(Phase)),
+    Source.CLAIMS: _Grammar(ClaimEvent, 2, ("created", "updated")),
+}
+
+
+class Pattern(NamedTuple):
+    """A ref or a leading part of one; `*` is the empty one."""
+
+    text: str
+    address: Address
+
+    @property
+    def event_type(self) -> type[Event]:
+        """The type that every event under this pattern must have."""
+        grammar = _GRAMMARS.get(self.address[0]) if self.address else None
+        return grammar.event_type if grammar else Event
+
+    def covers(self, address: Address) -> bool:
+        """Return whether address is this one or lies below it."""
+        return address[: len(self.address)] == self.address
+
+
+def parse_pattern(text: object) -> Pattern:
+    """Read a pattern. Raises ConfigurationError, with a suggestion, if it can never match."""
+    if not isinstance(text, str):
+        raise ConfigurationError(
+            f"a pattern is text, as in 'shipments/delivered', not {type(text).__name__}"
+            " (is the decorator missing its parentheses?)"
+        )
+    if text == EVERYTHING:
+        return Pattern(text, ())
+    parts = text.split("/")
+    if not all(parts) or text.split() != [text]:
+        raise ConfigurationError(
+            f"pattern {text!a} has an empty part or a blank: write it like 'shipments/delivered'"
+        )
+    if EVERYTHING in parts:
+        raise ConfigurationError(
+            f"pattern {text!a} never matches: a broader pattern takes all beneath it, so leave"
+            " out the '*' and what follows it"
+        )
+    _refuse_unmatchable(text, parts)
+    return Pattern(str(text), _folded(parts))
+
+
+def _refuse_unmatchable(text: str, parts: list[str]) -> None:
+    if parts[0] in set(EventGroup):
+        raise ConfigurationError(f"{text!a} is an event group: write on(group={text!a})")
+    _refuse_misspelt(text, parts, 0, tuple(Source))
+    grammar = _GRAMMARS.get(parts[0])
+    if grammar is None:
+        return
+    if len(parts) > grammar.most_parts:
+        raise ConfigurationError(
+            f"pattern {text!a} never matches: a ref under {parts[0]!a} has at most"
+            f" {grammar.most_parts} parts"
+        )
+    if len(parts) > 1:
+        _refuse_misspelt(text, parts, 1, grammar.second_parts)
+
+
+def _refuse_misspelt(text: str, parts: list[str], place: int, known: tuple[str, ...]) -> None:
+    # Only near misses: the vocabularies are open, and Karla may add a word at any time.
+    part = parts[place]
+    if part in known or _folded(parts)[place] in known:
+        return
+    nearest = get_close_matches(part.lower(), known, n=1, cutoff=0.85)
+    if nearest:
+        better = "/".join([*parts[:place], nearest[0], *parts[place + 1 :]])
+        raise ConfigurationError(f"pattern {text!a} never matches: did you mean {better!a}?")
+
+
+def _folded(parts: list[str]) -> Address:
+    # Karla writes event names in either case; sources and phases in one.
+    name = 1 if parts[0] == Source.CLAIMS else 2
+    return (*parts[:name], *(part.casefold() for part in parts[name:]))
+
+
+def address_of(event: Event) -> Address:
+    """Return where event lies: its ref, or what Karla would make its ref of, where it sent none."""
+    if event.ref:
+        return _folded(event.ref.split("/"))
+    if event.source is None:
+        return ()
+    data: JSONObject = event.raw.get("event_data") or {}
+    names = ("phase", "event_name") if event.source == Source.SHIPMENTS else ("event_name",)
+    parts = [event.source]
+    for name in names:
+        part: object = data.get(name)
+        if not isinstance(part, str):
+            break
+        parts.append(part)
+    return _folded(parts)
+
+
+def group_pattern(group: str) -> Pattern:
+    """Return the narrowest pattern known to take every event of a group.
+
+    Karla subscribes to refs, and only of claims is it documented which ref goes with which group.
+    """
+    if group == EventGroup.CLAIM_CREATED:
+        return parse_pattern("claims/created")
+    if group == EventGroup.CLAIM_UPDATED:
+        return parse_pattern("claims/updated")
+    if group.startswith(("shipment_", "return_shipment_")):
+        return parse_pattern(Source.SHIPMENTS)
+    if group.startswith("claim_"):
+        return parse_pattern(Source.CLAIMS)
+    return parse_pattern(EVERYTHING)

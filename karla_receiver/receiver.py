@@ -1,0 +1,206 @@
+"""The path from request to response, written once and driven twice: synchronously and not."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import TypedDict, TypeVar, Unpack
+
+from karla_receiver import logs
+from karla_receiver.body import BodyBuffer, checked_body
+from karla_receiver.decoding import parse_event
+from karla_receiver.driving import ASYNC, SYNC, Driver, run_sync
+from karla_receiver.errors import ConfigurationError, DeliveryError, Reason, RequestError
+from karla_receiver.events import Event, UnknownEvent
+from karla_receiver.request import Request, content_length, header_values
+from karla_receiver.response import REFUSALS, SUCCESS, Response
+from karla_receiver.routing import Handler, Routes, wanted_patterns
+from karla_receiver.signature import HEADER, SignatureHeader, Verifier, parse_header
+
+__all__ = ["Receiver", "ReceiverOptions"]
+
+_HandlerT = TypeVar("_HandlerT", bound=Handler)
+
+_HEADER_NAME = HEADER.lower()
+
+
+class ReceiverOptions(TypedDict, total=False):
+    """The options of a `Receiver`, for functions that hand them on."""
+
+    tolerance: float
+    clock: Callable[[], float]
+    max_body_bytes: int
+    require_https: bool
+    idempotency: None
+    inbox: None
+
+
+class Receiver:
+    """Verifies deliveries, decodes them, hands them to handlers, and says what to answer.
+
+    secrets, tolerance, clock: as in `Verifier`.
+    max_body_bytes: a longer body is refused, and not read to its end.
+    require_https: refuse a request whose scheme is not https. Behind a proxy the scheme is what
+    the server makes of the proxy's headers: have the server trust that proxy.
+    Raises ConfigurationError for an unusable secret or option: a receiver that exists can serve.
+
+    A receiver may be shared by threads and event loops; register its handlers before.
+    """
+
+    def __init__(
+        self,
+        *secrets: str | bytes,
+        tolerance: float = 300,
+        clock: Callable[[], float] = time.time,
+        max_body_bytes: int = 1_048_576,
+        require_https: bool = False,
+        idempotency: None = None,
+        inbox: None = None,
+    ) -> None:
+        self._verifier = Verifier(*secrets, tolerance=tolerance, clock=clock)
+        if type(max_body_bytes) is not int or max_body_bytes < 1:
+            raise ConfigurationError("max_body_bytes must be a whole number of bytes, 1 or more")
+        if type(require_https) is not bool:
+            raise ConfigurationError("require_https must be True or False")
+        if idempotency is not None or inbox is not None:
+            raise ConfigurationError("this version has neither idempotency stores nor an inbox")
+        self._max_body_bytes = max_body_bytes
+        self._require_https = require_https
+        self._routes = Routes()
+
+    @classmethod
+    def from_env(
+        cls, environ: Mapping[str, str] = os.environ, **options: Unpack[ReceiverOptions]
+    ) -> Receiver:
+        """Make a receiver with the secrets of the environment.
+
+        KARLA_WEBHOOK_SECRET holds one secret, taken as it is; or KARLA_WEBHOOK_SECRETS several,
+        separated by commas, while one replaces the other.
+        options: as for `Receiver`.
+        Raises ConfigurationError if both are set, or none.
+        """
+        one = environ.get("KARLA_WEBHOOK_SECRET")
+        several = environ.get("KARLA_WEBHOOK_SECRETS")
+        if one is not None and several is not None:
+            raise ConfigurationError(
+                "both KARLA_WEBHOOK_SECRET and KARLA_WEBHOOK_SECRETS are set: keep one of them"
+            )
+        if several is not None:
+            return cls(*several.split(","), **options)
+        if one is not None:
+            return cls(one, **options)
+        raise ConfigurationError(
+            "set KARLA_WEBHOOK_SECRET to the webhook's secret, or KARLA_WEBHOOK_SECRETS to"
+            " several, separated by commas"
+        )
+
+    def on(self, *patterns: str, group: str | None = None) -> Callable[[_HandlerT], _HandlerT]:
+        """Register the decorated function as a handler.
+
+        patterns: refs or leading parts of them, as in Karla's enabled_events; `*` for all. A
+        handler for a pattern under `shipments` is only ever called with a ShipmentEvent, one
+        for a pattern under `claims` with a ClaimEvent.
+        group: an event group, instead of patterns.
+        The function is called with the event, and may be async. All handlers that want an event
+        are called, in the order of registration, even if an earlier one raised.
+        Raises ConfigurationError for a pattern that never matches, and for a function that does
+        not take the event.
+        """
+        wanted = wanted_patterns(patterns, group)
+
+        def register(handler: _HandlerT) -> _HandlerT:
+            self._routes.add(handler, wanted, group)
+            return handler
+
+        return register
+
+    def want(self, *patterns: str) -> None:
+        """Add patterns to `enabled_events` for something that acts on events and is no handler.
+
+        The adapters do so for a decorated view, and for an app that deliveries are forwarded to.
+        Raises ConfigurationError for a pattern that never matches.
+        """
+        self._routes.want(wanted_patterns(patterns, None))
+
+    @property
+    def enabled_events(self) -> list[str]:
+        """The patterns to register with Karla: the fewest that cover what the handlers want.
+
+        A handler of an event group needs every ref that the group may come under. Empty while
+        nothing is registered.
+        """
+        return self._routes.enabled_events()
+
+    def receive(self, request: Request, *, view: Handler | None = None) -> Response:
+        """Take one request and return what to answer; async handlers are run to their end.
+
+        view: called with the event after the handlers, and only if none of them raised: how
+        adapters hand an event to a framework's view or to a wrapped app.
+        Raises nothing for anything that a sender can do, but for one thing: RequestError with
+        client_disconnected, where reading the body raised it, for nobody is left to answer.
+        SystemExit, KeyboardInterrupt and CancelledError of a handler pass through.
+        """
+        return run_sync(self._respond(request, SYNC, view))
+
+    async def receive_async(self, request: Request, *, view: Handler | None = None) -> Response:
+        """Same as `receive`, but on an asyncio event loop: sync handlers run in a thread."""
+        return await self._respond(request, ASYNC, view)
+
+    async def _respond(self, request: Request, driver: Driver, view: Handler | None) -> Response:
+        buffer = BodyBuffer(self._max_body_bytes)
+        event: Event | None = None
+        try:
+            header = self._screen(request)
+            await _read(request, buffer, driver)
+            self._verifier.verify_parsed(buffer.body, header)
+            event = parse_event(buffer.body)
+            await self._handle(event, driver, view)
+        except DeliveryError as refusal:
+            logs.refused(refusal, size=len(buffer), event=event)
+            if refusal.status is None:
+                raise
+            response = REFUSALS[refusal.reason]
+            return response.without_body() if request.method == "HEAD" else response
+        return SUCCESS
+
+    def _screen(self, request: Request) -> SignatureHeader:
+        """Refuse what can be refused before the body is read."""
+        # As received: what a method in lower case or an override header means is a guess.
+        if request.method != "POST":
+            raise RequestError(Reason.METHOD_NOT_ALLOWED, logs.quoted(request.method))
+        if self._require_https and request.scheme != "https":
+            raise RequestError(Reason.HTTPS_REQUIRED, logs.quoted(request.scheme))
+        declared = content_length(header_values(request.headers, "content-length"))
+        if declared is not None and declared > self._max_body_bytes:
+            raise RequestError(Reason.BODY_TOO_LARGE, f"{declared} bytes declared")
+        return parse_header(header_values(request.headers, _HEADER_NAME) or None)
+
+    async def _handle(self, event: Event, driver: Driver, view: Handler | None) -> None:
+        matches = self._routes.find(event)
+        if not all(match.fits for match in matches):
+            raise DeliveryError(Reason.UNDECODABLE_EVENT, _misfit(event))
+        outcomes = [await driver.call(match.handler, event) for match in matches]
+        errors = [outcome for outcome in outcomes if outcome is not None]
+        if view is not None and not errors:
+            outcome = await driver.call(view, event)
+            errors = [] if outcome is None else [outcome]
+        if errors:
+            kinds = ", ".join(type(error).__name__ for error in errors)
+            cause = errors[0] if len(errors) == 1 else ExceptionGroup("handlers raised", errors)
+            raise DeliveryError(Reason.HANDLER_ERROR, kinds) from cause
+
+    def __repr__(self) -> str:
+        return f"<Receiver: {self._verifier!r}, wants {self.enabled_events}>"
+
+
+async def _read(request: Request, buffer: BodyBuffer, driver: Driver) -> None:
+    body = request.body
+    if isinstance(body, bytes | bytearray | memoryview):
+        buffer.add(checked_body(body))
+    else:
+        await driver.read(body, buffer)
+
+
+def _misfit(event: Event) -> str:
+    return event.problem if isinstance(event, UnknownEvent) else f"a {type(event).__name__}"

@@ -1,0 +1,237 @@
+"""The signature: the header's grammar, the MAC over the raw body, and freshness.
+
+Source of the rules: Karla's webhook guide and its own PHP receiver (gokarla-io/shopware); where
+that one is lenient about the timestamp's text or ambiguous about repeated keys, this one is not.
+"""
+
+from __future__ import annotations
+
+import binascii
+import math
+import re
+import time
+from collections.abc import Callable, Sequence
+from hmac import compare_digest
+from typing import NamedTuple
+
+from karla_receiver.body import checked_body
+from karla_receiver.errors import ConfigurationError, Reason, SignatureError
+from karla_receiver.keys import make_keys
+
+__all__ = ["HEADER", "SignatureHeader", "Verified", "Verifier", "parse_header", "sign"]
+
+HEADER = "Karla-Signature"
+
+_MAX_HEADER_BYTES = 4096
+_MAX_ELEMENTS = 32
+_MAX_SIGNATURES = 16
+_MAX_TIMESTAMP = 999_999_999_999_999
+
+# An RFC 9110 token, "=", and visible ASCII: so a blank, control or non-ASCII octet that is left
+# inside an element never fits. `int()` is not the judge of the timestamp's text, because it also
+# takes signs, underscores, blanks and other scripts' digits.
+_ELEMENT = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)=([!-~]*)")
+_TIMESTAMP = re.compile(r"0|[1-9][0-9]{0,14}")
+# The header as Karla writes it, which is nearly every one; any other takes the long way.
+_USUAL = re.compile(r"t=(0|[1-9][0-9]{0,14}),v1=([0-9a-f]{64})")
+
+
+class SignatureHeader(NamedTuple):
+    """What the signature header says, well-formed but not yet proven."""
+
+    timestamp: str
+    signatures: tuple[bytes, ...]
+
+
+class Verified(NamedTuple):
+    """What a verification proved.
+
+    timestamp: when the delivery was signed, in unix seconds.
+    secret_index: which of the configured secrets matched, from 0. As long as the index of an
+    old secret is seen, that secret is in use and must stay.
+    """
+
+    timestamp: int
+    secret_index: int
+
+
+def sign(body: bytes, secret: str | bytes, *, timestamp: int | None = None) -> str:
+    """Return the value of the Karla-Signature header for body, as Karla would send it.
+
+    body: the raw bytes that will be sent.
+    timestamp: unix seconds, 0 to 999999999999999; the present time if left out.
+    Raises ConfigurationError for an unusable secret or timestamp, TypeError for a body that is
+    not bytes.
+    """
+    (key,) = make_keys((secret,))
+    moment = int(time.time()) if timestamp is None else timestamp
+    if not 0 <= moment <= _MAX_TIMESTAMP:
+        raise ConfigurationError(f"timestamp must lie between 0 and {_MAX_TIMESTAMP}")
+    digest = key.digest(_signed_prefix(str(moment)), checked_body(body))
+    return f"t={moment},v1={digest.hex()}"
+
+
+def _signed_prefix(timestamp: str) -> bytes:
+    # What is signed is this and the body. The header's own text is taken, not the number it
+    # stands for: PHP's receiver signs the number, and so accepts "1700000000abc".
+    return f"{timestamp}.".encode()
+
+
+def parse_header(header: str | bytes | Sequence[str | bytes] | None) -> SignatureHeader:
+    """Read a signature header: one value, or the values of several header lines.
+
+    Raises SignatureError with missing_signature, malformed_header or no_v1.
+    """
+    text = _header_text(header)
+    usual = _USUAL.fullmatch(text)
+    if usual is not None:
+        return SignatureHeader(usual[1], (binascii.unhexlify(usual[2]),))
+    return parse_header_text(text)
+
+
+def parse_header_text(text: str) -> SignatureHeader:
+    """Read the text of a signature header, however it is written: the rules in full."""
+    timestamps: list[str] = []
+    candidates: list[str] = []
+    for number, (key, value) in enumerate(_elements(text), 1):
+        if number > _MAX_ELEMENTS:
+            raise _malformed(f"more than {_MAX_ELEMENTS} elements")
+        if key == "t":
+            timestamps.append(value)
+        elif key == "v1":
+            candidates.append(value)
+    if len(timestamps) != 1:
+        # Stripe's library takes the first t and PHP the last: an ambiguous header proves nothing.
+        raise _malformed(f"{len(timestamps)} elements t, where there must be one")
+    if not _TIMESTAMP.fullmatch(timestamps[0]):
+        raise _malformed("t is not a plain decimal number of at most 15 digits")
+    if not candidates:
+        raise SignatureError(Reason.NO_V1, "no element v1 beside t")
+    if len(candidates) > _MAX_SIGNATURES:
+        raise _malformed(f"more than {_MAX_SIGNATURES} elements v1")
+    signatures = tuple(filter(None, map(_decoded_signature, candidates)))
+    if not signatures:
+        raise _malformed("no v1 has 64 hex digits")
+    return SignatureHeader(timestamps[0], signatures)
+
+
+def _header_text(header: str | bytes | Sequence[str | bytes] | None) -> str:
+    if header is None:
+        raise SignatureError(Reason.MISSING_SIGNATURE, f"no {HEADER} header")
+    lines = [header] if isinstance(header, str | bytes) else header
+    # WSGI servers join the lines of a header with a comma; so do we, and all servers agree.
+    text = ",".join(map(_text, lines))
+    if len(text) > _MAX_HEADER_BYTES:
+        raise _malformed(f"longer than {_MAX_HEADER_BYTES} bytes")
+    if not text.isascii():
+        raise _malformed("a byte that is not ASCII")
+    if not text.strip(" \t"):
+        raise SignatureError(Reason.MISSING_SIGNATURE, f"the {HEADER} header is empty")
+    return text
+
+
+def _text(line: str | bytes) -> str:
+    if isinstance(line, str):
+        return line
+    if isinstance(line, bytes):
+        return line.decode("latin-1")  # never fails; what is not ASCII is refused afterwards
+    raise TypeError(f"a signature header is str or bytes, not {type(line).__name__}")
+
+
+def _elements(text: str) -> list[tuple[str, str]]:
+    elements: list[tuple[str, str]] = []
+    for piece in text.split(","):
+        # Proxies that join header lines leave blanks and empty elements (RFC 9110, 5.6.1).
+        element = piece.strip(" \t")
+        if element:
+            match = _ELEMENT.fullmatch(element)
+            if match is None:
+                raise _malformed("an element that is not key=value")
+            elements.append((match[1], match[2]))
+    return elements
+
+
+def _decoded_signature(candidate: str) -> bytes | None:
+    if len(candidate) != 64:
+        return None
+    try:
+        return binascii.unhexlify(candidate)
+    except ValueError:
+        return None
+
+
+def _malformed(detail: str) -> SignatureError:
+    return SignatureError(Reason.MALFORMED_HEADER, detail)
+
+
+class Verifier:
+    """Proves that a body is genuine (HMAC-SHA256 under a known secret) and fresh.
+
+    secrets: one or more; each is used as given. During a rotation pass the new and the old one.
+    tolerance: seconds that the signed timestamp may lie from now, either way and inclusive;
+    finite and not negative. 300 is what Karla's own receiver uses; 0 means 0.
+    clock: returns unix seconds.
+    Raises ConfigurationError for an unusable secret or option. A verifier holds no changing
+    state: share it among threads and event loops as you like.
+    """
+
+    __slots__ = ("_clock", "_keys", "_tolerance")
+
+    def __init__(
+        self,
+        *secrets: str | bytes,
+        tolerance: float = 300,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._keys = make_keys(secrets)
+        self._tolerance = _checked_tolerance(tolerance)
+        if not callable(clock):
+            raise ConfigurationError("clock must be a function that returns unix seconds")
+        self._clock = clock
+
+    def verify(self, body: bytes, header: str | bytes | Sequence[str | bytes] | None) -> Verified:
+        """Verify the raw body against the value (or values) of the Karla-Signature header.
+
+        header: the value; a list if the header came in several lines; None if it did not come.
+        Raises SignatureError, whose reason says what was not proven, for any header and body;
+        TypeError if the body is not bytes.
+        """
+        return self.verify_parsed(checked_body(body), parse_header(header))
+
+    def verify_parsed(self, body: bytes, header: SignatureHeader) -> Verified:
+        """Same as `verify`, for a header that `parse_header` has read."""
+        secret_index = self._matching_secret(body, header)
+        # After the MAC: so too old or in the future always means genuine, and never forged.
+        timestamp = int(header.timestamp)
+        skew = self._clock() - timestamp
+        # Written so that a clock that shows NaN refuses.
+        if not -self._tolerance <= skew <= self._tolerance:
+            reason = Reason.TIMESTAMP_IN_FUTURE if skew < 0 else Reason.TIMESTAMP_TOO_OLD
+            raise SignatureError(
+                reason, f"signed {skew:+.1f} s from our clock, {self._tolerance} allowed", skew
+            )
+        return Verified(timestamp, secret_index)
+
+    def _matching_secret(self, body: bytes, header: SignatureHeader) -> int:
+        prefix = _signed_prefix(header.timestamp)
+        for index, key in enumerate(self._keys):
+            expected = key.digest(prefix, body)
+            for signature in header.signatures:
+                if compare_digest(signature, expected):
+                    return index
+        raise SignatureError(
+            Reason.SIGNATURE_MISMATCH,
+            "no v1 is the MAC of this body under a configured secret",
+            self._clock() - int(header.timestamp),
+        )
+
+    def __repr__(self) -> str:
+        return f"<Verifier: {len(self._keys)} secrets, tolerance {self._tolerance} s>"
+
+
+def _checked_tolerance(tolerance: float) -> float:
+    if isinstance(tolerance, bool) or not isinstance(tolerance, int | float):
+        raise ConfigurationError("tolerance must be a number of seconds")
+    if not (math.isfinite(tolerance) and tolerance >= 0):
+        raise ConfigurationError("tolerance must be finite and not negative")
+    return tolerance

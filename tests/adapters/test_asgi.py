@@ -1,0 +1,274 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, StreamingResponse
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocket
+
+from karla_receiver import ConfigurationError, Event, Receiver, samples, sign
+from karla_receiver.adapters.asgi import KarlaApp, KarlaMiddleware
+from tests.doors import PATH, Knock, asgi_scope, run_asgi, wsgi_not_found
+
+SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
+BODY = samples.read("shipment_delivered")
+
+
+def receiver_into(events: list[Event]) -> Receiver:
+    receiver = Receiver(SECRET)
+    receiver.on("*")(events.append)
+    return receiver
+
+
+def knock(body: bytes = BODY) -> Knock:
+    return Knock(headers=[("Karla-Signature", sign(body, SECRET))], body=body)
+
+
+def messages(*bodies: bytes) -> Iterator[dict[str, Any]]:
+    for place, body in enumerate(bodies, 1):
+        yield {"type": "http.request", "body": body, "more_body": place < len(bodies)}
+
+
+def status_of(sent: list[Any]) -> int:
+    status: int = sent[0]["status"]
+    return status
+
+
+class Recorder:
+    """An app that keeps the scope it was given and what it could receive, and answers 299."""
+
+    def __init__(self, receive_count: int = 0) -> None:
+        self.calls: list[Any] = []
+        self.received: list[Any] = []
+        self._receive_count = receive_count
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.calls.append((scope, receive, send))
+        for _ in range(self._receive_count):
+            self.received.append(await receive())
+        await send({"type": "http.response.start", "status": 299, "headers": []})
+        await send({"type": "http.response.body", "body": b"the app's"})
+
+
+# --- other requests ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"path": "/"},
+        {"path": PATH + "/"},
+        {"path": "/" + PATH},
+        {"path": "/webhooks//karla"},
+        {"path": "/x" + PATH},
+        {"path": PATH.upper()},
+        {"path": PATH, "raw_path": b"/webhooks%2Fkarla"},
+        {"path": PATH, "raw_path": b"/webhooks%2fkarla?x=y"},
+        {"path": PATH, "root_path": PATH},
+        {"path": "/shop" + PATH, "root_path": "/sh"},
+        {"path": "/shop" + PATH, "root_path": "/other"},
+        {"type": "websocket"},
+        {"type": "lifespan"},
+    ],
+)
+def test_anything_else_goes_to_the_app_untouched(changes: dict[str, Any]) -> None:
+    app = Recorder()
+    scope = {**asgi_scope(knock()), **changes}
+    before = dict(scope)
+
+    async def receive() -> Any:
+        raise AssertionError("the middleware received")
+
+    async def send(message: Any) -> None:
+        """Take it."""
+
+    asyncio.run(KarlaMiddleware(app, Receiver(SECRET))(scope, receive, send))
+    assert len(app.calls) == 1
+    assert all(
+        given is passed for given, passed in zip(app.calls[0], (scope, receive, send), strict=True)
+    )
+    assert scope == before
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"raw_path": PATH.encode()},
+        {"raw_path": None},
+        {"raw_path": PATH.encode() + b"?next=%2F"},
+        {"raw_path": b"/web%68ooks/karla"},
+        {"path": "/shop" + PATH, "root_path": "/shop"},
+        {"path": PATH, "root_path": "/shop"},
+    ],
+)
+def test_the_path_is_matched_below_wherever_the_app_is_mounted(changes: dict[str, Any]) -> None:
+    events: list[Event] = []
+    app = KarlaMiddleware(Recorder(), receiver_into(events))
+    sent = run_asgi(app, {**asgi_scope(knock()), **changes}, messages(BODY))
+
+    assert status_of(sent) == 200
+    assert len(events) == 1
+
+
+def test_a_path_of_any_letters_can_be_chosen() -> None:
+    events: list[Event] = []
+    app = KarlaMiddleware(Recorder(), receiver_into(events), path="/größe/karla")
+    sent = run_asgi(app, {**asgi_scope(knock()), "path": "/größe/karla"}, messages(BODY))
+
+    assert status_of(sent) == 200
+    assert len(events) == 1
+
+
+def shop(events: list[Event]) -> Starlette:
+    async def stream(request: Request) -> StreamingResponse:
+        async def parts() -> AsyncIterator[bytes]:
+            for number in range(5):
+                yield b"part %d;" % number
+
+        return StreamingResponse(parts(), headers={"x-shop": "yes"})
+
+    async def echo(request: Request) -> JSONResponse:
+        return JSONResponse({"length": len(await request.body())})
+
+    async def chat(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.send_text((await websocket.receive_text()).upper())
+        await websocket.close()
+
+    return Starlette(
+        routes=[
+            Route("/stream", stream),
+            Route("/echo", echo, methods=["POST"]),
+            WebSocketRoute(PATH, chat),
+            Mount("/hooks", KarlaApp(receiver_into(events))),
+        ]
+    )
+
+
+def test_streams_bodies_websockets_and_lifespan_are_as_without_the_middleware() -> None:
+    events: list[Event] = []
+    bare = shop(events)
+    with (
+        TestClient(bare) as alone,
+        TestClient(KarlaMiddleware(shop(events), Receiver(SECRET))) as ours,
+    ):
+        for client in (alone, ours):
+            with client.websocket_connect(PATH) as websocket:
+                websocket.send_text("hello")
+                assert websocket.receive_text() == "HELLO"
+        responses = [
+            (response.status_code, sorted(response.headers.items()), response.content)
+            for client in (alone, ours)
+            for response in (
+                client.get("/stream"),
+                client.post("/echo", content=b"x" * 100_000),
+                client.get("/missing"),
+            )
+        ]
+    assert responses[:3] == responses[3:]
+
+
+def test_the_app_can_be_mounted_in_another() -> None:
+    events: list[Event] = []
+    with TestClient(shop(events)) as client:
+        headers = {"Karla-Signature": sign(BODY, SECRET)}
+        response = client.post("/hooks/karla", content=BODY, headers=headers)
+
+    assert response.json() == {"status": "success"}
+    assert len(events) == 1
+
+
+def test_an_unknown_scope_is_refused_as_asgi_says() -> None:
+    with pytest.raises(NotImplementedError, match="'smoke'"):
+        run_asgi(KarlaApp(Receiver(SECRET)), {"type": "smoke"}, iter([]))
+
+
+# --- forwarding ----------------------------------------------------------------------------------
+
+
+def test_a_verified_delivery_is_forwarded_with_its_event_and_its_body_unread() -> None:
+    app = Recorder(receive_count=4)
+    chunks = [BODY[:100], b"", BODY[100:]]
+    scope = asgi_scope(knock())
+    sent = run_asgi(KarlaMiddleware(app, Receiver(SECRET), forward=True), scope, messages(*chunks))
+
+    assert scope["karla.event"].shipment_id == "2f3f4a0e-9b5c-4c2b-8a71-5f0c9f1f6a10"
+    assert app.received == [*messages(*chunks), {"type": "http.disconnect"}]
+    assert (status_of(sent), sent[1]["body"], len(sent)) == (299, b"the app's", 2)
+
+
+def test_a_refused_delivery_is_answered_and_never_forwarded() -> None:
+    app = Recorder()
+    forged = Knock(headers=[("Karla-Signature", sign(BODY, "other"))], body=BODY)
+    sent = run_asgi(
+        KarlaMiddleware(app, Receiver(SECRET), forward=True), asgi_scope(forged), messages(BODY)
+    )
+
+    assert status_of(sent) == 401
+    assert app.calls == []
+
+
+def test_handlers_run_before_a_delivery_is_forwarded_and_their_error_keeps_it_back() -> None:
+    receiver = Receiver(SECRET)
+    calls: list[str] = []
+
+    @receiver.on("*")
+    def handler(event: Event) -> None:
+        calls.append("handler")
+        if len(calls) > 1:
+            raise OSError
+
+    app = KarlaMiddleware(Recorder(), receiver, forward=True)
+    statuses = [status_of(run_asgi(app, asgi_scope(knock()), messages(BODY))) for _ in range(2)]
+    assert statuses == [299, 500]
+
+
+def test_an_error_of_the_app_behind_is_the_servers_to_see() -> None:
+    async def broken(scope: Any, receive: Any, send: Any) -> None:
+        raise ZeroDivisionError
+
+    app = KarlaMiddleware(broken, Receiver(SECRET), forward=True)
+    with pytest.raises(ZeroDivisionError):
+        run_asgi(app, asgi_scope(knock()), messages(BODY))
+
+
+def test_forwarding_wants_every_event() -> None:
+    receiver = Receiver(SECRET)
+    KarlaMiddleware(Recorder(), receiver)
+    assert receiver.enabled_events == []
+    KarlaMiddleware(Recorder(), receiver, forward=True)
+    assert receiver.enabled_events == ["*"]
+
+
+# --- wiring --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "remedy"),
+    [
+        ((None, Receiver(SECRET)), "must be callable"),
+        ((Receiver(SECRET), Recorder()), "the receiver comes second"),
+        ((wsgi_not_found, Receiver(SECRET)), "an ASGI app is called with scope, receive, send"),
+        ((Recorder(), SECRET), "expected a Receiver"),
+        ((Recorder(), Receiver(SECRET), "webhooks"), "starts with '/'"),
+        ((Recorder(), Receiver(SECRET), "/a%2Fb"), "compared decoded"),
+        ((Recorder(), Receiver(SECRET), "/a?b"), "compared decoded"),
+        ((Recorder(), Receiver(SECRET), "/a b"), "compared decoded"),
+        ((Recorder(), Receiver(SECRET), None), "starts with '/'"),
+    ],
+)
+def test_a_middleware_that_can_never_work_is_refused(arguments: Any, remedy: str) -> None:
+    with pytest.raises(ConfigurationError) as refusal:
+        KarlaMiddleware(*arguments)
+    assert remedy in str(refusal.value)
+
+
+def test_an_app_needs_a_receiver() -> None:
+    with pytest.raises(ConfigurationError, match="expected a Receiver"):
+        KarlaApp(SECRET)  # type: ignore[arg-type]

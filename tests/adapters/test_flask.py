@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Flask, abort, request
+
+from karla_receiver import ConfigurationError, Event, Receiver, ShipmentEvent, samples, sign
+from karla_receiver.adapters.flask import webhook
+from tests.doors import logged_reasons
+
+SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
+BODY = samples.read("shipment_delivered")
+
+
+def deliver(
+    view: Callable[..., Any],
+    *secrets: Any,
+    before: Callable[[], object] | None = None,
+    rule: str = "/karla",
+    path: str = "/karla",
+    **request_fields: Any,
+) -> Any:
+    app = Flask("shop")
+    app.post(rule)(webhook(*(secrets or (SECRET,)))(view))
+    if before is not None:
+
+        @app.before_request
+        def run_before() -> None:
+            before()
+
+    headers = {"Karla-Signature": sign(BODY, SECRET), "Content-Type": "application/json"}
+    return app.test_client().post(path, **{"data": BODY, "headers": headers, **request_fields})
+
+
+def nothing(event: Event) -> None:
+    """Acknowledge."""
+
+
+def test_a_view_that_returns_nothing_acknowledges() -> None:
+    events: list[Event] = []
+    response = deliver(events.append)
+
+    assert (response.status_code, response.json) == (200, {"status": "success"})
+    assert response.content_type == "application/json"
+    assert isinstance(events[0], ShipmentEvent)
+
+
+@pytest.mark.parametrize(
+    ("returned", "status", "content"),
+    [
+        (("later", 202), 202, b"later"),
+        ("", 200, b""),
+        ({"a": 1}, 200, b'{"a":1}\n'),
+        (("no", 500), 500, b"no"),
+    ],
+)
+def test_anything_else_that_a_view_returns_is_its_response(
+    returned: Any, status: int, content: bytes
+) -> None:
+    response = deliver(lambda event: returned)
+    assert (response.status_code, response.data) == (status, content)
+
+
+def test_an_async_view_runs_to_its_end() -> None:
+    async def view(event: ShipmentEvent) -> dict[str, str]:
+        await asyncio.sleep(0)
+        return {"shipment": event.shipment_id, "method": request.method}
+
+    response = deliver(view)
+    assert response.json == {
+        "shipment": "2f3f4a0e-9b5c-4c2b-8a71-5f0c9f1f6a10",
+        "method": "POST",
+    }
+
+
+def test_a_view_gets_what_the_rule_captures_and_can_read_the_request() -> None:
+    def view(event: Event, shop: str) -> dict[str, Any]:
+        return {"shop": shop, "same": request.get_data() == BODY, "json": request.json == event.raw}
+
+    response = deliver(view, rule="/<shop>/karla", path="/nordlicht/karla")
+    assert response.json == {"shop": "nordlicht", "same": True, "json": True}
+
+
+@pytest.mark.parametrize("view", [nothing, lambda event: ("never", 299)])
+def test_a_refusal_is_answered_without_calling_the_view(view: Any) -> None:
+    response = deliver(view, "another-secret")
+    assert response.status_code == 401
+    assert response.content_type == "application/problem+json"
+
+
+def test_several_secrets_or_a_receiver_may_be_given() -> None:
+    receiver = Receiver(SECRET)
+    events: list[Event] = []
+    receiver.on("shipments")(events.append)
+
+    assert deliver(nothing, "new-secret", SECRET).status_code == 200
+    assert deliver(events.append, receiver).status_code == 200
+    assert len(events) == 2
+    assert receiver.enabled_events == ["*"]
+
+
+def test_an_error_in_the_view_is_500_and_logged_but_not_shown(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def view(event: Event) -> None:
+        raise LookupError("canary")
+
+    response = deliver(view)
+    assert (response.status_code, response.json["reason"]) == (500, "handler_error")
+    assert b"canary" not in response.data
+    assert "LookupError: canary" in caplog.text
+
+
+def test_abort_is_the_views_own_response() -> None:
+    def view(event: Event) -> None:
+        abort(503)
+
+    response = deliver(view)
+    assert response.status_code == 503
+    assert response.content_type.startswith("text/html")
+
+
+BEFORE: dict[str, Callable[[], object]] = {
+    "json": lambda: request.get_json(silent=True),
+    "data": lambda: request.get_data(),
+    "form of a body that is none": lambda: request.form,
+    "files": lambda: request.files,
+    "the stream, unread": lambda: request.stream,
+    "values": lambda: request.values,
+}
+
+
+@pytest.mark.parametrize("before", BEFORE.values(), ids=BEFORE)
+def test_what_ran_before_does_not_matter(before: Callable[[], object]) -> None:
+    def view(event: Event) -> dict[str, bool]:
+        return {"same": request.get_data() == BODY}
+
+    assert deliver(view, before=before).json == {"same": True}
+
+
+def test_a_body_that_something_consumed_is_refused_and_the_log_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    response = deliver(nothing, before=lambda: request.get_data(cache=False))
+
+    assert response.status_code == 401
+    assert "consumed before @webhook" in caplog.text
+
+
+# Those that read the body themselves read as far as Flask's own limit lets them.
+TOUCHING = [before for name, before in BEFORE.items() if name not in {"json", "data"}]
+
+
+@pytest.mark.parametrize("before", [None, *TOUCHING])
+def test_a_body_of_no_length_is_read_no_further_than_the_limit(
+    before: Callable[[], object] | None,
+) -> None:
+    class Endless:
+        read_bytes = 0
+
+        def read(self, size: int = -1) -> bytes:
+            assert 0 < size <= 65_536
+            self.read_bytes += size
+            return b"a" * size
+
+    stream = Endless()
+    environ = {"wsgi.input": stream, "wsgi.input_terminated": True, "CONTENT_LENGTH": ""}
+    with logged_reasons() as reasons:
+        response = deliver(nothing, before=before, environ_overrides=environ)
+
+    assert (response.status_code, reasons) == (413, ["body_too_large"])
+    assert stream.read_bytes <= 1_048_576 + 65_536
+
+
+def test_flasks_own_limit_does_not_replace_the_receivers() -> None:
+    app = Flask("shop")
+    app.config["MAX_CONTENT_LENGTH"] = 10
+    app.post("/karla")(webhook(SECRET)(nothing))
+    headers = {"Karla-Signature": sign(BODY, SECRET)}
+
+    assert app.test_client().post("/karla", data=BODY, headers=headers).status_code == 200
+
+
+def test_a_forgotten_secret_is_an_error_where_the_view_is_decorated() -> None:
+    with pytest.raises(ConfigurationError, match=r"write @webhook\(secret\)"):
+        webhook(nothing)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="no secret given"):
+        webhook()
+    with pytest.raises(ConfigurationError, match="not both"):
+        webhook(SECRET, Receiver(SECRET))
+    with pytest.raises(ConfigurationError, match="empty or blank"):
+        webhook("")
+
+
+def test_a_view_that_does_not_take_the_event_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="a view is called with event"):
+        webhook(SECRET)(lambda: None)
+
+
+def test_the_view_keeps_its_name_for_the_url_map() -> None:
+    assert webhook(SECRET)(nothing).__name__ == "nothing"

@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from karla_receiver import ConfigurationError, Event, Receiver, samples, sign
+from karla_receiver.adapters.wsgi import KarlaApp, KarlaMiddleware
+from tests.doors import (
+    PATH,
+    Knock,
+    asgi_not_found,
+    logged_reasons,
+    run_wsgi,
+    wsgi_environ,
+)
+
+SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
+BODY = samples.read("shipment_delivered")
+
+
+def receiver_into(events: list[Event]) -> Receiver:
+    receiver = Receiver(SECRET)
+    receiver.on("*")(events.append)
+    return receiver
+
+
+def environ_with(**changes: Any) -> dict[str, Any]:
+    knock = Knock(headers=[("Karla-Signature", sign(BODY, SECRET))], body=BODY)
+    return {**wsgi_environ(knock), **changes}
+
+
+class Recorder:
+    """A legacy app: streams its answer, and keeps what it was given."""
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+        self.bodies: list[bytes] = []
+        self.closed = 0
+
+    def __call__(self, environ: Any, start_response: Any) -> Any:
+        self.calls.append((environ, start_response))
+        if "karla.event" in environ:
+            self.bodies.append(environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH", -1))))
+        start_response("299 Legacy", [("X-Legacy", "yes"), ("X-Legacy", "twice")])
+        return self
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from (b"the ", b"app's")
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"PATH_INFO": "/"},
+        {"PATH_INFO": PATH + "/"},
+        {"PATH_INFO": "/" + PATH},
+        {"PATH_INFO": "/webhooks//karla"},
+        {"PATH_INFO": "/x" + PATH},
+        {"RAW_URI": "/webhooks%2Fkarla"},
+        {"REQUEST_URI": "/webhooks%2fkarla?x=y"},
+    ],
+)
+def test_anything_else_goes_to_the_app_untouched(changes: dict[str, str]) -> None:
+    app = Recorder()
+    environ = environ_with(**changes)
+    before = dict(environ)
+
+    def start_response(*arguments: Any) -> None:
+        """Take it."""
+
+    answer = KarlaMiddleware(app, Receiver(SECRET))(environ, start_response)
+
+    assert answer is app
+    ((given, started),) = app.calls
+    assert given is environ
+    assert started is start_response
+    assert environ == before
+    assert environ["wsgi.input"].read(10) == BODY[:10]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"SCRIPT_NAME": "/shop"},
+        {"RAW_URI": PATH + "?next=%2F"},
+        {"REQUEST_URI": PATH, "RAW_URI": ""},
+    ],
+)
+def test_the_path_is_matched_below_wherever_the_app_is_mounted(changes: dict[str, str]) -> None:
+    events: list[Event] = []
+    app = KarlaMiddleware(Recorder(), receiver_into(events))
+
+    assert run_wsgi(app, environ_with(**changes))[0] == 200
+    assert len(events) == 1
+
+
+def test_a_path_of_any_letters_can_be_chosen() -> None:
+    app = KarlaMiddleware(Recorder(), Receiver(SECRET), path="/größe")
+    path_info = "/größe".encode().decode("latin-1")
+
+    assert run_wsgi(app, environ_with(PATH_INFO=path_info))[0] == 200
+
+
+def test_the_app_alone_receives_at_every_path() -> None:
+    events: list[Event] = []
+    app = KarlaApp(receiver_into(events))
+    status, headers, body = run_wsgi(app, environ_with(PATH_INFO="/anything"))
+
+    assert (status, body) == (200, b'{"status":"success"}')
+    assert headers == [("content-type", "application/json"), ("content-length", "20")]
+    assert len(events) == 1
+
+
+def test_a_verified_delivery_is_forwarded_with_its_event_and_its_body_unread() -> None:
+    app = Recorder()
+    middleware = KarlaMiddleware(app, Receiver(SECRET), forward=True)
+    environ = environ_with()
+    status, headers, body = run_wsgi(middleware, environ)
+
+    assert environ["karla.event"].order_number == "NT-20417"
+    assert app.bodies == [BODY]
+    assert (status, body, app.closed) == (299, b"the app's", 1)
+    assert headers == [("X-Legacy", "yes"), ("X-Legacy", "twice")]
+
+
+def test_a_chunked_delivery_is_forwarded_whole() -> None:
+    app = Recorder()
+    environ = environ_with(**{"wsgi.input_terminated": True})
+    del environ["CONTENT_LENGTH"]
+    environ["wsgi.input"] = io.BytesIO(BODY)
+    run_wsgi(KarlaMiddleware(app, Receiver(SECRET), forward=True), environ)
+
+    assert app.bodies == [BODY]
+
+
+def test_a_refused_delivery_is_answered_and_never_forwarded() -> None:
+    app = Recorder()
+    middleware = KarlaMiddleware(app, Receiver("other-secret"), forward=True)
+
+    assert run_wsgi(middleware, environ_with())[0] == 401
+    assert app.calls == []
+
+
+def test_an_error_of_the_app_behind_is_the_servers_to_see() -> None:
+    def broken(environ: Any, start_response: Any) -> Any:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run_wsgi(KarlaMiddleware(broken, Receiver(SECRET), forward=True), environ_with())
+
+
+def test_forwarding_wants_every_event() -> None:
+    receiver = Receiver(SECRET)
+    KarlaMiddleware(Recorder(), receiver)
+    assert receiver.enabled_events == []
+    KarlaMiddleware(Recorder(), receiver, forward=True)
+    assert receiver.enabled_events == ["*"]
+
+
+class BrokenInput:
+    """What a server hands over when the connection broke: each has its own error."""
+
+    def read(self, size: int) -> bytes:
+        raise ConnectionResetError
+
+
+def test_a_stream_that_breaks_is_an_incomplete_body() -> None:
+    environ = environ_with(**{"wsgi.input": BrokenInput()})
+    with logged_reasons() as reasons:
+        assert run_wsgi(KarlaApp(Receiver(SECRET)), environ)[0] == 400
+    assert reasons == ["body_incomplete"]
+
+
+def test_no_more_is_read_than_was_declared() -> None:
+    next_request = b"GET / HTTP/1.1"
+    stream = io.BytesIO(BODY + next_request)
+
+    run_wsgi(KarlaApp(Receiver(SECRET)), environ_with(**{"wsgi.input": stream}))
+    assert stream.read() == next_request
+
+
+def test_a_body_without_a_length_is_read_no_further_than_the_limit() -> None:
+    class Endless:
+        read_bytes = 0
+
+        def read(self, size: int) -> bytes:
+            self.read_bytes += size
+            return b"a" * size
+
+    stream = Endless()
+    environ = environ_with(**{"wsgi.input_terminated": True, "wsgi.input": stream})
+    del environ["CONTENT_LENGTH"]
+
+    assert run_wsgi(KarlaApp(Receiver(SECRET)), environ)[0] == 413
+    assert stream.read_bytes <= 1_048_576 + 65_536
+
+
+@pytest.mark.parametrize(
+    ("arguments", "remedy"),
+    [
+        ((None, Receiver(SECRET)), "must be callable"),
+        ((Receiver(SECRET), Recorder()), "the receiver comes second"),
+        ((asgi_not_found, Receiver(SECRET)), "a WSGI app is called with environ, start_response"),
+        ((Recorder(), SECRET), "expected a Receiver"),
+        ((Recorder(), Receiver(SECRET), "webhooks"), "starts with '/'"),
+    ],
+)
+def test_a_middleware_that_can_never_work_is_refused(arguments: Any, remedy: str) -> None:
+    with pytest.raises(ConfigurationError) as refusal:
+        KarlaMiddleware(*arguments)
+    assert remedy in str(refusal.value)

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from karla_receiver.driving import call_to_end, run_sync
+
+
+def test_a_path_that_suspends_cannot_be_run_synchronously() -> None:
+    path = asyncio.sleep(0)
+    with pytest.raises(RuntimeError, match="must not suspend"):
+        run_sync(path)
+    path.close()
+
+
+async def double(number: int) -> int:
+    await asyncio.sleep(0)
+    return number * 2
+
+
+class Doubled:
+    """An awaitable that is no coroutine."""
+
+    def __await__(self) -> Generator[Any, None, int]:
+        return double(21).__await__()
+
+
+def test_a_function_is_called_to_its_end_whether_async_or_not() -> None:
+    assert call_to_end(lambda number: number * 2, 21) == 42
+    assert call_to_end(double, number=21) == 42
+    assert call_to_end(Doubled) == 42
+
+
+@pytest.mark.parametrize("function", [lambda: double(21), Doubled])
+def test_under_a_running_loop_it_says_what_to_use_instead(function: Any) -> None:
+    async def misuse() -> None:
+        call_to_end(function)
+
+    with pytest.raises(RuntimeError, match="receive_async"):
+        asyncio.run(misuse())

@@ -1,0 +1,86 @@
+"""Who may import whom: read from the imports themselves."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+import karla_receiver
+
+PACKAGE = Path(karla_receiver.__file__).parent
+CORE = sorted(PACKAGE.glob("*.py"))
+SAMPLES = sorted((PACKAGE / "samples").glob("*.py"))
+ADAPTERS = sorted((PACKAGE / "adapters").glob("*.py"))
+
+# What an adapter may import beside the standard library and the core.
+FRAMEWORKS: dict[str, set[str]] = {
+    "asgi": set(),
+    "wsgi": set(),
+    "flask": {"flask", "werkzeug"},
+}
+
+
+def imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name} has a relative import"
+            assert node.module
+            found.add(node.module)
+            if node.module == "karla_receiver":
+                found.update(f"karla_receiver.{alias.name}" for alias in node.names)
+    return found
+
+
+def foreign(path: Path) -> set[str]:
+    names = {name.partition(".")[0] for name in imports(path)}
+    return names - set(sys.stdlib_module_names) - {"karla_receiver"}
+
+
+def test_there_is_something_to_check() -> None:
+    assert len(CORE) > 10
+    assert {path.stem for path in ADAPTERS} == set(FRAMEWORKS)
+
+
+@pytest.mark.parametrize("path", [*CORE, *SAMPLES], ids=lambda path: path.stem)
+def test_the_core_imports_the_standard_library_and_msgspec_only(path: Path) -> None:
+    assert foreign(path) <= {"msgspec"}
+
+
+@pytest.mark.parametrize("path", CORE, ids=lambda path: path.stem)
+def test_the_core_never_imports_what_is_built_on_it(path: Path) -> None:
+    upwards = ("adapters", "cli", "samples", "testing", "registration")
+    assert not {
+        name
+        for name in imports(path)
+        for part in upwards
+        if name.startswith(f"karla_receiver.{part}")
+    }
+
+
+@pytest.mark.parametrize("path", ADAPTERS, ids=lambda path: path.stem)
+def test_an_adapter_imports_its_framework_and_the_core_only(path: Path) -> None:
+    assert foreign(path) <= FRAMEWORKS[path.stem]
+    assert not any(name.startswith("karla_receiver.cli") for name in imports(path))
+
+
+def test_importing_the_package_brings_no_framework_along() -> None:
+    program = "import sys, karla_receiver; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    loaded = {name.partition(".")[0] for name in run.stdout.decode().split()}
+
+    assert "msgspec" in loaded
+    assert not loaded & {"flask", "werkzeug", "starlette", "typer", "rich", "httpx2", "uvicorn"}
+
+
+def test_nothing_called_adapters_is_installed_at_the_top() -> None:
+    assert find_spec("karla_receiver.adapters.flask") is not None
+    installed = [entry for entry in sys.path if "site-packages" in entry]
+    assert not any((Path(entry) / "adapters").exists() for entry in installed)

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from karla_receiver import (
+    ClaimEvent,
+    ConfigurationError,
+    Event,
+    EventGroup,
+    ShipmentEvent,
+    parse_event,
+    samples,
+)
+from karla_receiver.patterns import address_of, group_pattern, parse_pattern
+
+DELIVERED: dict[str, Any] = json.loads(samples.read("shipment_delivered"))
+
+
+def event_with(**fields: Any) -> Event:
+    return parse_event(json.dumps({**DELIVERED, **fields}).encode())
+
+
+@pytest.mark.parametrize(
+    ("pattern", "ref", "matches"),
+    [
+        ("*", "shipments/delivered/SUCCESSFULLY_DELIVERED", True),
+        ("*", "returns/label/PRINTED", True),
+        ("shipments", "shipments/delivered/SUCCESSFULLY_DELIVERED", True),
+        ("shipments", "claims/created", False),
+        ("shipments/delivered", "shipments/delivered/SUCCESSFULLY_DELIVERED", True),
+        ("shipments/delivered", "shipments/delivered_x/SUCCESSFULLY_DELIVERED", False),
+        ("shipments/delivered/NEW", "shipments/delivered/new", True),
+        ("shipments/delivered/new", "shipments/delivered/NEW", True),
+        ("shipments/delivered/NEW", "shipments/delivered/NEWER", False),
+        ("shipments/delivered/NEW", "shipments/delivered", False),
+        ("shipments/teleported", "shipments/teleported/NEW", True),
+        ("shipments/delivered", "shipments/DELIVERED/NEW", False),
+        ("claims/created", "claims/CREATED", True),
+        ("claims/Created", "claims/created", True),
+        ("claims", "claims/created", True),
+        ("returns", "returns/label/PRINTED", True),
+        ("returns/label/printed", "returns/label/PRINTED", True),
+        ("returns/label", "returns/LABEL/PRINTED", False),
+        ("shipments", "Shipments/delivered/NEW", False),
+        ("shipments", "//", False),
+    ],
+)
+def test_patterns_match_by_part_and_event_names_in_any_case(
+    pattern: str, ref: str, matches: bool
+) -> None:
+    assert parse_pattern(pattern).covers(address_of(event_with(ref=ref))) is matches
+
+
+@pytest.mark.parametrize(
+    ("pattern", "remedy"),
+    [
+        ("shipment/delivered", "'shipments/delivered'"),
+        ("Shipments", "'shipments'"),
+        ("claim/created", "'claims/created'"),
+        ("shipments/deliverd", "'shipments/delivered'"),
+        ("shipments/DELIVERED", "'shipments/delivered'"),
+        ("shipments/DELIVERED/NEW", "'shipments/delivered/NEW'"),
+        ("claims/create", "'claims/created'"),
+        ("shipments/delivered/NEW/more", "at most 3 parts"),
+        ("claims/created/more", "at most 2 parts"),
+        ("shipments/*", "leave out the '*'"),
+        ("*/delivered", "leave out the '*'"),
+        ("", "empty part"),
+        ("/shipments", "empty part"),
+        ("shipments/", "empty part"),
+        ("shipments//x", "empty part"),
+        (" shipments", "a blank"),
+        ("shipments delivered", "a blank"),
+        ("shipment_delivered", "group='shipment_delivered'"),
+        (["shipments"], "not list"),
+        (None, "not NoneType"),
+        (print, "parentheses"),
+    ],
+)
+def test_a_pattern_that_never_matches_is_refused_with_a_suggestion(
+    pattern: Any, remedy: str
+) -> None:
+    with pytest.raises(ConfigurationError) as refusal:
+        parse_pattern(pattern)
+    assert remedy in str(refusal.value)
+
+
+@pytest.mark.parametrize("pattern", ["shipments/scanned", "invoices/paid", "claims/withdrawn"])
+def test_a_word_that_karla_may_add_is_no_misspelling(pattern: str) -> None:
+    assert parse_pattern(pattern).text == pattern
+
+
+@pytest.mark.parametrize(
+    ("fields", "address"),
+    [
+        ({"ref": None}, ("shipments", "delivered", "successfully_delivered")),
+        ({"ref": ""}, ("shipments", "delivered", "successfully_delivered")),
+        ({"ref": None, "source": None}, ()),
+        ({"ref": None, "event_data": None}, ("shipments",)),
+        ({"ref": None, "event_data": {"event_name": "X"}}, ("shipments",)),
+        (
+            {"ref": None, "source": "claims", "event_data": {"event_name": "CREATED"}},
+            ("claims", "created"),
+        ),
+        ({"ref": None, "source": "returns"}, ("returns", "SUCCESSFULLY_DELIVERED")),
+    ],
+)
+def test_an_event_without_ref_lies_where_its_other_fields_say(
+    fields: dict[str, Any], address: tuple[str, ...]
+) -> None:
+    assert address_of(event_with(**fields)) == address
+
+
+@pytest.mark.parametrize(
+    ("group", "pattern", "event_type"),
+    [
+        (EventGroup.CLAIM_CREATED, "claims/created", ClaimEvent),
+        (EventGroup.CLAIM_UPDATED, "claims/updated", ClaimEvent),
+        (EventGroup.SHIPMENT_DELIVERED, "shipments", ShipmentEvent),
+        ("return_shipment_in_transit", "shipments", ShipmentEvent),
+        ("claim_withdrawn", "claims", ClaimEvent),
+        ("return_label_printed", "*", Event),
+    ],
+)
+def test_a_group_needs_the_narrowest_pattern_that_surely_takes_it(
+    group: str, pattern: str, event_type: type[Event]
+) -> None:
+    assert group_pattern(group).text == pattern
+    assert group_pattern(group).event_type is event_type
+
+
+@pytest.mark.parametrize("group", list(EventGroup))
+def test_every_known_group_is_about_something_known(group: EventGroup) -> None:
+    assert group_pattern(group).text != "*"

@@ -1,0 +1,506 @@
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+
+from karla_receiver import (
+    ClaimEvent,
+    ConfigurationError,
+    Event,
+    EventGroup,
+    Reason,
+    Receiver,
+    Request,
+    Response,
+    ShipmentEvent,
+    UnknownEvent,
+    samples,
+    sign,
+)
+from karla_receiver.errors import RequestError
+
+SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
+DELIVERED = samples.read("shipment_delivered")
+CLAIM = samples.read("claim_created")
+MISFIT = DELIVERED.replace(b'"shipment_id"', b'"shipment_uuid"', 1)
+
+Receive = Callable[[Receiver, Request], Response]
+
+
+def receive_sync(receiver: Receiver, request: Request) -> Response:
+    return receiver.receive(request)
+
+
+def receive_async(receiver: Receiver, request: Request) -> Response:
+    return asyncio.run(receiver.receive_async(request))
+
+
+@pytest.fixture(params=[receive_sync, receive_async], ids=["receive", "receive_async"])
+def receive(request: pytest.FixtureRequest) -> Receive:
+    """The two drivers of the one path."""
+    chosen: Receive = request.param
+    return chosen
+
+
+def signed(body: bytes, /, **fields: Any) -> Request:
+    headers = {"Karla-Signature": sign(body, SECRET)}
+    given: dict[str, Any] = {"method": "POST", "headers": headers, "body": body, **fields}
+    return Request(**given)
+
+
+def test_a_genuine_delivery_reaches_its_handler_and_is_acknowledged(receive: Receive) -> None:
+    receiver = Receiver(SECRET)
+    events: list[Event] = []
+    receiver.on("shipments/delivered")(events.append)
+    response = receive(receiver, signed(DELIVERED))
+
+    assert response == Response(
+        200,
+        (("content-type", "application/json"), ("content-length", "20")),
+        b'{"status":"success"}',
+    )
+    assert [type(event) for event in events] == [ShipmentEvent]
+
+
+def test_an_event_that_nobody_wants_is_acknowledged(receive: Receive) -> None:
+    receiver = Receiver(SECRET)
+    receiver.on("claims")(lambda event: pytest.fail("not wanted"))
+
+    assert receive(receiver, signed(DELIVERED)).status == 200
+
+
+def test_all_handlers_that_want_an_event_run_in_order_even_after_an_error(
+    receive: Receive, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver = Receiver(SECRET)
+    calls: list[str] = []
+
+    @receiver.on("shipments", "claims")
+    def first(event: Event) -> None:
+        calls.append("first")
+        raise ValueError("first broke")
+
+    @receiver.on("*")
+    async def second(event: Event) -> None:
+        calls.append("second")
+        raise KeyError("second broke")
+
+    @receiver.on(group=EventGroup.SHIPMENT_DELIVERED)
+    def third(event: Event) -> str:
+        calls.append("third")
+        return "what a handler returns means nothing"
+
+    @receiver.on("shipments/in_transit")
+    def never(event: Event) -> None:
+        calls.append("never")
+
+    response = receive(receiver, signed(DELIVERED))
+
+    assert calls == ["first", "second", "third"]
+    assert (response.status, response.reason) == (500, Reason.HANDLER_ERROR)
+    assert b"broke" not in response.body
+    assert len(caplog.records) == 1
+    assert "handler_error" in caplog.records[0].getMessage()
+    assert "first broke" in caplog.text
+    assert "second broke" in caplog.text
+
+
+def test_an_error_that_claims_to_be_nothing_is_an_error_all_the_same(receive: Receive) -> None:
+    class FalsyError(Exception):
+        def __bool__(self) -> bool:
+            return False
+
+    receiver = Receiver(SECRET)
+
+    @receiver.on("*")
+    def handler(event: Event) -> None:
+        raise FalsyError
+
+    assert receive(receiver, signed(DELIVERED)).status == 500
+
+
+@pytest.mark.parametrize("error", [StopIteration, StopAsyncIteration, RecursionError, OSError])
+def test_no_exception_of_a_handler_upsets_the_path(receive: Receive, error: Any) -> None:
+    receiver = Receiver(SECRET)
+
+    @receiver.on("*")
+    def handler(event: Event) -> None:
+        raise error
+
+    assert receive(receiver, signed(DELIVERED)).reason is Reason.HANDLER_ERROR
+
+
+@pytest.mark.parametrize(
+    ("pattern", "body", "expected"),
+    [
+        ("shipments", DELIVERED, ShipmentEvent),
+        ("claims", CLAIM, ClaimEvent),
+        ("*", MISFIT, UnknownEvent),
+    ],
+)
+def test_a_handler_gets_the_type_that_its_pattern_promises(
+    receive: Receive, pattern: str, body: bytes, expected: type[Event]
+) -> None:
+    receiver = Receiver(SECRET)
+    events: list[Event] = []
+    receiver.on(pattern)(events.append)
+
+    assert receive(receiver, signed(body)).status == 200
+    assert [type(event) for event in events] == [expected]
+
+
+def test_an_event_that_does_not_fit_is_refused_before_any_handler_runs(
+    receive: Receive, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver = Receiver(SECRET)
+    receiver.on("*")(lambda event: pytest.fail("called too early"))
+    receiver.on("shipments/delivered")(lambda event: pytest.fail("called with a wrong type"))
+    response = receive(receiver, signed(MISFIT))
+
+    assert (response.status, response.reason) == (500, Reason.UNDECODABLE_EVENT)
+    assert "event_data: shipment_id: Expected `str`, got `null`" in caplog.text
+
+
+def test_an_event_of_another_type_under_a_shipments_ref_does_not_fit(receive: Receive) -> None:
+    receiver = Receiver(SECRET)
+    receiver.on("shipments")(lambda event: pytest.fail("called with a wrong type"))
+    body = CLAIM.replace(b'"claims/created"', b'"shipments/delivered/X"', 1)
+
+    assert receive(receiver, signed(body)).reason is Reason.UNDECODABLE_EVENT
+
+
+def test_a_handler_of_everything_as_well_takes_what_does_not_fit(receive: Receive) -> None:
+    receiver = Receiver(SECRET)
+    events: list[Event] = []
+    receiver.on("shipments", "*")(events.append)
+
+    assert receive(receiver, signed(MISFIT)).status == 200
+    assert len(events) == 1
+
+
+def test_sync_handlers_run_off_the_event_loop_in_the_requests_context() -> None:
+    receiver = Receiver(SECRET)
+    request_id: contextvars.ContextVar[int] = contextvars.ContextVar("request_id")
+    seen: list[tuple[bool, int]] = []
+
+    @receiver.on("*")
+    def handler(event: Event) -> None:
+        is_main = threading.current_thread() is threading.main_thread()
+        seen.append((is_main, request_id.get()))
+
+    async def serve() -> None:
+        request_id.set(7)
+        await receiver.receive_async(signed(DELIVERED))
+
+    asyncio.run(serve())
+    assert seen == [(False, 7)]
+
+
+class AsyncCallable:
+    """A handler whose __call__ is async."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    async def __call__(self, event: Event) -> None:
+        await asyncio.sleep(0)
+        self.events.append(event)
+
+
+def test_async_handlers_of_every_make_run_to_their_end(receive: Receive) -> None:
+    receiver = Receiver(SECRET)
+    handler = AsyncCallable()
+    receiver.on("*")(handler)
+    receiver.on("*")(lambda event: handler(event))
+    receiver.on("*")(functools.partial(AsyncCallable.__call__, handler))
+
+    assert receive(receiver, signed(DELIVERED)).status == 200
+    assert len(handler.events) == 3
+
+
+def test_an_async_handler_under_a_running_loop_is_an_error_and_never_success() -> None:
+    receiver = Receiver(SECRET)
+    receiver.on("*")(AsyncCallable())
+
+    async def misuse() -> Response:
+        return receiver.receive(signed(DELIVERED))
+
+    assert asyncio.run(misuse()).reason is Reason.HANDLER_ERROR
+
+
+def test_a_view_is_called_last_and_only_if_all_handlers_returned() -> None:
+    receiver = Receiver(SECRET)
+    calls: list[str] = []
+
+    @receiver.on("*")
+    def handler(event: Event) -> None:
+        calls.append("handler")
+        if len(calls) > 2:
+            raise OSError
+
+    def view(event: Event) -> None:
+        calls.append("view")
+
+    assert receiver.receive(signed(DELIVERED), view=view).status == 200
+    assert receiver.receive(signed(DELIVERED), view=view).status == 500
+    assert calls == ["handler", "view", "handler"]
+
+
+# --- what comes in -------------------------------------------------------------------------------
+
+
+def chunked(body: bytes) -> Iterator[bytes]:
+    yield from (body[at : at + 100] for at in range(0, len(body), 100))
+
+
+async def chunked_async(body: bytes) -> AsyncIterator[bytes]:
+    for chunk in chunked(body):
+        yield chunk
+
+
+@pytest.mark.parametrize(
+    "make", [bytes, bytearray, memoryview, chunked, lambda body: [b"", body, b""]]
+)
+def test_a_body_may_come_whole_or_in_chunks(receive: Receive, make: Any) -> None:
+    receiver = Receiver(SECRET)
+    request = signed(DELIVERED)
+
+    assert receive(receiver, Request("POST", request.headers, make(DELIVERED))).status == 200
+
+
+def test_an_asynchronous_body_needs_receive_async() -> None:
+    receiver = Receiver(SECRET)
+    headers = {"Karla-Signature": sign(DELIVERED, SECRET)}
+
+    async def serve() -> Response:
+        return await receiver.receive_async(Request("POST", headers, chunked_async(DELIVERED)))
+
+    assert asyncio.run(serve()).status == 200
+    with pytest.raises(TypeError, match="receive_async"):
+        receiver.receive(Request("POST", headers, chunked_async(DELIVERED)))
+
+
+def test_a_chunk_that_is_not_bytes_is_a_type_error(receive: Receive) -> None:
+    with pytest.raises(TypeError, match="raw bytes"):
+        receive(Receiver(SECRET), signed(DELIVERED, body=["text"]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"method": "GET"}, Reason.METHOD_NOT_ALLOWED),
+        ({"method": "post"}, Reason.METHOD_NOT_ALLOWED),
+        ({"headers": {}}, Reason.MISSING_SIGNATURE),
+        ({"headers": {"Karla-Signature": "x"}}, Reason.MALFORMED_HEADER),
+        ({"headers": {"Content-Length": "x"}}, Reason.BAD_CONTENT_LENGTH),
+        ({"headers": {"Content-Length": "1048577"}}, Reason.BODY_TOO_LARGE),
+        (
+            {"headers": [(b"content-length", b"9"), ("content-length", "8")]},
+            Reason.BAD_CONTENT_LENGTH,
+        ),
+    ],
+)
+def test_what_can_be_refused_without_the_body_is_refused_unread(
+    receive: Receive, changes: dict[str, Any], reason: Reason
+) -> None:
+    def unread() -> Iterator[bytes]:
+        raise AssertionError("the body was read")
+        yield b""
+
+    response = receive(Receiver(SECRET), signed(DELIVERED, **{"body": unread(), **changes}))
+    assert response.reason is reason
+
+
+def test_a_body_is_read_no_further_than_the_limit(receive: Receive) -> None:
+    read: list[int] = []
+
+    def endless() -> Iterator[bytes]:
+        while True:
+            read.append(1000)
+            yield b"a" * 1000
+
+    response = receive(Receiver(SECRET, max_body_bytes=4096), signed(b"", body=endless()))
+    assert response.reason is Reason.BODY_TOO_LARGE
+    assert sum(read) == 5000
+
+
+def test_a_body_of_exactly_the_limit_is_received(receive: Receive) -> None:
+    assert receive(Receiver(SECRET, max_body_bytes=len(DELIVERED)), signed(DELIVERED)).status == 200
+    tight = Receiver(SECRET, max_body_bytes=len(DELIVERED) - 1)
+    assert receive(tight, signed(DELIVERED)).status == 413
+
+
+def test_reading_that_breaks_off_is_answered_or_given_up_by_its_reason(receive: Receive) -> None:
+    def broken(reason: Reason) -> Iterator[bytes]:
+        yield DELIVERED[:10]
+        raise RequestError(reason)
+
+    receiver = Receiver(SECRET)
+    incomplete = signed(DELIVERED, body=broken(Reason.BODY_INCOMPLETE))
+    assert receive(receiver, incomplete).status == 400
+    with pytest.raises(RequestError) as refusal:
+        receive(receiver, signed(DELIVERED, body=broken(Reason.CLIENT_DISCONNECTED)))
+    assert refusal.value.status is None
+
+
+@pytest.mark.parametrize(("scheme", "status"), [("https", 200), ("http", 403), ("HTTPS", 403)])
+def test_https_can_be_required(receive: Receive, scheme: str, status: int) -> None:
+    receiver = Receiver(SECRET, require_https=True)
+
+    assert receive(receiver, signed(DELIVERED, scheme=scheme)).status == status
+    assert receive(Receiver(SECRET), signed(DELIVERED, scheme=scheme)).status == 200
+
+
+def test_head_is_refused_without_a_body(receive: Receive) -> None:
+    receiver = Receiver(SECRET)
+    head, get = (receive(receiver, signed(b"", method=method)) for method in ("HEAD", "GET"))
+
+    assert head.body == b""
+    assert (head.status, head.headers) == (get.status, get.headers)
+    assert ("allow", "POST") in head.headers
+
+
+# --- set-up --------------------------------------------------------------------------------------
+
+
+def test_enabled_events_are_the_fewest_patterns_that_the_handlers_need() -> None:
+    receiver = Receiver(SECRET)
+    wanted = receiver.on
+    assert receiver.enabled_events == []
+
+    wanted("shipments/delivered/SUCCESSFULLY_DELIVERED")(print)
+    wanted("claims/created", "shipments/in_delivery")(print)
+    wanted("claims/created", "claims/CREATED")(print)
+    wanted(group=EventGroup.CLAIM_UPDATED)(print)
+    assert receiver.enabled_events == [
+        "shipments/delivered/SUCCESSFULLY_DELIVERED",
+        "claims/CREATED",
+        "shipments/in_delivery",
+        "claims/updated",
+    ]
+    wanted("shipments/delivered")(print)
+    assert receiver.enabled_events[-1] == "shipments/delivered"
+    assert len(receiver.enabled_events) == 4
+    receiver.want("shipments")
+    assert receiver.enabled_events == ["claims/CREATED", "claims/updated", "shipments"]
+    wanted(group="something_new")(print)
+    assert receiver.enabled_events == ["*"]
+
+
+def test_the_decorator_gives_the_handler_back() -> None:
+    def handler(event: Event) -> None:
+        """Do nothing."""
+
+    assert Receiver(SECRET).on("*")(handler) is handler
+
+
+@pytest.mark.parametrize(
+    ("patterns", "group", "remedy"),
+    [
+        ((), None, "name a pattern"),
+        (("*",), "shipment_delivered", "stack two decorators"),
+        ((), "", "event group"),
+        ((), "shipments/delivered", "event group"),
+        ((), 5, "event group"),
+        ((print,), None, "parentheses"),
+        (("shipment/delivered",), None, "did you mean 'shipments/delivered'"),
+    ],
+)
+def test_on_refuses_what_could_never_call_the_handler(
+    patterns: Any, group: Any, remedy: str
+) -> None:
+    with pytest.raises(ConfigurationError) as refusal:
+        Receiver(SECRET).on(*patterns, group=group)
+    assert remedy in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("handler", "remedy"),
+    [
+        (lambda: None, "<lambda>() does not take that"),
+        (lambda event, other: None, "does not take that"),
+        (lambda *, event: None, "does not take that"),
+        ("a text", "must be callable, not str"),
+        (None, "must be callable, not NoneType"),
+    ],
+)
+def test_a_handler_that_does_not_take_the_event_is_refused(handler: Any, remedy: str) -> None:
+    with pytest.raises(ConfigurationError) as refusal:
+        Receiver(SECRET).on("*")(handler)
+    assert remedy in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "handler", [print, lambda *events: None, lambda event, other=1: None, dict]
+)
+def test_a_handler_that_can_take_the_event_is_accepted(handler: Any) -> None:
+    Receiver(SECRET).on("*")(handler)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_body_bytes": 0},
+        {"max_body_bytes": 1e6},
+        {"max_body_bytes": True},
+        {"max_body_bytes": None},
+        {"require_https": "yes"},
+        {"tolerance": -1},
+        {"clock": 5},
+        {"idempotency": object()},
+        {"inbox": object()},
+    ],
+)
+def test_an_option_that_cannot_work_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        Receiver(SECRET, **options)
+
+
+def test_secrets_come_from_the_environment() -> None:
+    one = Receiver.from_env({"KARLA_WEBHOOK_SECRET": SECRET})
+    two = Receiver.from_env({"KARLA_WEBHOOK_SECRETS": f"new-secret,{SECRET}"}, tolerance=60)
+
+    assert one.receive(signed(DELIVERED)).status == 200
+    assert two.receive(signed(DELIVERED)).status == 200
+    assert repr(two) == "<Receiver: <Verifier: 2 secrets, tolerance 60 s>, wants []>"
+
+
+def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KARLA_WEBHOOK_SECRET", SECRET)
+    assert Receiver.from_env().receive(signed(DELIVERED)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("environ", "remedy"),
+    [
+        ({}, "set KARLA_WEBHOOK_SECRET"),
+        ({"KARLA_WEBHOOK_SECRET": "canary", "KARLA_WEBHOOK_SECRETS": "canary"}, "keep one"),
+        ({"KARLA_WEBHOOK_SECRET": ""}, "secret 1 is empty"),
+        ({"KARLA_WEBHOOK_SECRETS": "canary,"}, "secret 2 is empty"),
+        ({"KARLA_WEBHOOK_SECRETS": "canary, canary"}, "secret 2 starts or ends with a space"),
+    ],
+)
+def test_an_environment_that_does_not_say_which_secret_is_refused(
+    environ: dict[str, str], remedy: str
+) -> None:
+    with pytest.raises(ConfigurationError) as refusal:
+        Receiver.from_env(environ)
+    assert remedy in str(refusal.value)
+    assert "canary" not in str(refusal.value)
+
+
+def test_the_clock_is_the_receivers_own() -> None:
+    header = {"Karla-Signature": sign(DELIVERED, SECRET, timestamp=1000)}
+    receiver = Receiver(SECRET, clock=lambda: 1000, tolerance=0)
+
+    assert receiver.receive(Request("POST", header, DELIVERED)).status == 200
+    assert Receiver(SECRET, clock=time.time).receive(Request("POST", header, DELIVERED)).reason is (
+        Reason.TIMESTAMP_TOO_OLD
+    )

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from karla_receiver import Request
+from karla_receiver.body import BodyBuffer
+from karla_receiver.errors import Reason, RequestError
+from karla_receiver.request import content_length, header_values
+
+
+@pytest.mark.parametrize("body", ["{}", {"a": 1}, None, 5])
+def test_a_body_that_was_decoded_or_parsed_is_refused_at_once(body: Any) -> None:
+    with pytest.raises(TypeError, match=r"await request\.body\(\) in Starlette") as refusal:
+        Request("POST", {}, body)
+    assert type(body).__name__ in str(refusal.value)
+
+
+async def chunks() -> AsyncIterator[bytes]:
+    yield b""
+
+
+@pytest.mark.parametrize("body", [b"", bytearray(), memoryview(b""), [b""], iter([]), chunks()])
+def test_bytes_and_chunks_of_bytes_are_accepted(body: Any) -> None:
+    assert Request("POST", {}, body).body is body
+
+
+def test_a_request_shows_neither_headers_nor_body() -> None:
+    request = Request("P\x1b" * 500, {"Karla-Signature": "canary"}, b"canary", "https")
+
+    assert "canary" not in repr(request)
+    assert "\x1b" not in repr(request)
+    assert len(repr(request)) < 130
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Karla-Signature": "a"},
+        {"KARLA-SIGNATURE": "a"},
+        [("karla-signature", "a"), ("karla-signature-2", "b")],
+        [(b"kArLa-Signature", "a")],
+    ],
+)
+def test_header_names_match_in_any_case(headers: Any) -> None:
+    assert header_values(headers, "karla-signature") == ["a"]
+
+
+def test_all_lines_of_a_header_are_found_in_order() -> None:
+    lines: Any = [("x", "1"), (b"karla-signature", b"2"), ("Karla-Signature", "3")]
+    assert header_values(lines, "karla-signature") == [b"2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("values", "length"),
+    [
+        ([], None),
+        ([""], None),
+        (["0"], 0),
+        ([b"17"], 17),
+        (["17", b"17"], 17),
+        (["0017"], 17),
+        (["9" * 18], 10**18 - 1),
+        (["9" * 19], sys.maxsize),
+        (["9" * 1_000_000], sys.maxsize),
+    ],
+)
+def test_a_declared_length_is_read(values: Any, length: int | None) -> None:
+    assert content_length(values) == length
+
+
+@pytest.mark.parametrize(
+    "values",
+    [["+5"], ["-5"], ["5 "], ["²"], ["\u0665"], ["1_0"], ["5,5"], ["5", "6"], [b"\xff"], ["1e3"]],
+)
+def test_a_length_that_is_no_decimal_number_is_refused(values: Any) -> None:
+    with pytest.raises(RequestError) as refusal:
+        content_length(values)
+    assert refusal.value.reason is Reason.BAD_CONTENT_LENGTH
+
+
+def collected(*chunks: Any) -> bytes:
+    buffer = BodyBuffer(10)
+    for chunk in chunks:
+        buffer.add(chunk)
+    assert len(buffer) == sum(map(len, chunks))
+    return buffer.body
+
+
+def test_chunks_are_joined_in_order() -> None:
+    assert collected() == b""
+    assert collected(b"", b"ab", b"", b"c", b"d") == b"abcd"
+
+
+def test_a_single_chunk_is_not_copied() -> None:
+    chunk = b"0123456789"
+    assert collected(b"", chunk, b"") is chunk
+
+
+def test_a_buffer_that_its_owner_fills_again_is_copied() -> None:
+    chunk: Any = bytearray(b"first")
+    buffer = BodyBuffer(10)
+    buffer.add(chunk)
+    chunk[:] = b"other"
+    buffer.add(chunk)
+    assert buffer.body == b"firstother"
+    assert chunk == b"other"
+
+
+@pytest.mark.parametrize("sizes", [[11], [5, 6], [1] * 11, [10, 1]])
+def test_what_passes_the_limit_is_refused(sizes: list[int]) -> None:
+    with pytest.raises(RequestError) as refusal:
+        collected(*(b"a" * size for size in sizes))
+    assert refusal.value.reason is Reason.BODY_TOO_LARGE

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+
+import pytest
+
+from karla_receiver import Reason, SignatureError
+from karla_receiver.errors import STATUS, DeliveryError
+from karla_receiver.response import REFUSALS, SUCCESS
+
+# The table of answers once more, by hand: the promise to users, which must not change by chance.
+ANSWERS = {
+    400: {"invalid_json", "invalid_envelope", "bad_content_length", "body_incomplete"},
+    401: {
+        "missing_signature",
+        "malformed_header",
+        "no_v1",
+        "signature_mismatch",
+        "timestamp_too_old",
+        "timestamp_in_future",
+    },
+    403: {"https_required"},
+    405: {"method_not_allowed"},
+    409: {"in_progress"},
+    413: {"body_too_large"},
+    500: {"handler_error", "undecodable_event"},
+    503: {"unavailable"},
+    None: {"client_disconnected"},
+}
+
+
+@pytest.mark.parametrize("status", ANSWERS)
+def test_each_reason_has_the_promised_status(status: int | None) -> None:
+    assert {reason for reason in Reason if STATUS[reason] == status} == ANSWERS[status]
+
+
+def test_every_reason_is_in_the_table() -> None:
+    assert set(STATUS) == set(Reason) == set().union(*ANSWERS.values())
+    assert set(REFUSALS) == set(Reason) - {Reason.CLIENT_DISCONNECTED}
+
+
+@pytest.mark.parametrize("reason", REFUSALS)
+def test_a_refusal_is_problem_json_that_tells_strangers_nothing(reason: Reason) -> None:
+    response = REFUSALS[reason]
+    headers = dict(response.headers)
+    problem = json.loads(response.body)
+
+    assert response.reason is reason
+    assert headers["content-type"] == "application/problem+json"
+    assert headers["content-length"] == str(len(response.body))
+    assert problem.pop("status") == response.status == STATUS[reason]
+    assert problem.pop("title") == HTTPStatus(response.status).phrase == response.phrase
+    assert problem == ({} if response.status == 401 else {"reason": reason})
+
+
+def test_extra_headers_go_with_the_statuses_that_call_for_them() -> None:
+    extra = {
+        response.status: dict(response.headers[2:])
+        for response in [SUCCESS, *REFUSALS.values()]
+        if len(response.headers) > 2
+    }
+    assert extra == {
+        405: {"allow": "POST"},
+        409: {"retry-after": "5"},
+        503: {"retry-after": "5"},
+    }
+
+
+def test_success_is_what_karlas_own_receiver_answers() -> None:
+    assert (SUCCESS.status, SUCCESS.reason) == (200, None)
+    assert json.loads(SUCCESS.body) == {"status": "success"}
+
+
+def test_an_error_carries_its_evidence_and_reads_well() -> None:
+    error = SignatureError(Reason.TIMESTAMP_TOO_OLD, "412 s", 412.0)
+
+    assert (error.reason, error.status, error.clock_skew) == (Reason.TIMESTAMP_TOO_OLD, 401, 412.0)
+    assert str(error) == "timestamp_too_old: 412 s"
+    assert str(DeliveryError(Reason.NO_V1)) == "no_v1"

@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+import hmac
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from karla_receiver import (
+    ConfigurationError,
+    KarlaReceiverError,
+    Reason,
+    SignatureError,
+    Verified,
+    Verifier,
+    samples,
+    sign,
+)
+from karla_receiver.signature import parse_header, parse_header_text
+from tests.attack_table import DATA
+
+NOW = 1_700_000_000
+SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
+BODY = b'{"event_group":"shipment_delivered"}'
+HEADER = sign(BODY, SECRET, timestamp=NOW)
+ROWS = json.loads((DATA / "signatures.json").read_bytes())
+
+
+def verifier(*secrets: str | bytes, now: float = NOW, tolerance: float = 300) -> Verifier:
+    return Verifier(*(secrets or (SECRET,)), clock=lambda: now, tolerance=tolerance)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["file"])
+def test_signatures_of_another_implementation_verify(row: Any) -> None:
+    body = samples.read(row["file"].removesuffix(".json"))
+    now = row["timestamp"]
+
+    assert len(body) == row["body_bytes"]
+    assert sign(body, row["secret"], timestamp=now) == row["header_value"]
+    assert verifier(row["secret"], now=now).verify(body, row["header_value"]) == (now, 0)
+
+
+@pytest.mark.parametrize("name", samples.names())
+def test_every_sample_verifies_in_its_own_bytes_and_not_re_serialised(name: str) -> None:
+    body = samples.read(name)
+    header = sign(body, SECRET, timestamp=NOW)
+
+    assert verifier().verify(body, header) == Verified(NOW, 0)
+    again = json.dumps(json.loads(body), separators=(", ", ": "), indent=1).encode()
+    with pytest.raises(SignatureError, match="signature_mismatch"):
+        verifier().verify(again, header)
+
+
+def test_it_tells_which_secret_matched() -> None:
+    rotating = verifier("new-secret", SECRET)
+
+    assert rotating.verify(BODY, HEADER) == Verified(timestamp=NOW, secret_index=1)
+    assert rotating.verify(BODY, sign(BODY, "new-secret", timestamp=NOW)).secret_index == 0
+
+
+def test_the_header_may_come_as_text_bytes_or_several_lines() -> None:
+    first, second = HEADER.split(",")
+    forms: list[Any] = [
+        HEADER,
+        HEADER.encode(),
+        [HEADER],
+        [first, second],
+        [first.encode(), second],
+    ]
+    for header in forms:
+        assert verifier().verify(BODY, header).timestamp == NOW
+
+
+@pytest.mark.parametrize("header", [None, "", " \t", [], b"", [""]])
+def test_an_absent_or_empty_header_is_a_missing_signature(header: Any) -> None:
+    with pytest.raises(SignatureError) as refusal:
+        verifier().verify(BODY, header)
+    assert refusal.value.reason is Reason.MISSING_SIGNATURE
+    assert refusal.value.status == 401
+
+
+@pytest.mark.parametrize("header", [5, [5], [None]])
+def test_a_header_that_is_neither_text_nor_bytes_is_a_type_error(header: Any) -> None:
+    with pytest.raises(TypeError):
+        verifier().verify(BODY, header)
+
+
+@pytest.mark.parametrize("body", ["{}", {"a": 1}, None, 5])
+def test_a_body_that_is_not_bytes_is_refused_with_the_way_to_get_them(body: Any) -> None:
+    for call in (lambda: verifier().verify(body, HEADER), lambda: sign(body, SECRET)):
+        with pytest.raises(TypeError, match=r"request\.get_data\(\) in Flask"):
+            call()
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_any_bytes_like_body_verifies(kind: Any) -> None:
+    assert verifier().verify(kind(BODY), HEADER).timestamp == NOW
+
+
+@pytest.mark.parametrize(
+    ("now", "reason"),
+    [
+        (NOW + 300, None),
+        (NOW - 300, None),
+        (NOW + 300.001, Reason.TIMESTAMP_TOO_OLD),
+        (NOW - 300.001, Reason.TIMESTAMP_IN_FUTURE),
+        (math.inf, Reason.TIMESTAMP_TOO_OLD),
+        (-math.inf, Reason.TIMESTAMP_IN_FUTURE),
+        (math.nan, Reason.TIMESTAMP_TOO_OLD),
+    ],
+)
+def test_the_window_is_inclusive_both_ways_and_closed_to_a_broken_clock(
+    now: float, reason: Reason | None
+) -> None:
+    if reason is None:
+        assert verifier(now=now).verify(BODY, HEADER)
+        return
+    with pytest.raises(SignatureError) as refusal:
+        verifier(now=now).verify(BODY, HEADER)
+    assert refusal.value.reason is reason
+    assert math.isnan(now) or refusal.value.clock_skew == now - NOW
+
+
+def test_a_tolerance_of_zero_means_zero() -> None:
+    assert verifier(tolerance=0).verify(BODY, HEADER)
+    with pytest.raises(SignatureError, match="timestamp_too_old"):
+        verifier(tolerance=0, now=NOW + 1).verify(BODY, HEADER)
+
+
+@pytest.mark.parametrize("tolerance", [-1, math.inf, math.nan, "300", None, True])
+def test_a_tolerance_that_is_no_span_of_time_is_refused(tolerance: Any) -> None:
+    with pytest.raises(ConfigurationError, match="tolerance"):
+        Verifier(SECRET, tolerance=tolerance)
+
+
+def test_a_clock_that_cannot_be_asked_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="clock"):
+        Verifier(SECRET, clock=NOW)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("timestamp", [-1, 10**15])
+def test_a_timestamp_that_no_header_can_hold_is_refused(timestamp: int) -> None:
+    with pytest.raises(ConfigurationError, match="timestamp"):
+        sign(BODY, SECRET, timestamp=timestamp)
+
+
+@pytest.mark.parametrize("timestamp", [0, 10**15 - 1])
+def test_the_first_and_the_last_timestamp_can_be_signed_and_read(timestamp: int) -> None:
+    header = sign(BODY, SECRET, timestamp=timestamp)
+    assert verifier(now=timestamp).verify(BODY, header).timestamp == timestamp
+
+
+def test_without_a_timestamp_the_present_is_signed() -> None:
+    assert Verifier(SECRET).verify(BODY, sign(BODY, SECRET))
+
+
+def test_a_verifier_shows_how_it_is_set_up_and_no_secret() -> None:
+    assert repr(verifier("canary", "canary2")) == "<Verifier: 2 secrets, tolerance 300 s>"
+
+
+MALFORMED = {
+    "a blank inside an unknown element": "foo=a b",
+    "a tab inside an unknown element": "foo=a\tb",
+    "a blank in a key": "f oo=a",
+    "a separator in a key": "f(o=a",
+}
+
+
+@pytest.mark.parametrize("element", MALFORMED.values(), ids=MALFORMED)
+def test_an_element_that_is_no_key_and_value_spoils_the_header(element: str) -> None:
+    with pytest.raises(SignatureError, match="malformed_header"):
+        verifier().verify(BODY, f"{HEADER},{element}")
+
+
+def test_a_text_header_beyond_latin_1_is_malformed_like_any_other() -> None:
+    with pytest.raises(SignatureError, match="malformed_header"):
+        verifier().verify(BODY, HEADER + ",a=\U0001f511")
+
+
+# --- properties ----------------------------------------------------------------------------------
+
+SECRETS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=64).filter(
+    lambda secret: secret.strip() == secret and secret.strip("\0") != ""
+)
+
+
+@given(
+    body=st.binary(max_size=2048),
+    secret=SECRETS,
+    timestamp=st.integers(0, 10**15 - 1),
+    skew=st.integers(-300, 300),
+)
+def test_what_is_signed_verifies_anywhere_in_the_window(
+    body: bytes, secret: str, timestamp: int, skew: int
+) -> None:
+    header = sign(body, secret, timestamp=timestamp)
+    assert verifier(secret, now=timestamp + skew).verify(body, header).timestamp == timestamp
+
+
+@given(data=st.data(), body=st.binary(min_size=1, max_size=200))
+def test_a_single_change_of_the_body_is_refused(data: st.DataObject, body: bytes) -> None:
+    place = data.draw(st.integers(0, len(body) - 1))
+    changed = bytearray(body)
+    changed[place] ^= data.draw(st.integers(1, 255))
+    with pytest.raises(SignatureError, match="signature_mismatch"):
+        verifier().verify(bytes(changed), sign(body, SECRET, timestamp=NOW))
+
+
+@given(place=st.integers(0, len(HEADER) - 1), character=st.characters(max_codepoint=255))
+def test_a_single_change_of_the_header_never_verifies_as_something_else(
+    place: int, character: str
+) -> None:
+    changed = HEADER[:place] + character + HEADER[place + 1 :]
+    assume(changed.lower() != HEADER)
+    with pytest.raises(SignatureError):
+        verifier(tolerance=10**15).verify(BODY, changed)
+
+
+@given(
+    header=st.one_of(
+        st.none(),
+        st.text(),
+        st.binary(),
+        st.lists(st.one_of(st.text(), st.binary())),
+        st.text("tv01=, \t29af", max_size=200),
+        st.lists(st.sampled_from([*HEADER.split(","), "v1=00", "t=1", "", "a=b"]), max_size=40),
+    ),
+    body=st.binary(),
+)
+def test_no_header_and_no_body_raise_anything_but_our_own_error(header: Any, body: bytes) -> None:
+    try:
+        verified = verifier().verify(body, header)
+    except KarlaReceiverError as refusal:
+        assert isinstance(refusal, SignatureError)
+    else:
+        expected = hmac.digest(SECRET.encode(), b"%d." % verified.timestamp + body, "sha256")
+        assert expected.hex() in str(header).lower()
+
+
+@given(
+    text=st.one_of(
+        st.from_regex(r"\At=[0-9]{1,17},v1=[0-9a-fA-F]{62,66}\n?\Z"),
+        st.text("tv1=,09a ", max_size=90),
+    )
+)
+def test_the_short_way_through_a_usual_header_agrees_with_the_long_one(text: str) -> None:
+    assume(text.strip(" \t"))
+
+    def outcome(read: Any) -> object:
+        try:
+            return read(text)
+        except SignatureError as refusal:
+            return refusal.reason
+
+    assert outcome(parse_header) == outcome(parse_header_text)

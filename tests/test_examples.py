@@ -1,0 +1,120 @@
+"""Runs every example as its first lines say: a real server, and a delivery sent to it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+FOLDER = Path(__file__).parent.parent / "examples"
+SECRET = "try-me-try-me-16"
+
+
+class Example(NamedTuple):
+    """How to start an example, and what it prints when it has handled the delivery."""
+
+    command: list[str]
+    handled: str
+
+
+EXAMPLES = {
+    "flask_shop": Example(
+        ["-m", "flask", "--app", "flask_shop.py", "run", "--port", "0"],
+        "order NT-20417: thank the customer",
+    ),
+    "starlette_middleware": Example(
+        ["-m", "uvicorn", "starlette_middleware:app", "--port", "0"],
+        "order NT-20417: thank the customer",
+    ),
+    "legacy_wsgi": Example(
+        ["legacy_wsgi.py"],
+        "shipments/delivered/SUCCESSFULLY_DELIVERED: order NT-20417",
+    ),
+}
+
+
+def environment(secret: str) -> dict[str, str]:
+    return {**os.environ, "KARLA_WEBHOOK_SECRET": secret, "PORT": "0", "PYTHONUNBUFFERED": "1"}
+
+
+@contextmanager
+def served(command: list[str]) -> Generator[subprocess.Popen[str]]:
+    """Run a server from the examples' folder; whatever happens, it is gone after a minute."""
+    process = subprocess.Popen(
+        [sys.executable, *command],
+        cwd=FOLDER,
+        env=environment(SECRET),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    watchdog = threading.Timer(60, process.kill)
+    watchdog.start()
+    try:
+        yield process
+    finally:
+        watchdog.cancel()
+        process.kill()
+        process.communicate()
+
+
+def read_until(process: subprocess.Popen[str], pattern: str) -> re.Match[str]:
+    """Read what a server prints until a line matches; fail if it ends before."""
+    assert process.stdout is not None
+    seen: list[str] = []
+    for line in process.stdout:
+        seen.append(line)
+        match = re.search(pattern, line)
+        if match is not None:
+            return match
+    pytest.fail(f"{pattern!r} is not in:\n{''.join(seen)}")
+
+
+def send(url: str, *arguments: str, secret: str = SECRET) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "send.py", url, *arguments],
+        cwd=FOLDER,
+        env=environment(secret),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("example", EXAMPLES.values(), ids=EXAMPLES)
+def test_an_example_handles_a_genuine_delivery_and_refuses_a_forged_one(example: Example) -> None:
+    with served(example.command) as process:
+        origin = read_until(process, r"http://127\.0\.0\.1:\d+")[0]
+        forged = send(f"{origin}/webhooks/karla", secret="another-secret-16")
+        genuine = send(f"{origin}/webhooks/karla")
+
+        assert "401" in forged.stderr
+        assert genuine.stdout.startswith("200 "), genuine.stderr
+        read_until(process, example.handled)
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.stem)
+def test_an_example_says_first_how_to_run_it(path: Path) -> None:
+    head = path.read_text()[:700]
+
+    assert "Run it:" in head
+    assert path.stem == "send" or "send.py http://127.0.0.1:" in head
+    assert path.stem == "send" or path.stem in EXAMPLES
+
+
+def test_the_sender_says_how_it_is_used() -> None:
+    bare = subprocess.run(
+        [sys.executable, "send.py"], cwd=FOLDER, capture_output=True, text=True, check=False
+    )
+    assert bare.returncode == 1
+    assert "Run it:" in bare.stderr
+    assert "must start with http://" in send("ftp://127.0.0.1").stderr

@@ -6,7 +6,6 @@ driver; under SYNC nothing ever suspends, so that the coroutine runs to its end 
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable
 from functools import partial
@@ -66,7 +65,7 @@ class _AsyncDriver:
             result, error = _attempt(handler, event)
         else:
             # A handler that waits for a database must not stop every other request.
-            result, error = await asyncio.to_thread(_attempt, handler, event)
+            result, error = await _in_thread(_attempt, handler, event)
         if error is None and inspect.isawaitable(result):
             try:
                 await result
@@ -89,6 +88,12 @@ def run_sync(path: Coroutine[Any, Any, _T]) -> _T:
     raise RuntimeError("a synchronous path must not suspend")
 
 
+async def _in_thread(function: Callable[..., _T], *arguments: Any) -> _T:
+    import asyncio  # takes longer to import than all the rest, and many users never need it
+
+    return await asyncio.to_thread(function, *arguments)
+
+
 def _attempt(function: Handler, argument: Any) -> tuple[object, Exception | None]:
     # The error is a value: a StopIteration cannot be raised through a future.
     try:
@@ -106,24 +111,21 @@ def _is_async(handler: Handler) -> bool:
 def call_to_end(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Call a function and return its result; run it on an event loop of its own if it is async."""
     result = function(*args, **kwargs)
-    if not inspect.isawaitable(result):
-        return result
+    return _run_to_end(result) if inspect.isawaitable(result) else result
 
-    _refuse_running_loop(result)
 
-    async def finish(awaitable: Awaitable[object]) -> object:
+def _run_to_end(awaitable: Awaitable[object]) -> object:
+    import asyncio  # see above
+
+    async def finish() -> object:
         return await awaitable
 
-    return asyncio.run(finish(result))
-
-
-def _refuse_running_loop(result: Any) -> None:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return
-    if inspect.iscoroutine(result):
-        result.close()  # or Python complains later that nobody awaited it
+        return asyncio.run(finish())
+    if inspect.iscoroutine(awaitable):
+        awaitable.close()  # or Python complains later that nobody awaited it
     raise RuntimeError(
         "an async handler was called under a running event loop, for which there is receive_async"
     )

@@ -174,7 +174,8 @@ class Receiver:
         declared = content_length(header_values(request.headers, "content-length"))
         if declared is not None and declared > self._max_body_bytes:
             raise RequestError(Reason.BODY_TOO_LARGE, f"{declared} bytes declared")
-        return parse_header(header_values(request.headers, _HEADER_NAME) or None)
+        lines = header_values(request.headers, _HEADER_NAME)
+        return parse_header(lines[0] if len(lines) == 1 else lines)
 
     async def _handle(self, event: Event, driver: Driver, view: Handler | None) -> None:
         matches = self._routes.find(event)

@@ -6,10 +6,10 @@ that one is lenient about the timestamp's text or ambiguous about repeated keys,
 
 from __future__ import annotations
 
-import binascii
 import math
 import re
 import time
+from binascii import unhexlify
 from collections.abc import Callable, Sequence
 from hmac import compare_digest
 from typing import NamedTuple
@@ -82,15 +82,34 @@ def parse_header(header: str | bytes | Sequence[str | bytes] | None) -> Signatur
 
     Raises SignatureError with missing_signature, malformed_header or no_v1.
     """
-    text = _header_text(header)
+    if not isinstance(header, str | bytes):
+        return _parse_text(_joined(header))
+    text = _text(header)
     usual = _USUAL.fullmatch(text)
-    if usual is not None:
-        return SignatureHeader(usual[1], (binascii.unhexlify(usual[2]),))
-    return parse_header_text(text)
+    if usual is None:
+        return _parse_text(text)
+    return SignatureHeader(usual[1], (unhexlify(usual[2]),))
 
 
-def parse_header_text(text: str) -> SignatureHeader:
-    """Read the text of a signature header, however it is written: the rules in full."""
+def _joined(lines: Sequence[str | bytes] | None) -> str:
+    # WSGI servers join the lines of a header with a comma; so do we, and all servers agree.
+    return ",".join(map(_text, lines or ()))
+
+
+def _text(line: str | bytes) -> str:
+    if isinstance(line, str):
+        return line
+    if isinstance(line, bytes):
+        return line.decode("latin-1")  # never fails; what is not ASCII is refused afterwards
+    raise TypeError(f"a signature header is str or bytes, not {type(line).__name__}")
+
+
+def _parse_text(text: str) -> SignatureHeader:
+    """Read a signature header however it is written: the rules in full."""
+    if len(text) > _MAX_HEADER_BYTES:
+        raise _malformed(f"longer than {_MAX_HEADER_BYTES} bytes")
+    if not text.strip(" \t"):
+        raise SignatureError(Reason.MISSING_SIGNATURE, f"the {HEADER} header is absent or empty")
     timestamps: list[str] = []
     candidates: list[str] = []
     for number, (key, value) in enumerate(_elements(text), 1):
@@ -115,29 +134,6 @@ def parse_header_text(text: str) -> SignatureHeader:
     return SignatureHeader(timestamps[0], signatures)
 
 
-def _header_text(header: str | bytes | Sequence[str | bytes] | None) -> str:
-    if header is None:
-        raise SignatureError(Reason.MISSING_SIGNATURE, f"no {HEADER} header")
-    lines = [header] if isinstance(header, str | bytes) else header
-    # WSGI servers join the lines of a header with a comma; so do we, and all servers agree.
-    text = ",".join(map(_text, lines))
-    if len(text) > _MAX_HEADER_BYTES:
-        raise _malformed(f"longer than {_MAX_HEADER_BYTES} bytes")
-    if not text.isascii():
-        raise _malformed("a byte that is not ASCII")
-    if not text.strip(" \t"):
-        raise SignatureError(Reason.MISSING_SIGNATURE, f"the {HEADER} header is empty")
-    return text
-
-
-def _text(line: str | bytes) -> str:
-    if isinstance(line, str):
-        return line
-    if isinstance(line, bytes):
-        return line.decode("latin-1")  # never fails; what is not ASCII is refused afterwards
-    raise TypeError(f"a signature header is str or bytes, not {type(line).__name__}")
-
-
 def _elements(text: str) -> list[tuple[str, str]]:
     elements: list[tuple[str, str]] = []
     for piece in text.split(","):
@@ -155,7 +151,7 @@ def _decoded_signature(candidate: str) -> bytes | None:
     if len(candidate) != 64:
         return None
     try:
-        return binascii.unhexlify(candidate)
+        return unhexlify(candidate)
     except ValueError:
         return None
 

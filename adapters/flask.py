@@ -38,7 +38,10 @@ def webhook(
     answer is 500, and the exception is logged.
     Raises ConfigurationError for unusable secrets, and for a view that does not take the event.
     """
-    receiver = _to_receiver(secrets)
+    try:
+        receiver = _to_receiver(secrets)
+    finally:
+        del secrets  # so that no error report with local variables shows them
 
     def decorate(view: View) -> Callable[..., ResponseReturnValue]:
         check_callable(view, "a view", "event", others_allowed=True)
@@ -68,13 +71,16 @@ def webhook(
 
 
 def _to_receiver(secrets: tuple[str | bytes | Receiver, ...]) -> Receiver:
-    if len(secrets) == 1 and isinstance(secrets[0], Receiver):
-        return secrets[0]
-    if len(secrets) == 1 and callable(secrets[0]):
-        raise ConfigurationError("webhook needs a secret: write @webhook(secret)")
-    if any(isinstance(secret, Receiver) for secret in secrets):
-        raise ConfigurationError("webhook takes secrets or one Receiver, not both")
-    return Receiver(*cast("tuple[str | bytes, ...]", secrets))
+    try:
+        if len(secrets) == 1 and isinstance(secrets[0], Receiver):
+            return secrets[0]
+        if len(secrets) == 1 and callable(secrets[0]):
+            raise ConfigurationError("webhook needs a secret: write @webhook(secret)")
+        if Receiver in map(type, secrets):
+            raise ConfigurationError("webhook takes secrets or one Receiver, not both")
+        return Receiver(*cast("tuple[str | bytes, ...]", secrets))
+    finally:
+        del secrets
 
 
 def _to_request(flask_request: FlaskRequest) -> Request:
@@ -106,4 +112,6 @@ def _touched_chunks(flask_request: FlaskRequest) -> Iterator[bytes]:
 
 
 def _to_response(response: Response) -> ResponseReturnValue:
-    return current_app.response_class(response.body, response.status, list(response.headers))
+    # None where there is no body, or Flask would replace the Content-Length of an answer to HEAD.
+    body = response.body or None
+    return current_app.response_class(body, response.status, list(response.headers))

@@ -51,35 +51,38 @@ def make_keys(secrets: tuple[str | bytes, ...]) -> tuple[Key, ...]:
     Raises ConfigurationError for a secret with which every delivery would be refused for ever,
     or which anybody could sign with. The message says which one by position, never its text.
     """
-    if not secrets:
-        raise ConfigurationError(
-            "no secret given: pass Karla's webhook secret, or use Receiver.from_env()"
-        )
-    return tuple(Key(_checked(secret, place)) for place, secret in enumerate(secrets, 1))
+    try:
+        if not secrets:
+            raise ConfigurationError(
+                "no secret given: pass Karla's webhook secret, or use Receiver.from_env()"
+            )
+        keys: list[Key] = []
+        for place, secret in enumerate(secrets, 1):
+            problem = _problem_of(secret)
+            if problem is not None:
+                raise ConfigurationError(f"secret {place} {problem}")
+            keys.append(Key(secret.encode() if isinstance(secret, str) else secret))
+        return tuple(keys)
+    finally:
+        # Error reports with local variables are common: no frame that an error leaves holds one.
+        secret = ""
+        del secrets
 
 
-def _checked(secret: object, place: int) -> bytes:
+def _problem_of(secret: object) -> str | None:
     if secret is None:
-        raise ConfigurationError(f"secret {place} is None: is its environment variable set?")
+        return "is None: is its environment variable set?"
     if not isinstance(secret, str | bytes):
-        raise ConfigurationError(
-            f"secret {place} is a {type(secret).__name__}, not str or bytes:"
-            " pass several secrets as separate arguments"
-        )
+        kind = type(secret).__name__
+        return f"is a {kind}, not str or bytes: pass several secrets as separate arguments"
     if not secret.strip():
-        raise ConfigurationError(f"secret {place} is empty or blank: anybody could sign with it")
+        return "is empty or blank: anybody could sign with it"
     if secret.strip() != secret:
-        raise ConfigurationError(
-            f"secret {place} starts or ends with a space or newline: often one that was read"
-            " from a file; strip it first"
-        )
-    if isinstance(secret, str):
-        # The error of a strict encode() would carry the secret into a traceback.
-        encoded = secret.encode(errors="replace")
-        if encoded.decode() != secret:
-            raise ConfigurationError(f"secret {place} cannot be encoded as UTF-8")
-        secret = encoded
-    if not secret.strip(b"\0"):
-        # HMAC pads the key with NULs, so this one equals the empty key.
-        raise ConfigurationError(f"secret {place} is all NUL: the same as an empty one")
-    return secret
+        return "starts or ends with a space or newline, as one read from a file: strip it first"
+    # Not a strict encode(): its error would carry the secret.
+    encoded = secret.encode(errors="replace") if isinstance(secret, str) else secret
+    if isinstance(secret, str) and encoded.decode() != secret:
+        return "cannot be encoded as UTF-8"
+    if not encoded.strip(b"\0"):
+        return "is all NUL, which HMAC takes for the empty one: anybody could sign with it"
+    return None

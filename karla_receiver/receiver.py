@@ -58,7 +58,10 @@ class Receiver:
         idempotency: None = None,
         inbox: None = None,
     ) -> None:
-        self._verifier = Verifier(*secrets, tolerance=tolerance, clock=clock)
+        try:
+            self._verifier = Verifier(*secrets, tolerance=tolerance, clock=clock)
+        finally:
+            del secrets  # so that no error report with local variables shows them
         if type(max_body_bytes) is not int or max_body_bytes < 1:
             raise ConfigurationError("max_body_bytes must be a whole number of bytes, 1 or more")
         if type(require_https) is not bool:
@@ -80,20 +83,10 @@ class Receiver:
         options: as for `Receiver`.
         Raises ConfigurationError if both are set, or none.
         """
-        one = environ.get("KARLA_WEBHOOK_SECRET")
-        several = environ.get("KARLA_WEBHOOK_SECRETS")
-        if one is not None and several is not None:
-            raise ConfigurationError(
-                "both KARLA_WEBHOOK_SECRET and KARLA_WEBHOOK_SECRETS are set: keep one of them"
-            )
-        if several is not None:
-            return cls(*several.split(","), **options)
-        if one is not None:
-            return cls(one, **options)
-        raise ConfigurationError(
-            "set KARLA_WEBHOOK_SECRET to the webhook's secret, or KARLA_WEBHOOK_SECRETS to"
-            " several, separated by commas"
-        )
+        try:
+            return cls(*_secrets_in(environ), **options)
+        finally:
+            del environ
 
     def on(self, *patterns: str, group: str | None = None) -> Callable[[_HandlerT], _HandlerT]:
         """Register the decorated function as a handler.
@@ -122,6 +115,13 @@ class Receiver:
         Raises ConfigurationError for a pattern that never matches.
         """
         self._routes.want(wanted_patterns(patterns, None))
+
+    def replace_secrets(self, *secrets: str | bytes) -> None:
+        """Same as `Verifier.replace_secrets`: rotate without a restart, under load."""
+        try:
+            self._verifier.replace_secrets(*secrets)
+        finally:
+            del secrets
 
     @property
     def enabled_events(self) -> list[str]:
@@ -191,8 +191,22 @@ class Receiver:
             cause = errors[0] if len(errors) == 1 else ExceptionGroup("handlers raised", errors)
             raise DeliveryError(Reason.HANDLER_ERROR, kinds) from cause
 
-    def __repr__(self) -> str:
-        return f"<Receiver: {self._verifier!r}, wants {self.enabled_events}>"
+
+def _secrets_in(environ: Mapping[str, str]) -> list[str]:
+    has_one = "KARLA_WEBHOOK_SECRET" in environ
+    has_several = "KARLA_WEBHOOK_SECRETS" in environ
+    try:
+        if has_one and not has_several:
+            return [environ["KARLA_WEBHOOK_SECRET"]]
+        if has_several and not has_one:
+            return environ["KARLA_WEBHOOK_SECRETS"].split(",")
+        found = "both are" if has_one else "neither is"
+        raise ConfigurationError(
+            "set KARLA_WEBHOOK_SECRET to the webhook's secret, or KARLA_WEBHOOK_SECRETS to"
+            f" several, separated by commas: {found} set"
+        )
+    finally:
+        del environ
 
 
 async def _read(request: Request, buffer: BodyBuffer, driver: Driver) -> None:

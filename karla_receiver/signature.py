@@ -63,7 +63,10 @@ def sign(body: bytes, secret: str | bytes, *, timestamp: int | None = None) -> s
     Raises ConfigurationError for an unusable secret or timestamp, TypeError for a body that is
     not bytes.
     """
-    (key,) = make_keys((secret,))
+    try:
+        (key,) = make_keys((secret,))
+    finally:
+        del secret  # see make_keys
     moment = int(time.time()) if timestamp is None else timestamp
     if not 0 <= moment <= _MAX_TIMESTAMP:
         raise ConfigurationError(f"timestamp must lie between 0 and {_MAX_TIMESTAMP}")
@@ -167,8 +170,9 @@ class Verifier:
     tolerance: seconds that the signed timestamp may lie from now, either way and inclusive;
     finite and not negative. 300 is what Karla's own receiver uses; 0 means 0.
     clock: returns unix seconds.
-    Raises ConfigurationError for an unusable secret or option. A verifier holds no changing
-    state: share it among threads and event loops as you like.
+    Raises ConfigurationError for an unusable secret or option.
+
+    A verifier may be shared by threads and event loops, and be forked.
     """
 
     __slots__ = ("_clock", "_keys", "_tolerance")
@@ -179,11 +183,25 @@ class Verifier:
         tolerance: float = 300,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._keys = make_keys(secrets)
+        try:
+            self._keys = make_keys(secrets)
+        finally:
+            del secrets  # see make_keys
         self._tolerance = _checked_tolerance(tolerance)
         if not callable(clock):
             raise ConfigurationError("clock must be a function that returns unix seconds")
         self._clock = clock
+
+    def replace_secrets(self, *secrets: str | bytes) -> None:
+        """Use these secrets from now on, instead of the present ones.
+
+        At once and as a whole: a verification under way sees either all of the old secrets or
+        all of the new ones. Raises ConfigurationError for an unusable secret, and changes nothing.
+        """
+        try:
+            self._keys = make_keys(secrets)
+        finally:
+            del secrets  # see make_keys
 
     def verify(self, body: bytes, header: str | bytes | Sequence[str | bytes] | None) -> Verified:
         """Verify the raw body against the value (or values) of the Karla-Signature header.
@@ -220,9 +238,6 @@ class Verifier:
             "no v1 is the MAC of this body under a configured secret",
             self._clock() - int(header.timestamp),
         )
-
-    def __repr__(self) -> str:
-        return f"<Verifier: {len(self._keys)} secrets, tolerance {self._tolerance} s>"
 
 
 def _checked_tolerance(tolerance: float) -> float:

@@ -469,7 +469,9 @@ def test_secrets_come_from_the_environment() -> None:
 
     assert one.receive(signed(DELIVERED)).status == 200
     assert two.receive(signed(DELIVERED)).status == 200
-    assert repr(two) == "<Receiver: <Verifier: 2 secrets, tolerance 60 s>, wants []>"
+    late = {"Karla-Signature": sign(DELIVERED, SECRET, timestamp=int(time.time()) - 100)}
+    assert one.receive(Request("POST", late, DELIVERED)).status == 200
+    assert two.receive(Request("POST", late, DELIVERED)).status == 401
 
 
 def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -480,8 +482,8 @@ def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("environ", "remedy"),
     [
-        ({}, "set KARLA_WEBHOOK_SECRET"),
-        ({"KARLA_WEBHOOK_SECRET": "canary", "KARLA_WEBHOOK_SECRETS": "canary"}, "keep one"),
+        ({}, "neither is set"),
+        ({"KARLA_WEBHOOK_SECRET": "canary", "KARLA_WEBHOOK_SECRETS": "canary"}, "both are set"),
         ({"KARLA_WEBHOOK_SECRET": ""}, "secret 1 is empty"),
         ({"KARLA_WEBHOOK_SECRETS": "canary,"}, "secret 2 is empty"),
         ({"KARLA_WEBHOOK_SECRETS": "canary, canary"}, "secret 2 starts or ends with a space"),

@@ -157,10 +157,6 @@ def test_without_a_timestamp_the_present_is_signed() -> None:
     assert Verifier(SECRET).verify(BODY, sign(BODY, SECRET))
 
 
-def test_a_verifier_shows_how_it_is_set_up_and_no_secret() -> None:
-    assert repr(verifier("canary", "canary2")) == "<Verifier: 2 secrets, tolerance 300 s>"
-
-
 MALFORMED = {
     "a blank inside an unknown element": "foo=a b",
     "a tab inside an unknown element": "foo=a\tb",

@@ -1,0 +1,119 @@
+"""One receiver, used by many at once, and rotated while it is used."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from karla_receiver import ConfigurationError, Event, Reason, Receiver, Request, samples, sign
+
+BODIES = [samples.read(name) for name in samples.names()]
+OLD, NEW = "old-secret-old-secret", "new-secret-new-secret"
+
+
+def request(body: bytes, secret: str) -> Request:
+    return Request("POST", {"Karla-Signature": sign(body, secret)}, body)
+
+
+def in_threads(count: int, work: Callable[[int], None]) -> None:
+    with ThreadPoolExecutor(count) as pool:
+        for result in [pool.submit(work, number) for number in range(count)]:
+            result.result()
+
+
+def test_64_threads_share_a_receiver_without_one_wrong_answer() -> None:
+    receiver = Receiver(OLD)
+    refs: list[str | None] = []
+    receiver.on("*")(lambda event: refs.append(event.ref))
+
+    def work(number: int) -> None:
+        for turn in range(20):
+            body = BODIES[(number + turn) % len(BODIES)]
+            forged = BODIES[(number + turn + 1) % len(BODIES)]
+            assert receiver.receive(request(body, OLD)).status == 200
+            header = {"Karla-Signature": sign(body, OLD)}
+            refusal = receiver.receive(Request("POST", header, forged))
+            assert refusal.reason is Reason.SIGNATURE_MISMATCH
+
+    in_threads(64, work)
+    assert len(refs) == 64 * 20
+
+
+def test_two_event_loops_share_a_receiver() -> None:
+    receiver = Receiver(OLD)
+    seen: list[int] = []
+
+    @receiver.on("*")
+    async def asynchronous(event: Event) -> None:
+        await asyncio.sleep(0)
+        seen.append(threading.get_ident())
+
+    @receiver.on("*")
+    def synchronous(event: Event) -> None:
+        """Run in a thread of the loop's own pool."""
+
+    async def serve() -> None:
+        requests = [receiver.receive_async(request(body, OLD)) for body in BODIES]
+        assert {response.status for response in await asyncio.gather(*requests)} == {200}
+
+    in_threads(2, lambda number: asyncio.run(serve()))
+    assert len(seen) == 2 * len(BODIES)
+    assert len(set(seen)) == 2
+
+
+def test_a_receiver_made_before_a_fork_works_in_the_child() -> None:
+    receiver = Receiver(OLD)
+    receiver.on("*")(lambda event: None)
+    child = os.fork()
+    if child == 0:  # leave without pytest's own clean-up, whatever happens
+        status = 1
+        try:
+            status = receiver.receive(request(BODIES[0], OLD)).status
+        finally:
+            os._exit(0 if status == 200 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert receiver.receive(request(BODIES[0], OLD)).status == 200
+
+
+def test_secrets_are_rotated_under_load_with_no_false_answer() -> None:
+    receiver = Receiver(OLD)
+    stop = threading.Event()
+    answers: list[int] = []
+
+    def sender() -> None:
+        while not stop.is_set():
+            answers.extend(receiver.receive(request(body, OLD)).status for body in BODIES[:3])
+
+    threads = [threading.Thread(target=sender) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        for secrets in [(OLD,), (NEW, OLD), (OLD, NEW), (b"third", OLD)] * 100:
+            receiver.replace_secrets(*secrets)
+            # What is new counts from here on, and what is gone is gone.
+            answer = receiver.receive(request(BODIES[0], NEW))
+            assert answer.status == (200 if NEW in secrets else 401)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert answers
+    assert set(answers) == {200}
+
+    receiver.replace_secrets(NEW)
+    assert receiver.receive(request(BODIES[0], OLD)).reason is Reason.SIGNATURE_MISMATCH
+
+
+@pytest.mark.parametrize("secrets", [(), ("",), (NEW, "")])
+def test_an_unusable_replacement_changes_nothing(secrets: tuple[str, ...]) -> None:
+    receiver = Receiver(OLD)
+
+    with pytest.raises(ConfigurationError):
+        receiver.replace_secrets(*secrets)
+    assert receiver.receive(request(BODIES[0], OLD)).status == 200
+    assert receiver.receive(request(BODIES[0], NEW)).status == 401

@@ -213,6 +213,20 @@ def test_one_product_that_does_not_fit_costs_its_field_and_no_other_product() ->
     ]
 
 
+def test_a_thousand_misfits_are_looked_into_and_beyond_that_the_list_is_left_out() -> None:
+    products = {count: [{"sku": 1, "title": "tea"}] * count for count in (900, 1100)}
+    few, many = (
+        shipment(changed(DELIVERED, "context.order.products", listed)).order
+        for listed in products.values()
+    )
+
+    assert few is not None
+    assert [(product.sku, product.title) for product in few.products] == [(None, "tea")] * 900
+    assert many is not None
+    assert many.products == ()
+    assert many.order_number == "NT-20417"
+
+
 def test_new_words_are_values_and_no_errors() -> None:
     document = changed(DELIVERED, "event_data.phase", "teleported")
     document["event_group"] = "shipment_teleported"

@@ -74,7 +74,7 @@ def _refuse_too_deep(value: object) -> None:
             for container in level
             if container
             for child in _children(container)
-            if isinstance(child, (dict, list))  # half as slow as with dict | list
+            if isinstance(child, (dict, list))  # dict | list takes twice as long
         ]
         if not level:
             return

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import json
 from http import HTTPStatus
+from importlib.util import module_from_spec, spec_from_file_location
+from types import ModuleType
 
 import pytest
 
-from karla_receiver import Reason, SignatureError
+from karla_receiver import Reason, SignatureError, response
 from karla_receiver.errors import STATUS, DeliveryError
 from karla_receiver.response import REFUSALS, SUCCESS
 
@@ -78,3 +80,66 @@ def test_an_error_carries_its_evidence_and_reads_well() -> None:
     assert (error.reason, error.status, error.clock_skew) == (Reason.TIMESTAMP_TOO_OLD, 401, 412.0)
     assert str(error) == "timestamp_too_old: 412 s"
     assert str(DeliveryError(Reason.NO_V1)) == "no_v1"
+
+
+def made_anew() -> ModuleType:
+    """Run the module again: the answers are made while it is imported, long before a test runs."""
+    spec = spec_from_file_location(response.__name__, response.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("reason", "body", "extra"),
+    [
+        ("invalid_json", '{"title":"Bad Request","status":400,"reason":"invalid_json"}', []),
+        ("no_v1", '{"title":"Unauthorized","status":401}', []),
+        (
+            "method_not_allowed",
+            '{"title":"Method Not Allowed","status":405,"reason":"method_not_allowed"}',
+            [("allow", "POST")],
+        ),
+        (
+            "unavailable",
+            '{"title":"Service Unavailable","status":503,"reason":"unavailable"}',
+            [("retry-after", "5")],
+        ),
+    ],
+)
+def test_a_refusal_has_these_very_bytes(
+    reason: str, body: str, extra: list[tuple[str, str]]
+) -> None:
+    refusal = made_anew().REFUSALS[reason]
+
+    assert refusal.body.decode() == body
+    assert refusal.reason == reason
+    assert list(refusal.headers) == [
+        ("content-type", "application/problem+json"),
+        ("content-length", str(len(body))),
+        *extra,
+    ]
+
+
+def test_success_has_these_very_bytes() -> None:
+    success = made_anew().SUCCESS
+
+    assert (success.status, success.body, success.reason) == (200, b'{"status":"success"}', None)
+    assert list(success.headers) == [
+        ("content-type", "application/json"),
+        ("content-length", "20"),
+    ]
+
+
+def test_the_answer_to_head_differs_in_its_body_only() -> None:
+    answer = REFUSALS[Reason.METHOD_NOT_ALLOWED]
+    bare = answer.without_body()
+
+    assert bare.body == b""
+    assert (bare.status, bare.headers, bare.reason) == (
+        answer.status,
+        answer.headers,
+        answer.reason,
+    )

@@ -171,6 +171,80 @@ def test_an_element_that_is_no_key_and_value_spoils_the_header(element: str) -> 
         verifier().verify(BODY, f"{HEADER},{element}")
 
 
+def padded(size: int) -> str:
+    return f"{HEADER},a=".ljust(size, "x")
+
+
+# Each: a header at its limit, which verifies, and one beyond it, which does not.
+LIMITS = {
+    "4096 bytes": (padded(4096), padded(4097)),
+    "32 elements": (HEADER + ",a=b" * 30, HEADER + ",a=b" * 31),
+    "16 elements v1": (HEADER + ",v1=00" * 15, HEADER + ",v1=00" * 16),
+    "1 element t": (HEADER, f"{HEADER},t={NOW}"),
+    "empty elements": (f",{HEADER}, ,\t," + "," * 100, f"{HEADER},="),
+    "an unknown element": (f"{HEADER},v0=,x=!~=", f"{HEADER},v0"),
+    "blanks around an element": (HEADER.replace(",", " \t,\t "), HEADER.replace(",", ",\v")),
+    "hex digits in either case": (HEADER[:-64] + HEADER[-64:].upper(), HEADER[:-1] + "g"),
+    "64 hex digits": (HEADER, HEADER + "0"),
+}
+
+
+@pytest.mark.parametrize(("good", "bad"), LIMITS.values(), ids=LIMITS)
+def test_a_header_is_read_up_to_a_limit_and_not_beyond(good: str, bad: str) -> None:
+    assert verifier().verify(BODY, good) == Verified(NOW, 0)
+    assert verifier().verify(BODY, [good]) == Verified(NOW, 0)
+    with pytest.raises(SignatureError) as refusal:
+        verifier().verify(BODY, bad)
+    assert refusal.value.reason is Reason.MALFORMED_HEADER
+
+
+@pytest.mark.parametrize(
+    "timestamp",
+    ["", "-1", "+1", "01", "00", "1.0", "1e3", "1_0", "0x1", "1\u0661", "1\xb2", "1" * 16, "1 0"],
+)
+def test_a_timestamp_is_a_plain_decimal_number_even_if_it_was_signed(timestamp: str) -> None:
+    mac = hmac.digest(SECRET.encode(), timestamp.encode() + b"." + BODY, "sha256").hex()
+    with pytest.raises(SignatureError) as refusal:
+        verifier(tolerance=10**16).verify(BODY, f"t={timestamp},v1={mac}")
+    assert refusal.value.reason is Reason.MALFORMED_HEADER
+
+
+@pytest.mark.parametrize("header", [f"t={NOW}", f"t={NOW},v0=00", f"t={NOW},V1=00"])
+def test_a_header_without_v1_says_so(header: str) -> None:
+    with pytest.raises(SignatureError) as refusal:
+        verifier().verify(BODY, header)
+    assert refusal.value.reason is Reason.NO_V1
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_every_v1_is_tried_with_every_secret(place: int) -> None:
+    forged = ["v1=" + "0" * 64, "v1=" + "f" * 64]
+    forged.insert(place, HEADER.partition(",")[2])
+    secrets = ["one-secret", "two-secret"]
+    secrets.insert(place, SECRET)
+
+    header = ",".join([f"t={NOW}", *forged])
+    assert verifier(*secrets).verify(BODY, header).secret_index == place
+
+
+@pytest.mark.parametrize("place", [0, 15, 16, 31])
+def test_every_byte_of_the_digest_counts(place: int) -> None:
+    digest = bytearray.fromhex(HEADER[-64:])
+    digest[place] ^= 1
+    with pytest.raises(SignatureError) as refusal:
+        verifier(now=NOW + 5).verify(BODY, HEADER[:-64] + digest.hex())
+    assert refusal.value.reason is Reason.SIGNATURE_MISMATCH
+    assert refusal.value.clock_skew == 5
+
+
+def test_a_stale_forgery_is_a_forgery() -> None:
+    """Freshness comes after the MAC: a stranger must not learn what our clock shows."""
+    for now in (NOW + 10_000, NOW - 10_000):
+        with pytest.raises(SignatureError) as refusal:
+            verifier(now=now).verify(BODY + b" ", HEADER)
+        assert refusal.value.reason is Reason.SIGNATURE_MISMATCH
+
+
 def test_a_text_header_beyond_latin_1_is_malformed_like_any_other() -> None:
     with pytest.raises(SignatureError, match="malformed_header"):
         verifier().verify(BODY, HEADER + ",a=\U0001f511")

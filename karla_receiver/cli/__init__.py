@@ -1,0 +1,46 @@
+"""The command line `karla-receiver`. Needs the extra `cli`; each command is a file of its own."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+__all__ = ["main"]
+
+_EXTRA_OF = {
+    "typer": "cli",
+    "rich": "cli",
+    "httpx2": "cli",
+    "uvicorn": "cli",
+    "waitress": "cli",
+    "flask": "flask",
+}
+
+
+def main() -> None:
+    """Run the command line, and exit with its status.
+
+    A library that is not installed costs one line that says how to install it, and status 2.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A character that the terminal lacks is no reason to fail.
+            stream.reconfigure(errors="replace")
+    try:
+        # Here, because this module must load without the extra, to be able to name it.
+        from karla_receiver.cli.program import program
+
+        program(prog_name="karla-receiver")
+    except KeyboardInterrupt:
+        sys.exit(130)  # while it was loading; afterwards the program sees to it
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in _EXTRA_OF:
+            raise
+        _refuse_without(missing)
+
+
+def _refuse_without(missing: str) -> None:
+    extra = _EXTRA_OF[missing]
+    sys.stderr.write(f"{missing} is missing: pip install 'karla-receiver[{extra}]'\n")
+    sys.exit(2)

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import json
+
+from karla_receiver import Reason, parse_event, samples
+from karla_receiver.cli.deliveries import (
+    MAX_BODY_BYTES,
+    Delivery,
+    all_deliveries,
+    genuine_deliveries,
+    refused_deliveries,
+)
+
+SECRET = "secret-of-the-table"
+NOW = 1_700_000_000
+GENUINE = samples.read("shipment_delivered")
+
+# Those need a broken client, a broken store, or another set-up than the demo's.
+OUT_OF_REACH = {
+    Reason.BAD_CONTENT_LENGTH,
+    Reason.BODY_INCOMPLETE,
+    Reason.HTTPS_REQUIRED,
+    Reason.IN_PROGRESS,
+    Reason.UNAVAILABLE,
+    Reason.CLIENT_DISCONNECTED,
+}
+
+
+def refused(name: str) -> Delivery:
+    (delivery,) = [each for each in refused_deliveries(SECRET, now=NOW) if each.name == name]
+    return delivery
+
+
+def test_every_sample_is_sent_as_it_is() -> None:
+    bodies = {each.name: each.body for each in genuine_deliveries(SECRET, now=NOW)}
+    assert bodies == {name: samples.read(name) for name in samples.names()}
+
+
+def test_every_reason_within_reach_of_a_sender_has_a_delivery() -> None:
+    reasons = {each.reason for each in refused_deliveries(SECRET, now=NOW)}
+    assert reasons == set(Reason) - OUT_OF_REACH
+
+
+def test_the_genuine_come_first_and_no_two_share_a_name() -> None:
+    deliveries = all_deliveries(SECRET, now=NOW)
+    kinds = [each.reason is not None for each in deliveries]
+
+    assert kinds == sorted(kinds)
+    assert len({each.name for each in deliveries}) == len(deliveries)
+
+
+def test_the_altered_body_differs_in_one_byte() -> None:
+    altered = refused("altered").body
+
+    assert len(altered) == len(GENUINE)
+    assert sum(one != other for one, other in zip(altered, GENUINE, strict=True)) == 1
+
+
+def test_the_body_serialised_anew_is_the_same_event_in_other_bytes() -> None:
+    reserialised = refused("reserialised").body
+
+    assert reserialised != GENUINE
+    assert parse_event(reserialised) == parse_event(GENUINE)
+
+
+def test_the_oversized_body_is_a_good_event_but_for_one_byte() -> None:
+    oversized = refused("oversized").body
+
+    assert len(oversized) == MAX_BODY_BYTES + 1
+    assert json.loads(oversized) == json.loads(GENUINE)

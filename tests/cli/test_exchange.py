@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import httpx2
+import pytest
+
+from karla_receiver import Reason, parse_event, samples
+from karla_receiver.cli.deliveries import Delivery
+from karla_receiver.cli.exchange import Exchange, Result, deliver, documented_result
+from karla_receiver.cli.shop import Witness
+from karla_receiver.logs import logger
+
+URL = "http://127.0.0.1/webhooks/karla"
+BODY = samples.read("claim_created")
+EVENT = parse_event(BODY)
+GENUINE = Delivery(name="genuine", sent="genuine", body=BODY, signature="t=1,v1=2", reason=None)
+FORGED = replace(GENUINE, reason=Reason.SIGNATURE_MISMATCH)
+
+
+def exchange(delivery: Delivery, result: Result) -> Exchange:
+    return Exchange(delivery=delivery, result=result, seconds=0)
+
+
+def test_a_genuine_delivery_is_to_be_handled_once_with_its_own_event() -> None:
+    handled = Result(status=200, events=(EVENT,))
+    other = parse_event(samples.read("claim_updated"))
+
+    assert exchange(GENUINE, handled).is_documented
+    for result in (
+        replace(handled, status=202),
+        replace(handled, events=()),
+        replace(handled, events=(other,)),
+        replace(handled, events=(EVENT, EVENT)),
+        replace(handled, reasons=("handler_error",)),
+    ):
+        assert not exchange(GENUINE, result).is_documented
+
+
+def test_a_forged_delivery_is_to_be_refused_for_its_reason_and_seen_by_no_handler() -> None:
+    refused = Result(status=401, reasons=("signature_mismatch",))
+
+    assert exchange(FORGED, refused).is_documented
+    for result in (
+        replace(refused, status=400),
+        replace(refused, status=None),
+        replace(refused, reasons=()),
+        replace(refused, reasons=("timestamp_too_old",)),
+        replace(refused, reasons=("signature_mismatch", "signature_mismatch")),
+        replace(refused, events=(EVENT,)),
+    ):
+        assert not exchange(FORGED, result).is_documented
+
+
+def test_a_handler_that_fails_has_seen_the_event() -> None:
+    failing = replace(GENUINE, reason=Reason.HANDLER_ERROR)
+    expected = Result(status=500, reasons=("handler_error",), events=(EVENT,))
+    assert documented_result(failing) == expected
+
+
+def test_what_is_sent_is_what_the_delivery_says() -> None:
+    received: list[httpx2.Request] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        received.append(request)
+        return httpx2.Response(200)
+
+    with httpx2.Client(transport=httpx2.MockTransport(answer)) as client:
+        deliver(client, URL, GENUINE, Witness())
+        deliver(client, URL, replace(GENUINE, method="PUT", signature=None), Witness())
+
+    assert [request.method for request in received] == ["POST", "PUT"]
+    assert [request.content for request in received] == [BODY, BODY]
+    assert [request.headers.get("Karla-Signature") for request in received] == ["t=1,v1=2", None]
+
+
+def test_the_result_holds_what_was_seen_since_it_was_sent() -> None:
+    witness = Witness()
+    logger_before = (list(logger.handlers), logger.propagate)
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        witness.note(EVENT)
+        logger.warning("refused", extra={"reason": "no_v1"})
+        logger.warning("something else")
+        return httpx2.Response(418)
+
+    with witness.listening(), httpx2.Client(transport=httpx2.MockTransport(answer)) as client:
+        logger.warning("before", extra={"reason": "missing_signature"})
+        witness.note(EVENT)
+        result = deliver(client, URL, GENUINE, witness).result
+
+    assert result == Result(status=418, reasons=("no_v1",), events=(EVENT,))
+    assert (list(logger.handlers), logger.propagate) == logger_before
+
+
+def test_the_receivers_log_goes_nowhere_else_meanwhile(caplog: pytest.LogCaptureFixture) -> None:
+    with Witness().listening():
+        logger.error("refused", extra={"reason": "no_v1"})
+    assert caplog.records == []
+
+    logger.error("afterwards")
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+
+
+def test_a_lost_answer_is_a_result_without_a_status() -> None:
+    def lose(request: httpx2.Request) -> httpx2.Response:
+        raise httpx2.ReadError("connection reset")
+
+    with httpx2.Client(transport=httpx2.MockTransport(lose)) as client:
+        lost = deliver(client, URL, FORGED, Witness())
+
+    assert lost.result == Result(status=None)
+    assert not lost.is_documented

@@ -11,7 +11,7 @@ from karla_receiver.cli.demo import demo
 
 __all__ = ["program"]
 
-program = typer.Typer(
+program: typer.Typer = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",

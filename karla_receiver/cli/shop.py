@@ -72,7 +72,7 @@ class Shop:
 
     def __init__(self, secret: str, witness: Witness) -> None:
         self._witness = witness
-        self.receiver = Receiver(secret, max_body_bytes=MAX_BODY_BYTES)
+        self.receiver: Receiver = Receiver(secret, max_body_bytes=MAX_BODY_BYTES)
         self.receiver.on("shipments")(self._take_shipment)
         self.receiver.on("claims")(self._take_claim)
         self.receiver.on(FAILING_REF)(self._fail)

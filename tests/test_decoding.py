@@ -353,3 +353,29 @@ def test_any_json_at_any_place_leaves_an_event_or_breaks_the_envelope(
         assert event.raw == document
         assert event.event_group == document["event_group"]
         assert isinstance(event, ShipmentEvent | ClaimEvent | UnknownEvent)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (nested(64, b"[", b"]"), "invalid_json: deeper than 64 levels"),
+        (b"[]", "invalid_envelope: not an object"),
+        (b"{}", "invalid_envelope: event_group is not a text of at least one character"),
+        (b'{"event_group":"x","ref":5}', "invalid_envelope: ref is not text"),
+        (b'{"event_group":"x","context":[]}', "invalid_envelope: context is not an object"),
+    ],
+    ids=lambda part: part[:60] if isinstance(part, str) else "body",
+)
+def test_a_refusal_says_what_was_found(body: bytes, said: str) -> None:
+    with pytest.raises(PayloadError) as refusal:
+        parse_event(body)
+    assert str(refusal.value) == said
+
+
+def test_exactly_as_many_brackets_as_levels_are_allowed_prove_nothing() -> None:
+    """64 brackets need no look into the value, 65 do; either way only its depth counts."""
+    for depth in (62, 63):
+        assert parse_event(nested(depth, b"[", b"]")).raw["a"]
+    for pairs in (63, 64, 65):
+        wide = b'{"event_group":"x","a":[' + b",".join([b"[]"] * (pairs - 2)) + b"]}"
+        assert len(parse_event(wide).raw["a"]) == pairs - 2

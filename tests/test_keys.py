@@ -95,3 +95,36 @@ def test_a_secret_is_used_as_given() -> None:
 def test_a_key_shows_nothing_of_its_secret() -> None:
     assert repr(Key(b"canary")) == "<Key>"
     assert not hasattr(Key(b"canary"), "__dict__")
+
+
+MESSAGES: list[tuple[Any, str]] = [
+    (None, "is None: is its environment variable set?"),
+    (17, "is a int, not str or bytes: pass several secrets as separate arguments"),
+    ("", "is empty or blank: anybody could sign with it"),
+    ("a ", "starts or ends with a space or newline, as one read from a file: strip it first"),
+    ("a\udc80", "cannot be encoded as UTF-8"),
+    ("\0", "is all NUL, which HMAC takes for the empty one: anybody could sign with it"),
+]
+
+
+@pytest.mark.parametrize(("secret", "problem"), MESSAGES)
+def test_a_refusal_of_a_secret_says_in_full_what_to_do(secret: Any, problem: str) -> None:
+    with pytest.raises(ConfigurationError) as refusal:
+        make_keys((secret, "fine-secret"))
+    assert str(refusal.value) == f"secret 1 {problem}"
+
+
+def test_a_refusal_of_no_secret_at_all_says_in_full_what_to_do() -> None:
+    with pytest.raises(ConfigurationError) as refusal:
+        make_keys(())
+    assert str(refusal.value) == (
+        "no secret given: pass Karla's webhook secret, or use Receiver.from_env()"
+    )
+
+
+@pytest.mark.parametrize("secret", [b"\xff\x00 \xfe", b"secret", "secret", "s\u00e9cret"])
+def test_text_is_taken_as_utf_8_and_bytes_as_they_are(secret: str | bytes) -> None:
+    raw = secret.encode() if isinstance(secret, str) else secret
+
+    (key,) = make_keys((secret,))
+    assert key.digest(b"1.", b"body") == hmac.digest(raw, b"1.body", "sha256")

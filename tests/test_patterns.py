@@ -135,3 +135,44 @@ def test_a_group_needs_the_narrowest_pattern_that_surely_takes_it(
 @pytest.mark.parametrize("group", list(EventGroup))
 def test_every_known_group_is_about_something_known(group: EventGroup) -> None:
     assert group_pattern(group).text != "*"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        (
+            None,
+            "a pattern is text, as in 'shipments/delivered', not NoneType"
+            " (is the decorator missing its parentheses?)",
+        ),
+        (
+            "",
+            "pattern '' has an empty part or a blank: write it like 'shipments/delivered'",
+        ),
+        (
+            "shipments/*",
+            "pattern 'shipments/*' never matches: a broader pattern takes all beneath it, so leave"
+            " out the '*' and what follows it",
+        ),
+        (
+            "shipment_delivered",
+            "'shipment_delivered' is an event group: write on(group='shipment_delivered')",
+        ),
+        (
+            "claims/created/more",
+            "pattern 'claims/created/more' never matches: a ref under 'claims' has at most 2 parts",
+        ),
+        (
+            "shipment/delivered",
+            "pattern 'shipment/delivered' never matches: did you mean 'shipments/delivered'?",
+        ),
+        (
+            "shipments/deliverd",
+            "pattern 'shipments/deliverd' never matches: did you mean 'shipments/delivered'?",
+        ),
+    ],
+)
+def test_a_refusal_of_a_pattern_says_in_full_what_to_write(pattern: Any, said: str) -> None:
+    with pytest.raises(ConfigurationError) as refusal:
+        parse_pattern(pattern)
+    assert str(refusal.value) == said

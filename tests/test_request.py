@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from karla_receiver import Request
-from karla_receiver.body import BodyBuffer
+from karla_receiver.body import BodyBuffer, checked_body
 from karla_receiver.errors import Reason, RequestError
 from karla_receiver.request import content_length, header_values
 
@@ -115,3 +115,29 @@ def test_what_passes_the_limit_is_refused(sizes: list[int]) -> None:
     with pytest.raises(RequestError) as refusal:
         collected(*(b"a" * size for size in sizes))
     assert refusal.value.reason is Reason.BODY_TOO_LARGE
+
+
+def test_a_refusal_of_a_request_says_what_was_found() -> None:
+    with pytest.raises(RequestError) as refusal:
+        content_length(["x"])
+    assert str(refusal.value) == "bad_content_length: Content-Length is not one decimal number"
+    with pytest.raises(RequestError) as refusal:
+        collected(b"a" * 11)
+    assert str(refusal.value) == "body_too_large: more than 10 bytes"
+
+
+def test_what_is_no_body_is_refused_with_the_way_to_the_raw_bytes_in_each_framework() -> None:
+    with pytest.raises(TypeError) as refusal:
+        checked_body("text")
+    assert str(refusal.value) == (
+        "the body must be bytes, not str. The signature covers the bytes as they came, so a body"
+        " that was parsed or decoded cannot be verified. Take the raw bytes: request.get_data() in"
+        " Flask, await request.body() in Starlette and FastAPI, request.body in Django,"
+        " await request.read() in aiohttp."
+    )
+
+
+def test_a_request_shows_as_much_of_its_method_and_scheme_as_any_real_one_needs() -> None:
+    request = Request("M" * 21, {}, b"", "s" * 11)
+
+    assert repr(request) == f"<Request '{'M' * 20}' over '{'s' * 10}'>"

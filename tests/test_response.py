@@ -143,3 +143,14 @@ def test_the_answer_to_head_differs_in_its_body_only() -> None:
         answer.headers,
         answer.reason,
     )
+
+
+def test_an_error_shows_its_reason_and_detail_in_a_traceback_of_any_kind() -> None:
+    error = SignatureError(Reason.NO_V1, "none")
+
+    assert error.args == (Reason.NO_V1, "none")
+    assert repr(error) == "SignatureError(<Reason.NO_V1: 'no_v1'>, 'none')"
+    assert (SignatureError(Reason.NO_V1).detail, SignatureError(Reason.NO_V1).clock_skew) == (
+        "",
+        None,
+    )

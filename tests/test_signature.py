@@ -237,6 +237,100 @@ def test_every_byte_of_the_digest_counts(place: int) -> None:
     assert refusal.value.clock_skew == 5
 
 
+DETAILS: list[tuple[Any, str]] = [
+    (None, "missing_signature: the Karla-Signature header is absent or empty"),
+    ("x" * 4097, "malformed_header: longer than 4096 bytes"),
+    ("a=b," * 33, "malformed_header: more than 32 elements"),
+    ("v1=00", "malformed_header: 0 elements t, where there must be one"),
+    ("t=1,t=2", "malformed_header: 2 elements t, where there must be one"),
+    ("t=x", "malformed_header: t is not a plain decimal number of at most 15 digits"),
+    ("t=1", "no_v1: no element v1 beside t"),
+    ("t=1" + ",v1=" * 17, "malformed_header: more than 16 elements v1"),
+    ("t=1,v1=00", "malformed_header: no v1 has 64 hex digits"),
+    ("t=1,?", "malformed_header: an element that is not key=value"),
+    (
+        f"t={NOW},v1=" + "0" * 64,
+        "signature_mismatch: no v1 is the MAC of this body under a configured secret",
+    ),
+]
+
+
+@pytest.mark.parametrize(("header", "said"), DETAILS, ids=[said for _, said in DETAILS])
+def test_a_refusal_says_what_was_found(header: Any, said: str) -> None:
+    with pytest.raises(SignatureError) as refusal:
+        verifier().verify(BODY, header)
+    assert str(refusal.value) == said
+
+
+@pytest.mark.parametrize(("now", "sign_of_skew"), [(NOW - 300.5, "-"), (NOW + 300.5, "+")])
+def test_a_refusal_for_its_time_says_by_how_much(now: float, sign_of_skew: str) -> None:
+    with pytest.raises(SignatureError) as refusal:
+        verifier(now=now).verify(BODY, HEADER)
+    assert refusal.value.detail == f"signed {sign_of_skew}300.5 s from our clock, 300 allowed"
+
+
+def test_a_header_that_only_looks_blank_is_malformed() -> None:
+    for header in ("\n", "\x0b", "\xa0", "X"):
+        with pytest.raises(SignatureError, match="malformed_header"):
+            verifier().verify(BODY, header)
+        with pytest.raises(SignatureError, match="malformed_header"):
+            verifier().verify(BODY, f"{HEADER},{header}")
+
+
+def test_what_is_half_a_second_ahead_of_no_tolerance_is_in_the_future() -> None:
+    for skew, reason in ((-0.5, "timestamp_in_future"), (0.5, "timestamp_too_old")):
+        with pytest.raises(SignatureError, match=reason):
+            verifier(tolerance=0, now=NOW + skew).verify(BODY, HEADER)
+
+
+def test_the_tolerance_is_five_minutes_unless_said_otherwise() -> None:
+    assert Verifier(SECRET, clock=lambda: NOW + 300).verify(BODY, HEADER)
+    with pytest.raises(SignatureError, match="300 allowed"):
+        Verifier(SECRET, clock=lambda: NOW + 301).verify(BODY, HEADER)
+
+
+def test_replaced_secrets_are_gone_and_unusable_ones_change_nothing() -> None:
+    rotating = verifier("new-secret")
+    rotating.replace_secrets("another-secret", SECRET)
+    assert rotating.verify(BODY, HEADER).secret_index == 1
+    with pytest.raises(ConfigurationError, match="secret 2 is empty"):
+        rotating.replace_secrets("new-secret", "")
+    assert rotating.verify(BODY, HEADER).secret_index == 1
+    with pytest.raises(SignatureError, match="signature_mismatch"):
+        rotating.verify(BODY, sign(BODY, "new-secret", timestamp=NOW))
+
+
+@pytest.mark.parametrize(
+    ("misuse", "said"),
+    [
+        (
+            lambda: Verifier(SECRET, tolerance="5"),  # type: ignore[arg-type]
+            "tolerance must be a number of seconds",
+        ),
+        (
+            lambda: Verifier(SECRET, tolerance=-1),
+            "tolerance must be finite and not negative",
+        ),
+        (
+            lambda: Verifier(SECRET, clock=5),  # type: ignore[arg-type]
+            "clock must be a function that returns unix seconds",
+        ),
+        (
+            lambda: sign(BODY, SECRET, timestamp=-1),
+            "timestamp must lie between 0 and 999999999999999",
+        ),
+        (
+            lambda: parse_header([5]),  # type: ignore[list-item]
+            "a signature header is str or bytes, not int",
+        ),
+    ],
+)
+def test_a_misuse_is_told_what_is_right(misuse: Any, said: str) -> None:
+    with pytest.raises((ConfigurationError, TypeError)) as refusal:
+        misuse()
+    assert str(refusal.value) == said
+
+
 def test_a_stale_forgery_is_a_forgery() -> None:
     """Freshness comes after the MAC: a stranger must not learn what our clock shows."""
     for now in (NOW + 10_000, NOW - 10_000):

@@ -166,7 +166,8 @@ class _Fitting:
 
 @cache
 def _fields(struct: type[msgspec.Struct]) -> tuple[FieldInfo, ...]:
-    return msgspec.structs.fields(struct)
+    # What an event cannot do without comes first, before its context has used up the looks.
+    return tuple(sorted(msgspec.structs.fields(struct), key=lambda field: not field.required))
 
 
 @cache

@@ -233,6 +233,7 @@ class Verifier:
             for signature in header.signatures:
                 if compare_digest(signature, expected):
                     return index
+        expected = b""  # an error report with local variables must not show the right one
         raise SignatureError(
             Reason.SIGNATURE_MISMATCH,
             "no v1 is the MAC of this body under a configured secret",

@@ -16,6 +16,7 @@ __all__ = [
     "Reason",
     "RequestError",
     "SignatureError",
+    "StorageError",
 ]
 
 
@@ -39,6 +40,7 @@ class Reason(StrEnum):
     BODY_TOO_LARGE = "body_too_large"
     HANDLER_ERROR = "handler_error"
     UNDECODABLE_EVENT = "undecodable_event"
+    RETRY_LATER = "retry_later"
     UNAVAILABLE = "unavailable"
     CLIENT_DISCONNECTED = "client_disconnected"
 
@@ -62,6 +64,7 @@ STATUS: Final[Mapping[Reason, int | None]] = MappingProxyType(
         Reason.BODY_TOO_LARGE: 413,
         Reason.HANDLER_ERROR: 500,
         Reason.UNDECODABLE_EVENT: 500,
+        Reason.RETRY_LATER: 503,
         Reason.UNAVAILABLE: 503,
         Reason.CLIENT_DISCONNECTED: None,
     }
@@ -74,6 +77,10 @@ class KarlaReceiverError(Exception):
 
 class ConfigurationError(KarlaReceiverError):
     """The set-up is wrong: raised when an object is made or wired, never for a request."""
+
+
+class StorageError(KarlaReceiverError):
+    """An idempotency store or an inbox could not do its work: answered 503, to be sent again."""
 
 
 class DeliveryError(KarlaReceiverError):

@@ -27,7 +27,7 @@ ANSWERS = {
     409: {"in_progress"},
     413: {"body_too_large"},
     500: {"handler_error", "undecodable_event"},
-    503: {"unavailable"},
+    503: {"retry_later", "unavailable"},
     None: {"client_disconnected"},
 }
 

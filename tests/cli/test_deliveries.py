@@ -23,6 +23,7 @@ OUT_OF_REACH = {
     Reason.IN_PROGRESS,
     Reason.UNAVAILABLE,
     Reason.CLIENT_DISCONNECTED,
+    Reason.RETRY_LATER,
 }
 
 

@@ -1,0 +1,54 @@
+"""What a handler may raise to say how a delivery is to go on, when neither success nor an error."""
+
+from __future__ import annotations
+
+import math
+
+from karla_receiver.errors import ConfigurationError
+
+__all__ = ["Discard", "Outcome", "RetryLater"]
+
+# A day: a longer wait is a schedule, which belongs into the application.
+_LONGEST_WAIT_SECONDS = 86_400
+
+
+class Outcome(Exception):  # noqa: N818 - not an error: it is raised to leave the handler
+    """The parent of the two outcomes below."""
+
+
+class RetryLater(Outcome):
+    """Handle this delivery again later: what it needs is not there yet.
+
+    after: seconds to wait, 0 to 86400. Without an inbox the answer is 503 with that Retry-After;
+    with one the delivery waits in it, and the attempt counts.
+    reason: for the log.
+    """
+
+    def __init__(self, after: float = 60, reason: str = "") -> None:
+        if (
+            isinstance(after, bool)
+            or not isinstance(after, int | float)
+            or not 0 <= after <= _LONGEST_WAIT_SECONDS
+        ):
+            raise ConfigurationError(
+                f"RetryLater takes seconds, 0 to {_LONGEST_WAIT_SECONDS}, not {after!a}"
+            )
+        super().__init__(after, reason)
+        self.after = after
+        self.reason = reason
+
+    @property
+    def retry_after(self) -> int:
+        """The same in whole seconds, as the Retry-After header has it (RFC 9110, 10.2.3)."""
+        return math.ceil(self.after)
+
+
+class Discard(Outcome):
+    """Do nothing with this delivery, now and ever: it is acknowledged, and counts as handled.
+
+    reason: for the log.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason

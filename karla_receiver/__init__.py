@@ -5,6 +5,7 @@ Everything that an application needs is here; adapters are in `karla_receiver.ad
 
 from __future__ import annotations
 
+from karla_receiver.attempt import current_attempt
 from karla_receiver.decoding import parse_event
 from karla_receiver.errors import (
     ConfigurationError,
@@ -15,6 +16,7 @@ from karla_receiver.errors import (
     SignatureError,
 )
 from karla_receiver.events import ClaimEvent, Event, ShipmentEvent, UnknownEvent
+from karla_receiver.outcomes import Discard, RetryLater
 from karla_receiver.receiver import Receiver
 from karla_receiver.request import Request
 from karla_receiver.response import Response
@@ -35,6 +37,7 @@ __all__ = [
     "ClaimStatus",
     "ConfigurationError",
     "Direction",
+    "Discard",
     "Event",
     "EventGroup",
     "KarlaReceiverError",
@@ -46,12 +49,14 @@ __all__ = [
     "RequestError",
     "ResolutionPreference",
     "Response",
+    "RetryLater",
     "ShipmentEvent",
     "SignatureError",
     "Source",
     "UnknownEvent",
     "Verified",
     "Verifier",
+    "current_attempt",
     "parse_event",
     "sign",
 ]

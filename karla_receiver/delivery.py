@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 
-__all__ = ["Delivery"]
+__all__ = ["Delivery", "Received"]
+
+
+class Received(NamedTuple):
+    """A verified request: the body, the lines of its signature header, and the unix time."""
+
+    body: bytes
+    signature: list[str | bytes]
+    moment: float
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):

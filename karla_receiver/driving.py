@@ -9,34 +9,58 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable
 from functools import partial
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from karla_receiver.body import BodyBuffer
+from karla_receiver.delivery import Delivery
 from karla_receiver.events import Event
+from karla_receiver.inbox.protocol import Inbox
 from karla_receiver.routing import Handler
 
-__all__ = ["ASYNC", "SYNC", "Driver", "call_to_end", "run_sync"]
+__all__ = ["ASYNC", "SYNC", "Called", "Driver", "call_to_end", "run_sync"]
 
 _T = TypeVar("_T")
 
 
+class Called(NamedTuple):
+    """What a handler returned, or what it raised.
+
+    A value, so that no error of a handler is ever taken for one of ours.
+    """
+
+    result: object
+    error: Exception | None
+
+
 class Driver(Protocol):
     """How to do what may take time."""
+
+    # What proves, when it is raised, that no handler is running any more.
+    ends_work: type[BaseException]
 
     async def read(
         self, chunks: Iterable[bytes] | AsyncIterable[bytes], buffer: BodyBuffer
     ) -> None:
         """Add all chunks to buffer, which raises when they are too many."""
 
-    async def call(self, handler: Handler, event: Event) -> Exception | None:
-        """Call handler to its end; return what it raised.
+    async def call(self, handler: Handler, event: Event) -> Called:
+        """Call handler to its end.
 
-        A value, so that no error of a handler is ever taken for one of ours. What is not an
-        Exception (SystemExit, KeyboardInterrupt, CancelledError) is raised.
+        What is not an Exception (SystemExit, KeyboardInterrupt, CancelledError) is raised.
         """
+        ...
+
+    async def use(self, verb: Callable[..., Any], *arguments: object, blocks: bool) -> Any:
+        """Call a store's method to its end; return and raise what it does."""
+
+    async def put(self, inbox: Inbox, delivery: Delivery) -> bool:
+        """Have the inbox keep delivery; return and raise what it does."""
+        ...
 
 
 class _SyncDriver:
+    ends_work: type[BaseException] = BaseException
+
     async def read(
         self, chunks: Iterable[bytes] | AsyncIterable[bytes], buffer: BodyBuffer
     ) -> None:
@@ -45,11 +69,20 @@ class _SyncDriver:
         for chunk in chunks:
             buffer.add(chunk)
 
-    async def call(self, handler: Handler, event: Event) -> Exception | None:
-        return _attempt(partial(call_to_end, handler), event)[1]
+    async def call(self, handler: Handler, event: Event) -> Called:
+        return _attempt(partial(call_to_end, handler), event)
+
+    async def use(self, verb: Callable[..., Any], *arguments: object, blocks: bool) -> Any:
+        return call_to_end(verb, *arguments)
+
+    async def put(self, inbox: Inbox, delivery: Delivery) -> bool:
+        return inbox.put(delivery)
 
 
 class _AsyncDriver:
+    # Not CancelledError: a handler that runs in a thread cannot be stopped, and may still finish.
+    ends_work: type[BaseException] = Exception
+
     async def read(
         self, chunks: Iterable[bytes] | AsyncIterable[bytes], buffer: BodyBuffer
     ) -> None:
@@ -60,18 +93,27 @@ class _AsyncDriver:
             for chunk in chunks:
                 buffer.add(chunk)
 
-    async def call(self, handler: Handler, event: Event) -> Exception | None:
+    async def call(self, handler: Handler, event: Event) -> Called:
         if _is_async(handler):
-            result, error = _attempt(handler, event)
+            called = _attempt(handler, event)
         else:
             # A handler that waits for a database must not stop every other request.
-            result, error = await _in_thread(_attempt, handler, event)
-        if error is None and inspect.isawaitable(result):
+            called = await _in_thread(_attempt, handler, event)
+        if inspect.isawaitable(called.result):
             try:
-                await result
+                return Called(await called.result, None)
             except Exception as raised:  # noqa: BLE001 - returned, and logged by the receiver
-                return raised
-        return error
+                return Called(None, raised)
+        return called
+
+    async def use(self, verb: Callable[..., Any], *arguments: object, blocks: bool) -> Any:
+        if blocks and not _is_async(verb):
+            return await _in_thread(verb, *arguments)
+        result = verb(*arguments)
+        return await result if inspect.isawaitable(result) else result
+
+    async def put(self, inbox: Inbox, delivery: Delivery) -> bool:
+        return await inbox.put_async(delivery)
 
 
 SYNC: Final[Driver] = _SyncDriver()
@@ -94,15 +136,15 @@ async def _in_thread(function: Callable[..., _T], *arguments: Any) -> _T:
     return await asyncio.to_thread(function, *arguments)
 
 
-def _attempt(function: Handler, argument: Any) -> tuple[object, Exception | None]:
-    # The error is a value: a StopIteration cannot be raised through a future.
+def _attempt(function: Handler, argument: Any) -> Called:
+    # Besides, a StopIteration cannot be raised through a future.
     try:
-        return function(argument), None
+        return Called(function(argument), None)
     except Exception as error:  # noqa: BLE001 - returned, and logged by the receiver
-        return None, error
+        return Called(None, error)
 
 
-def _is_async(handler: Handler) -> bool:
+def _is_async(handler: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
         getattr(handler, "__call__", None)  # noqa: B004 - the method is wanted, not the answer
     )

@@ -5,15 +5,25 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from karla_receiver.errors import DeliveryError, Reason, SignatureError
+from karla_receiver.errors import STATUS, DeliveryError, Reason, SignatureError
 from karla_receiver.events import Event
+from karla_receiver.outcomes import Discard, RetryLater
 
-__all__ = ["logger", "quoted", "refused"]
+__all__ = [
+    "claim_not_settled",
+    "discarded",
+    "logger",
+    "near_duplicate",
+    "postponed",
+    "quoted",
+    "refused",
+]
 
 logger: Final = logging.getLogger("karla_receiver")
 
 _LEVELS: Final = {
     Reason.CLIENT_DISCONNECTED: logging.INFO,
+    Reason.IN_PROGRESS: logging.INFO,
     Reason.HANDLER_ERROR: logging.ERROR,
     Reason.UNDECODABLE_EVENT: logging.ERROR,
     Reason.UNAVAILABLE: logging.ERROR,
@@ -39,7 +49,7 @@ def refused(refusal: DeliveryError, *, size: int, event: Event | None) -> None:
         refusal.status,
         size,
         "" if skew is None else f", clock skew {skew:+.1f} s",
-        "" if event is None else f", ref {quoted(event.ref or '')}",
+        "" if event is None else f", ref {_ref(event)}",
         f": {refusal.detail}" if refusal.detail else "",
         exc_info=refusal.__cause__,
         extra={
@@ -49,3 +59,38 @@ def refused(refusal: DeliveryError, *, size: int, event: Event | None) -> None:
             "clock_skew": skew,
         },
     )
+
+
+def postponed(outcome: RetryLater, event: Event | None) -> None:
+    """Log that a handler asked for a later try."""
+    logger.info(
+        "refused a delivery: %s (in %s s, ref %s): %s",
+        Reason.RETRY_LATER,
+        outcome.retry_after,
+        _ref(event),
+        quoted(outcome.reason),
+        extra={"reason": str(Reason.RETRY_LATER), "status": STATUS[Reason.RETRY_LATER]},
+    )
+
+
+def discarded(outcome: Discard, event: Event | None) -> None:
+    """Log that a handler chose to do nothing with a delivery."""
+    logger.info("discarded a delivery (ref %s): %s", _ref(event), quoted(outcome.reason))
+
+
+def near_duplicate(key: str) -> None:
+    """Log that one occurrence came in other bytes, and so is handled as another delivery."""
+    logger.info("the occurrence of delivery %s came before, in other bytes", key[:16])
+
+
+def claim_not_settled(key: str) -> None:
+    """Log, inside the handler of what a store raised, that it still holds a claim."""
+    logger.exception(
+        "the idempotency store keeps its claim on delivery %s, which may so be refused until the"
+        " claim lapses, and be handled again then",
+        key[:16],
+    )
+
+
+def _ref(event: Event | None) -> str:
+    return quoted(event.ref or "") if event else ""

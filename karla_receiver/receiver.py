@@ -5,18 +5,32 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import TypedDict, TypeVar, Unpack
+from functools import partial
+from typing import TYPE_CHECKING, TypedDict, TypeVar, Unpack
 
 from karla_receiver import logs
 from karla_receiver.body import BodyBuffer, checked_body
 from karla_receiver.decoding import parse_event
+from karla_receiver.delivery import Delivery, Received
 from karla_receiver.driving import ASYNC, SYNC, Driver, run_sync
-from karla_receiver.errors import ConfigurationError, DeliveryError, Reason, RequestError
-from karla_receiver.events import Event, UnknownEvent
+from karla_receiver.errors import (
+    ConfigurationError,
+    DeliveryError,
+    Reason,
+    RequestError,
+)
+from karla_receiver.events import Event
+from karla_receiver.handling import call_handlers
+from karla_receiver.outcomes import Discard, RetryLater
 from karla_receiver.request import Request, content_length, header_values
-from karla_receiver.response import REFUSALS, SUCCESS, Response
+from karla_receiver.response import REFUSALS, SUCCESS, Response, retry_later
 from karla_receiver.routing import Handler, Routes, wanted_patterns
-from karla_receiver.signature import HEADER, SignatureHeader, Verifier, parse_header
+from karla_receiver.signature import HEADER, SignatureHeader, Verified, Verifier, parse_header
+
+if TYPE_CHECKING:
+    from karla_receiver.idempotency.protocol import IdempotencyStore
+    from karla_receiver.inbox.protocol import Inbox
+    from karla_receiver.keeping import Keeping
 
 __all__ = ["Receiver", "ReceiverOptions"]
 
@@ -32,8 +46,8 @@ class ReceiverOptions(TypedDict, total=False):
     clock: Callable[[], float]
     max_body_bytes: int
     require_https: bool
-    idempotency: None
-    inbox: None
+    idempotency: IdempotencyStore | None
+    inbox: Inbox | None
 
 
 class Receiver:
@@ -43,6 +57,10 @@ class Receiver:
     max_body_bytes: a longer body is refused, and not read to its end.
     require_https: refuse a request whose scheme is not https. Behind a proxy the scheme is what
     the server makes of the proxy's headers: have the server trust that proxy.
+    idempotency: a store of `karla_receiver.idempotency`: what was handled before is answered 200
+    and not handled again.
+    inbox: one of `karla_receiver.inbox`: a delivery is answered 200 when it is kept there, and
+    handled afterwards.
     Raises ConfigurationError for an unusable secret or option: a receiver that exists can serve.
 
     A receiver may be shared by threads and event loops; register its handlers before.
@@ -55,8 +73,8 @@ class Receiver:
         clock: Callable[[], float] = time.time,
         max_body_bytes: int = 1_048_576,
         require_https: bool = False,
-        idempotency: None = None,
-        inbox: None = None,
+        idempotency: IdempotencyStore | None = None,
+        inbox: Inbox | None = None,
     ) -> None:
         try:
             self._verifier = Verifier(*secrets, tolerance=tolerance, clock=clock)
@@ -66,11 +84,16 @@ class Receiver:
             raise ConfigurationError("max_body_bytes must be a whole number of bytes, 1 or more")
         if type(require_https) is not bool:
             raise ConfigurationError("require_https must be True or False")
-        if idempotency is not None or inbox is not None:
-            raise ConfigurationError("this version has neither idempotency stores nor an inbox")
         self._max_body_bytes = max_body_bytes
         self._require_https = require_https
+        self._clock = clock
         self._routes = Routes()
+        self._keeping: Keeping | None = None
+        if idempotency is not None or inbox is not None:
+            # Not at the top: it takes the stores along, and most receivers need none.
+            from karla_receiver.keeping import Keeping
+
+            self._keeping = Keeping(idempotency, inbox, self)
 
     @classmethod
     def from_env(
@@ -112,8 +135,14 @@ class Receiver:
         """Add patterns to `enabled_events` for something that acts on events and is no handler.
 
         The adapters do so for a decorated view, and for an app that deliveries are forwarded to.
-        Raises ConfigurationError for a pattern that never matches.
+        Raises ConfigurationError for a pattern that never matches, and if the receiver has an
+        inbox: what is kept there is handled later, by handlers, when no request is left to answer.
         """
+        if self._keeping is not None and self._keeping.has_inbox:
+            raise ConfigurationError(
+                "a receiver with an inbox hands events to its handlers, never to a view or a"
+                " forwarded app: register a function with receiver.on"
+            )
         self._routes.want(wanted_patterns(patterns, None))
 
     def replace_secrets(self, *secrets: str | bytes) -> None:
@@ -147,6 +176,24 @@ class Receiver:
         """Same as `receive`, but on an asyncio event loop: sync handlers run in a thread."""
         return await self._respond(request, ASYNC, view)
 
+    def handle(self, event: Event) -> None:
+        """Call every handler that wants event: what an inbox's worker does with what it kept.
+
+        Raises DeliveryError with handler_error if one raised, with undecodable_event if one
+        relies on another type; RetryLater or Discard if one did. Async handlers are run to their
+        end.
+        """
+        run_sync(call_handlers(self._routes.find(event), event, SYNC, None))
+
+    def verify_kept(self, delivery: Delivery) -> Verified:
+        """Verify a kept delivery once more, as at the time of its receipt.
+
+        For a worker that got it through something that others can write to. Raises
+        SignatureError, also for a secret that was replaced since.
+        """
+        lines = header_values(delivery.headers, _HEADER_NAME)
+        return self._verifier.verify(delivery.body, lines, now=delivery.received_at)
+
     async def _respond(self, request: Request, driver: Driver, view: Handler | None) -> Response:
         buffer = BodyBuffer(self._max_body_bytes)
         event: Event | None = None
@@ -154,14 +201,27 @@ class Receiver:
             header = self._screen(request)
             await _read(request, buffer, driver)
             self._verifier.verify_parsed(buffer.body, header)
-            event = parse_event(buffer.body)
-            await self._handle(event, driver, view)
+            if self._keeping is None:
+                event = parse_event(buffer.body)
+                await call_handlers(self._routes.find(event), event, driver, view)
+            else:
+                lines = header_values(request.headers, _HEADER_NAME)
+                received = Received(buffer.body, lines, self._clock())
+                event = await self._keeping.read(received, driver)
+                matches = self._routes.find(event)
+                handle = partial(call_handlers, matches, event, driver, view)
+                await self._keeping.accept(received, event, driver, handle)
         except DeliveryError as refusal:
             logs.refused(refusal, size=len(buffer), event=event)
             if refusal.status is None:
                 raise
             response = REFUSALS[refusal.reason]
             return response.without_body() if request.method == "HEAD" else response
+        except RetryLater as postponed:
+            logs.postponed(postponed, event)
+            return retry_later(postponed.retry_after)
+        except Discard as discard:
+            logs.discarded(discard, event)
         return SUCCESS
 
     def _screen(self, request: Request) -> SignatureHeader:
@@ -176,20 +236,6 @@ class Receiver:
             raise RequestError(Reason.BODY_TOO_LARGE, f"{declared} bytes declared")
         lines = header_values(request.headers, _HEADER_NAME)
         return parse_header(lines[0] if len(lines) == 1 else lines)
-
-    async def _handle(self, event: Event, driver: Driver, view: Handler | None) -> None:
-        matches = self._routes.find(event)
-        if not all(match.fits for match in matches):
-            raise DeliveryError(Reason.UNDECODABLE_EVENT, _misfit(event))
-        outcomes = [await driver.call(match.handler, event) for match in matches]
-        errors = [outcome for outcome in outcomes if outcome is not None]
-        if view is not None and not errors:
-            outcome = await driver.call(view, event)
-            errors = [] if outcome is None else [outcome]
-        if errors:
-            kinds = ", ".join(type(error).__name__ for error in errors)
-            cause = errors[0] if len(errors) == 1 else ExceptionGroup("handlers raised", errors)
-            raise DeliveryError(Reason.HANDLER_ERROR, kinds) from cause
 
 
 def _secrets_in(environ: Mapping[str, str]) -> list[str]:
@@ -215,7 +261,3 @@ async def _read(request: Request, buffer: BodyBuffer, driver: Driver) -> None:
         buffer.add(checked_body(body))
     else:
         await driver.read(body, buffer)
-
-
-def _misfit(event: Event) -> str:
-    return event.problem if isinstance(event, UnknownEvent) else f"a {type(event).__name__}"

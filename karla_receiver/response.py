@@ -11,12 +11,13 @@ import msgspec
 
 from karla_receiver.errors import STATUS, Reason
 
-__all__ = ["REFUSALS", "SUCCESS", "Response"]
+__all__ = ["REFUSALS", "SUCCESS", "Response", "retry_later"]
 
 _RETRY_AFTER_SECONDS = 5
 _EXTRA_HEADERS: Final[Mapping[Reason, tuple[tuple[str, str], ...]]] = {
     Reason.METHOD_NOT_ALLOWED: (("allow", "POST"),),
     Reason.IN_PROGRESS: (("retry-after", str(_RETRY_AFTER_SECONDS)),),
+    Reason.RETRY_LATER: (("retry-after", str(_RETRY_AFTER_SECONDS)),),
     Reason.UNAVAILABLE: (("retry-after", str(_RETRY_AFTER_SECONDS)),),
 }
 
@@ -71,3 +72,13 @@ SUCCESS: Final = _response(200, "application/json", {"status": "success"})
 REFUSALS: Final[Mapping[Reason, Response]] = MappingProxyType(
     {reason: _refusal(reason, status) for reason, status in STATUS.items() if status is not None}
 )
+
+
+def retry_later(seconds: int) -> Response:
+    """Return the refusal for a handler that asked for a later try, in so many seconds."""
+    usual = REFUSALS[Reason.RETRY_LATER]
+    headers = [
+        ("retry-after", str(seconds)) if name == "retry-after" else (name, value)
+        for name, value in usual.headers
+    ]
+    return msgspec.structs.replace(usual, headers=tuple(headers))

@@ -203,21 +203,31 @@ class Verifier:
         finally:
             del secrets  # see make_keys
 
-    def verify(self, body: bytes, header: str | bytes | Sequence[str | bytes] | None) -> Verified:
+    def verify(
+        self,
+        body: bytes,
+        header: str | bytes | Sequence[str | bytes] | None,
+        *,
+        now: float | None = None,
+    ) -> Verified:
         """Verify the raw body against the value (or values) of the Karla-Signature header.
 
         header: the value; a list if the header came in several lines; None if it did not come.
+        now: unix seconds to compare the timestamp with, for what was received and kept earlier;
+        the clock's if left out.
         Raises SignatureError, whose reason says what was not proven, for any header and body;
         TypeError if the body is not bytes.
         """
-        return self.verify_parsed(checked_body(body), parse_header(header))
+        return self.verify_parsed(checked_body(body), parse_header(header), now=now)
 
-    def verify_parsed(self, body: bytes, header: SignatureHeader) -> Verified:
+    def verify_parsed(
+        self, body: bytes, header: SignatureHeader, *, now: float | None = None
+    ) -> Verified:
         """Same as `verify`, for a header that `parse_header` has read."""
         secret_index = self._matching_secret(body, header)
         # After the MAC: so too old or in the future always means genuine, and never forged.
         timestamp = int(header.timestamp)
-        skew = self._clock() - timestamp
+        skew = (self._clock() if now is None else now) - timestamp
         # Written so that a clock that shows NaN refuses.
         if not -self._tolerance <= skew <= self._tolerance:
             reason = Reason.TIMESTAMP_IN_FUTURE if skew < 0 else Reason.TIMESTAMP_TOO_OLD

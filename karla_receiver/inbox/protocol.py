@@ -5,9 +5,22 @@ from __future__ import annotations
 from typing import Protocol
 
 from karla_receiver.delivery import Delivery
+from karla_receiver.events import Event
 from karla_receiver.idempotency.protocol import Key
+from karla_receiver.signature import Verified
 
-__all__ = ["Inbox"]
+__all__ = ["EventHandler", "Inbox"]
+
+
+class EventHandler(Protocol):
+    """What an inbox's worker needs of a receiver."""
+
+    def handle(self, event: Event) -> None:
+        """Call every handler that wants event; see `Receiver.handle`."""
+
+    def verify_kept(self, delivery: Delivery) -> Verified:
+        """Verify a kept delivery as at its receipt; see `Receiver.verify_kept`."""
+        ...
 
 
 class Inbox(Protocol):
@@ -17,6 +30,9 @@ class Inbox(Protocol):
     def key(self) -> Key:
         """What makes two deliveries the same one; None: the SHA-256 of the raw body."""
         ...
+
+    def attach(self, receiver: EventHandler) -> None:
+        """Take the receiver whose handlers are to be called; by the receiver, when it is made."""
 
     def put(self, delivery: Delivery) -> bool:
         """Return when delivery is kept as durably as the inbox promises.

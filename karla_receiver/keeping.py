@@ -1,0 +1,189 @@
+"""Around the handlers: a claim on the delivery's key, an inbox that keeps it, or both.
+
+Imported only by a receiver that has a store or an inbox, since those take their modules along.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, TypeAlias, cast
+
+import msgspec
+
+from karla_receiver import logs
+from karla_receiver.attempt import CURRENT
+from karla_receiver.decoding import parse_event
+from karla_receiver.delivery import Delivery, Received
+from karla_receiver.driving import Driver
+from karla_receiver.errors import ConfigurationError, DeliveryError, PayloadError, Reason
+from karla_receiver.events import Event
+from karla_receiver.idempotency.keys import delivery_key, occurrence_key
+from karla_receiver.idempotency.protocol import Claim, ClaimState, IdempotencyStore, Key
+from karla_receiver.inbox.protocol import EventHandler, Inbox
+from karla_receiver.outcomes import Discard
+
+__all__ = ["Keeping"]
+
+_Work: TypeAlias = Callable[[], Awaitable[None]]
+
+
+class Keeping:
+    """What a receiver does around its handlers, with a store, an inbox, or both.
+
+    receiver: whose handlers the inbox's worker calls.
+    Raises ConfigurationError for a store that is none, and an inbox that is none.
+    """
+
+    def __init__(self, store: object, inbox: object, receiver: EventHandler) -> None:
+        self._store = _checked_store(store) if store is not None else None
+        self._inbox = _checked_inbox(inbox) if inbox is not None else None
+        if self._inbox is not None:
+            self._inbox.attach(receiver)
+
+    @property
+    def has_inbox(self) -> bool:
+        """Whether the handlers run after the answer."""
+        return self._inbox is not None
+
+    async def read(self, received: Received, driver: Driver) -> Event:
+        """Decode the body; one that is no event is kept for an operator, if there is an inbox.
+
+        Raises PayloadError as `parse_event` does; DeliveryError with unavailable.
+        """
+        try:
+            return parse_event(received.body)
+        except PayloadError as problem:
+            if self._inbox is not None:
+                delivery = _delivery(received, None, None, problem=str(problem))
+                await _put(self._inbox, driver, delivery)
+            raise
+
+    async def accept(self, received: Received, event: Event, driver: Driver, handle: _Work) -> None:
+        """Call handle, or have the inbox keep the delivery, but once for one idempotency key.
+
+        Raises what handle raises, and then the key is free again; DeliveryError with in_progress
+        while another request is at it, with unavailable if store or inbox cannot do their work.
+        """
+        store, inbox = self._store, self._inbox
+        chooser = inbox if store is None else store
+        delivery = _delivery(received, event, None if chooser is None else chooser.key)
+        work = handle if inbox is None else partial(_put, inbox, driver, delivery)
+        await (work() if store is None else _do_once(store, driver, delivery, work))
+
+
+def _delivery(
+    received: Received, event: Event | None, key: Key, *, problem: str | None = None
+) -> Delivery:
+    try:
+        name = delivery_key(received.body, event, key)
+    except Exception as error:
+        raise DeliveryError(Reason.HANDLER_ERROR, "the key function raised") from error
+    lines = (each if isinstance(each, str) else each.decode() for each in received.signature)
+    return Delivery(
+        key=name,
+        occurrence="" if event is None else delivery_key(b"", event, occurrence_key),
+        body=received.body,
+        headers=tuple(("karla-signature", line) for line in lines),
+        received_at=received.moment,
+        ref=None if event is None else event.ref,
+        event_group=None if event is None else event.event_group,
+        problem=problem,
+    )
+
+
+async def _put(inbox: Inbox, driver: Driver, delivery: Delivery) -> None:
+    try:
+        await driver.put(inbox, delivery)
+    except Exception as error:
+        raise _unavailable("inbox", error) from error
+
+
+class _RequestAttempt(msgspec.Struct, frozen=True):
+    """The attempt that a request makes without an inbox: its only one, and in no transaction."""
+
+    key: str
+    number: int = 1
+
+    @property
+    def transaction(self) -> Any:
+        raise ConfigurationError("only an inbox in a database has a transaction to hand out")
+
+
+async def _do_once(
+    store: IdempotencyStore, driver: Driver, delivery: Delivery, work: _Work
+) -> None:
+    claim = await _claim(store, driver, delivery)
+    if claim.is_near_duplicate:
+        logs.near_duplicate(delivery.key)
+    if claim.state == ClaimState.DONE:
+        return
+    if claim.state == ClaimState.IN_PROGRESS:
+        raise DeliveryError(Reason.IN_PROGRESS, f"key {delivery.key[:16]}")
+    attempt = CURRENT.set(_RequestAttempt(delivery.key))
+    try:
+        await work()
+    except driver.ends_work as raised:
+        verb = store.done if isinstance(raised, Discard) else store.release
+        await _settle(store, verb, driver, delivery.key, claim.token)
+        raise
+    finally:
+        CURRENT.reset(attempt)
+    await _settle(store, store.done, driver, delivery.key, claim.token)
+
+
+async def _claim(store: IdempotencyStore, driver: Driver, delivery: Delivery) -> Claim:
+    try:
+        claim: Claim = await driver.use(
+            store.claim, delivery.key, delivery.occurrence, blocks=store.blocks
+        )
+    except Exception as error:
+        raise _unavailable("idempotency store", error) from error
+    return claim
+
+
+async def _settle(
+    store: IdempotencyStore,
+    verb: Callable[[str, str], object],
+    driver: Driver,
+    key: str,
+    token: str,
+) -> None:
+    # The handlers have returned, or have failed: the answer says so, whatever becomes of the
+    # claim. What could not be marked as done may be handled again when the claim has lapsed.
+    try:
+        await driver.use(verb, key, token, blocks=store.blocks)
+    except Exception:  # noqa: BLE001 - logged, with its traceback
+        logs.claim_not_settled(key)
+
+
+def _unavailable(what: str, error: Exception) -> DeliveryError:
+    return DeliveryError(Reason.UNAVAILABLE, f"{what}: {type(error).__name__}")
+
+
+def _checked_store(store: object) -> IdempotencyStore:
+    if not _has(store, "claim", "done", "release"):
+        raise ConfigurationError(
+            "idempotency must be a store, as in MemoryStore() or SQLiteStore('karla.db'), not "
+            + _named(store)
+        )
+    return cast("IdempotencyStore", store)
+
+
+def _checked_inbox(inbox: object) -> Inbox:
+    if not _has(inbox, "attach", "put", "put_async"):
+        raise ConfigurationError(
+            f"inbox must be an inbox, as in SQLiteInbox('karla.db'), not {_named(inbox)}"
+        )
+    return cast("Inbox", inbox)
+
+
+def _has(thing: object, *methods: str) -> bool:
+    # A class has them too, but not bound: whoever forgot its parentheses learns of it here.
+    return not isinstance(thing, type) and all(
+        callable(getattr(thing, method, None)) for method in methods
+    )
+
+
+def _named(thing: object) -> str:
+    return f"the class {thing.__name__}" if isinstance(thing, type) else type(thing).__name__

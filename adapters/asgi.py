@@ -5,12 +5,21 @@ Sync handlers run in threads; async ones on the server's asyncio event loop.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 from karla_receiver import Event, Receiver, Request, Response
+from karla_receiver.body import BodyBuffer
 from karla_receiver.errors import Reason, RequestError
-from karla_receiver.mounting import DEFAULT_PATH, below_root, checked_path, has_encoded_slash
+from karla_receiver.mounting import (
+    DEFAULT_PATH,
+    below_root,
+    canonical_path,
+    checked_path,
+    has_encoded_slash,
+)
 from karla_receiver.wiring import check_app, check_receiver
 
 __all__ = ["ASGIApp", "KarlaApp", "KarlaMiddleware", "Message", "Receive", "Scope", "Send"]
@@ -30,6 +39,7 @@ class KarlaMiddleware:
     path: compared exactly, below the root_path that the middleware is mounted at.
     forward: False: the receiver answers. True: the receiver answers what it refuses; the rest
     goes on to the app, body unread, with the event in scope["karla.event"], and the app answers.
+    Then every spelling of path that the app's router might take for it is verified as well.
     Raises ConfigurationError for arguments that can never work.
     """
 
@@ -44,6 +54,7 @@ class KarlaMiddleware:
         self._app = app
         self._receiver = check_receiver(receiver)
         self._path = checked_path(path)
+        self._canonical = _canonical(path)
         self._forward = forward
         if forward:
             receiver.want("*")
@@ -59,32 +70,50 @@ class KarlaMiddleware:
 
     def _is_ours(self, scope: Scope) -> bool:
         path: str = scope["path"]
-        return (
+        root: str = scope.get("root_path", "")
+        is_exact = (
             path.endswith(self._path)
-            and below_root(path, scope.get("root_path", "")) == self._path
+            and below_root(path, root) == self._path
             and not has_encoded_slash(scope.get("raw_path") or b"")
         )
+        return is_exact or (self._forward and self._may_reach_the_view(path, root))
+
+    def _may_reach_the_view(self, path: str, root: str) -> bool:
+        canonical = _canonical(path)
+        return canonical == self._canonical or canonical == _canonical(root + self._path)
 
     async def _serve_and_forward(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = _Body(receive, keep=True)
         error: Exception | None = None
+        status: int | None = None
         is_forwarded = False
 
-        async def forward(event: Event) -> None:
+        async def send_on(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        async def forward(event: Event) -> int:
             nonlocal error, is_forwarded
             is_forwarded = True
             scope["karla.event"] = event
             try:
-                await self._app(scope, body.again, send)
+                await self._app(scope, body.again, send_on)
             except Exception as raised:
                 error = raised
                 raise
+            return 500 if status is None else status
 
         response = await _respond(self._receiver, scope, body, forward)
         if error is not None:
             raise error
         if response is not None and not is_forwarded:
             await _send(response, send)
+
+
+def _canonical(path: str) -> str:
+    return canonical_path(path.encode("utf-8", "surrogatepass"))
 
 
 class KarlaApp:
@@ -115,7 +144,8 @@ class _Body:
 
     def __init__(self, receive: Receive, *, keep: bool = False) -> None:
         self._receive = receive
-        self._kept: list[Message] | None = [] if keep else None
+        # One message for the app behind, not those received: of them there may be any number.
+        self._kept = BodyBuffer(sys.maxsize) if keep else None
         self._is_complete = False
 
     def __aiter__(self) -> _Body:
@@ -127,17 +157,18 @@ class _Body:
         message = await self._receive()
         if message["type"] == "http.disconnect":
             raise RequestError(Reason.CLIENT_DISCONNECTED)
-        if self._kept is not None:
-            self._kept.append(message)
         self._is_complete = not message.get("more_body", False)
         chunk: bytes = message.get("body", b"")
+        if self._kept is not None:
+            self._kept.add(chunk)
         return chunk
 
     async def again(self) -> Message:
-        """Receive for the app behind: the same messages, then what comes after them."""
-        if self._kept:
-            return self._kept.pop(0)
-        return await self._receive()
+        """Receive for the app behind: the whole body, then what comes after it."""
+        if self._kept is None:
+            return await self._receive()
+        body, self._kept = bytes(self._kept.body), None
+        return {"type": "http.request", "body": body, "more_body": False}
 
 
 async def _serve(receiver: Receiver, scope: Scope, receive: Receive, send: Send) -> None:
@@ -150,7 +181,7 @@ async def _respond(
     receiver: Receiver,
     scope: Scope,
     body: _Body,
-    view: Callable[[Event], Awaitable[None]] | None,
+    view: Callable[[Event], Awaitable[int]] | None,
 ) -> Response | None:
     try:
         return await receiver.receive_async(_to_request(scope, body), view=view)
@@ -164,8 +195,9 @@ def _to_request(scope: Scope, body: _Body) -> Request:
 
 async def _send(response: Response, send: Send) -> None:
     headers = [(name.encode(), value.encode()) for name, value in response.headers]
-    await send({"type": "http.response.start", "status": response.status, "headers": headers})
-    await send({"type": "http.response.body", "body": response.body})
+    with suppress(OSError):  # what a server may raise when the client is gone (ASGI 2.4)
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        await send({"type": "http.response.body", "body": response.body})
 
 
 async def _live(receive: Receive, send: Send) -> None:

@@ -10,13 +10,14 @@ from typing import Any, TypeAlias, cast
 from flask import Request as FlaskRequest
 from flask import current_app, request
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from karla_receiver import ConfigurationError, Event, Receiver, Request, Response
 from karla_receiver.adapters.wsgi import read_chunk, to_request
 from karla_receiver.driving import call_to_end
+from karla_receiver.errors import Reason, RequestError
 from karla_receiver.logs import logger
-from karla_receiver.routing import check_callable
+from karla_receiver.routing import check_view
 
 __all__ = ["View", "webhook"]
 
@@ -33,7 +34,8 @@ def webhook(
 
     secrets: one webhook secret; or several, while one replaces the other; or a Receiver, whose
     handlers are called before the view. The decorator goes below the route's.
-    The view may be async. What it returns is the response; None is the documented success.
+    The view may be async. What it returns is the response; None is the documented success. A
+    method that the route does not accept is answered by Flask itself, and so is OPTIONS.
     An HTTPException, as from abort(), goes to Flask as usual; after any other exception the
     answer is 500, and the exception is logged.
     Raises ConfigurationError for unusable secrets, and for a view that does not take the event.
@@ -44,26 +46,31 @@ def webhook(
         del secrets  # so that no error report with local variables shows them
 
     def decorate(view: View) -> Callable[..., ResponseReturnValue]:
-        check_callable(view, "a view", "event", others_allowed=True)
+        check_view(view)
         receiver.want("*")
 
         @wraps(view)
         def receive(*args: Any, **kwargs: Any) -> ResponseReturnValue:
-            answers: list[ResponseReturnValue | None] = []
+            answers: list[ResponseReturnValue] = []
             aborts: list[HTTPException] = []
 
-            def call_view(event: Event) -> None:
+            def call_view(event: Event) -> int:
                 try:
-                    answers.append(call_to_end(view, event, *args, **kwargs))
+                    # args: the self of a method of a MethodView.
+                    answer = call_to_end(view, *args, event, **kwargs)
                 except HTTPException as abort:
                     aborts.append(abort)
-                    raise
+                    return abort.get_response().status_code
+                if answer is None:
+                    return 200
+                response = current_app.make_response(answer)
+                answers.append(response)
+                return response.status_code
 
             response = receiver.receive(_to_request(request), view=call_view)
             if aborts:
                 raise aborts[0]
-            answer = answers[0] if answers else None
-            return _to_response(response) if answer is None else answer
+            return answers[0] if answers else _to_response(response)
 
         return receive
 
@@ -95,20 +102,29 @@ def _to_request(flask_request: FlaskRequest) -> Request:
 def _touched_chunks(flask_request: FlaskRequest) -> Iterator[bytes]:
     """Read the body after something else, as before_request, has touched it."""
     read: list[bytes] = []
-    for chunk in iter(partial(read_chunk, flask_request.stream, _CHUNK_BYTES), b""):
+    for chunk in iter(partial(_read_chunk, flask_request), b""):
         read.append(chunk)
         yield chunk
     if read:
         vars(flask_request)["stream"] = BytesIO(b"".join(read))
-        return
-    # Read already: Flask keeps what get_data() and get_json() read, but not what was parsed.
-    kept = flask_request.get_data()
-    if not kept and flask_request.content_length:
+    else:
+        # Read already: Flask keeps what get_data() and get_json() read, but not what was parsed.
+        read = [flask_request.get_data()]
+        yield read[0]
+    if sum(map(len, read)) < (flask_request.content_length or 0):
         logger.warning(
             "the body of a delivery was consumed before @webhook could read it: something read"
             " request.form, request.files or request.stream first, and must not at this route"
         )
-    yield kept
+
+
+def _read_chunk(flask_request: FlaskRequest) -> bytes:
+    try:
+        return read_chunk(flask_request.stream, _CHUNK_BYTES)
+    except RequestError as broken:
+        if isinstance(broken.__context__, RequestEntityTooLarge):  # by Flask's own limit
+            raise RequestError(Reason.BODY_TOO_LARGE, "MAX_CONTENT_LENGTH") from None
+        raise
 
 
 def _to_response(response: Response) -> ResponseReturnValue:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from io import BytesIO
+from itertools import chain, islice
 from typing import Any, Protocol, TypeAlias
 
 from karla_receiver import Event, Receiver, Request, Response
 from karla_receiver.errors import Reason, RequestError
-from karla_receiver.mounting import DEFAULT_PATH, checked_path, has_encoded_slash
+from karla_receiver.mounting import (
+    DEFAULT_PATH,
+    canonical_path,
+    checked_path,
+    has_encoded_slash,
+)
 from karla_receiver.request import content_length
 from karla_receiver.wiring import check_app, check_receiver
 
@@ -52,6 +58,7 @@ class KarlaMiddleware:
         self._receiver = check_receiver(receiver)
         # PATH_INFO holds the path's bytes, one a code point.
         self._path = checked_path(path).encode().decode("latin-1")
+        self._canonical = canonical_path(path.encode())
         self._forward = forward
         if forward:
             receiver.want("*")
@@ -65,10 +72,14 @@ class KarlaMiddleware:
         return _answer(self._receiver.receive(to_request(environ)), start_response)
 
     def _is_ours(self, environ: Environ) -> bool:
+        path: str = environ.get("PATH_INFO", "")
         # Where the server tells how the path was written: RAW_URI is gunicorn's and werkzeug's
         # name for it, REQUEST_URI everybody else's.
-        return environ.get("PATH_INFO") == self._path and not has_encoded_slash(
+        is_exact = path == self._path and not has_encoded_slash(
             environ.get("RAW_URI") or environ.get("REQUEST_URI") or ""
+        )
+        return is_exact or (
+            self._forward and canonical_path(path.encode("latin-1", "replace")) == self._canonical
         )
 
     def _serve_and_forward(
@@ -76,19 +87,56 @@ class KarlaMiddleware:
     ) -> Iterable[bytes]:
         answers: list[Iterable[bytes]] = []
         errors: list[Exception] = []
+        statuses: list[str] = []
 
-        def forward(event: Event) -> None:
+        def start(status: str, *rest: Any) -> Any:
+            statuses.append(status)
+            return start_response(status, *rest)
+
+        def forward(event: Event) -> int:
             environ["karla.event"] = event
             try:
-                answers.append(self._app(environ, start_response))
+                answer = self._app(environ, start)
+                answers.append(answer if statuses else _Begun(answer))
             except Exception as raised:
                 errors.append(raised)
                 raise
+            return _code(statuses)
 
         response = self._receiver.receive(to_request(environ, restore=True), view=forward)
         if errors:
             raise errors[0]
         return answers[0] if answers else _answer(response, start_response)
+
+
+class _Begun:
+    """The response of an app that runs only when it is iterated: begun, so that it has run.
+
+    PEP 3333 has it call start_response before it yields for the first time.
+    """
+
+    def __init__(self, response: Iterable[bytes]) -> None:
+        self._response = response
+        try:
+            self._rest = iter(response)
+            self._first = list(islice(self._rest, 1))
+        except BaseException:
+            self.close()
+            raise
+
+    def __iter__(self) -> Iterator[bytes]:
+        return chain(self._first, self._rest)
+
+    def close(self) -> None:
+        close = getattr(self._response, "close", None)
+        if close is not None:
+            close()
+
+
+def _code(statuses: list[str]) -> int:
+    # The last one counts: an app may start another response after an error (PEP 3333).
+    code = statuses[-1][:3] if statuses else ""
+    return int(code) if code.isdecimal() else 500
 
 
 class KarlaApp:

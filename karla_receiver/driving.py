@@ -7,7 +7,7 @@ driver; under SYNC nothing ever suspends, so that the coroutine runs to its end 
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
@@ -87,8 +87,12 @@ class _AsyncDriver:
         self, chunks: Iterable[bytes] | AsyncIterable[bytes], buffer: BodyBuffer
     ) -> None:
         if isinstance(chunks, AsyncIterable):
-            async for chunk in chunks:
-                buffer.add(chunk)
+            try:
+                async for chunk in chunks:
+                    buffer.add(chunk)
+            finally:
+                if isinstance(chunks, AsyncGenerator):
+                    await chunks.aclose()  # left half-way it is not closed by itself
         else:
             for chunk in chunks:
                 buffer.add(chunk)

@@ -1,20 +1,27 @@
-"""Whether a request is for the webhook's path: exactly, below whatever the app is mounted at."""
+"""Whether a request is for the webhook's path: exactly, or as some router might spell it."""
 
 from __future__ import annotations
 
+from urllib.parse import unquote_to_bytes
+
 from karla_receiver.errors import ConfigurationError
 
-__all__ = ["DEFAULT_PATH", "below_root", "checked_path", "has_encoded_slash"]
+__all__ = ["DEFAULT_PATH", "below_root", "canonical_path", "checked_path", "has_encoded_slash"]
 
 DEFAULT_PATH = "/webhooks/karla"
+
+# Servers decode once; some frameworks and rewriting middlewares once more.
+_MOST_DECODINGS = 3
 
 
 def checked_path(path: str) -> str:
     """Return path. Raises ConfigurationError if no request could ever have it."""
     if not isinstance(path, str) or not path.startswith("/"):
         raise ConfigurationError(f"path must be text that starts with '/', as in {DEFAULT_PATH!r}")
-    if any(mark in path for mark in "?#%") or path.split() != [path]:
-        raise ConfigurationError("path is compared decoded: without query, '%', or blanks")
+    if any(mark in path for mark in "?#%\\") or path.split() != [path] or not path.isprintable():
+        raise ConfigurationError("path is compared decoded: without query, '%', '\\', or blanks")
+    if "//" in path or {".", ".."} & set(path.split("/")):
+        raise ConfigurationError("path has an empty part, '.' or '..', which clients resolve")
     return path
 
 
@@ -34,6 +41,32 @@ def has_encoded_slash(target: str | bytes) -> bool:
     """Return whether a path, as it came on the wire, has a slash that is only there decoded.
 
     Proxies that guard a path compare it undecoded, so the decoded form must not be taken for it.
+    target: the path with its query, or a whole URL (RFC 9112, 3.2.2).
     """
     raw = target.encode("latin-1", "replace") if isinstance(target, str) else target
-    return b"%2f" in raw.partition(b"?")[0].lower()
+    path = raw.partition(b"?")[0].lower()
+    if not path.startswith(b"/"):
+        path = path.partition(b"://")[2].partition(b"/")[2]
+    return b"%2f" in path
+
+
+def canonical_path(path: bytes) -> str:
+    """Return what all paths have in common that any router might lead to the same view.
+
+    Routers differ in what they merge, drop and ignore: doubled slashes, one at the end, dots,
+    letter case, parameters after ';', control characters (a '$' in a pattern matches before a
+    last newline), further percent-encoding. All of it goes, so that two paths which differ here
+    are different to every router.
+    """
+    for _ in range(_MOST_DECODINGS):
+        if b"%" not in path:
+            break
+        path = unquote_to_bytes(path)
+    kept: list[str] = []
+    for part in path.decode("utf-8", "replace").replace("\\", "/").split("/"):
+        name = "".join(filter(str.isprintable, part.partition(";")[0])).strip().casefold()
+        if name == "..":
+            del kept[-1:]
+        elif name not in {"", "."}:
+            kept.append(name)
+    return "/" + "/".join(kept)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
 from typing import Final, NamedTuple, TypeAlias
 
@@ -9,7 +10,15 @@ from karla_receiver.errors import ConfigurationError
 from karla_receiver.events import ClaimEvent, Event, JSONObject, ShipmentEvent
 from karla_receiver.vocabulary import EventGroup, Phase, Source
 
-__all__ = ["EVERYTHING", "Address", "Pattern", "address_of", "group_pattern", "parse_pattern"]
+__all__ = [
+    "EVERYTHING",
+    "Address",
+    "Pattern",
+    "addresses_of",
+    "check_group",
+    "group_pattern",
+    "parse_pattern",
+]
 
 Address: TypeAlias = tuple[str, ...]
 
@@ -27,6 +36,11 @@ _GRAMMARS: Final[dict[str, _Grammar]] = {
     Source.SHIPMENTS: _Grammar(ShipmentEvent, 3, tuple(Phase)),
     Source.CLAIMS: _Grammar(ClaimEvent, 2, ("created", "updated")),
 }
+
+
+_GROUPS: Final = frozenset(map(str, EventGroup))
+_PHASES: Final = frozenset(map(str, Phase))
+_PART: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class Pattern(NamedTuple):
@@ -70,19 +84,61 @@ def parse_pattern(text: object) -> Pattern:
 
 
 def _refuse_unmatchable(text: str, parts: list[str]) -> None:
-    if parts[0] in set(EventGroup):
+    for part in parts:
+        if not _PART.fullmatch(part):
+            raise ConfigurationError(
+                f"pattern {text!a} never matches: between slashes a ref has letters, digits, '_'"
+                " and '-'; several patterns are several arguments"
+            )
+    first = parts[0]
+    if first in _GROUPS:
         raise ConfigurationError(f"{text!a} is an event group: write on(group={text!a})")
+    if first in _PHASES:
+        raise ConfigurationError(f"{first!a} is a phase: write {f'shipments/{text}'!a}")
     _refuse_misspelt(text, parts, 0, tuple(Source))
-    grammar = _GRAMMARS.get(parts[0])
+    if not first.islower():
+        raise ConfigurationError(
+            f"pattern {text!a} never matches: a ref begins with a source in lower case, as in"
+            " 'shipments/delivered/SUCCESSFULLY_DELIVERED'"
+        )
+    grammar = _GRAMMARS.get(first)
     if grammar is None:
         return
     if len(parts) > grammar.most_parts:
         raise ConfigurationError(
-            f"pattern {text!a} never matches: a ref under {parts[0]!a} has at most"
+            f"pattern {text!a} never matches: a ref under {first!a} has at most"
             f" {grammar.most_parts} parts"
         )
     if len(parts) > 1:
-        _refuse_misspelt(text, parts, 1, grammar.second_parts)
+        _refuse_second_part(text, parts, grammar)
+
+
+def _refuse_second_part(text: str, parts: list[str], grammar: _Grammar) -> None:
+    _refuse_misspelt(text, parts, 1, grammar.second_parts)
+    if parts[1].casefold() in _GROUPS:
+        raise ConfigurationError(
+            f"pattern {text!a} never matches: {parts[1]!a} is an event group; write"
+            f" on(group={parts[1].casefold()!a})"
+        )
+    if grammar.event_type is ShipmentEvent and not parts[1].islower():
+        raise ConfigurationError(
+            f"pattern {text!a} never matches: after 'shipments' comes a phase in lower case, and"
+            f" the event name third, as in {f'shipments/delivered/{parts[1]}'!a}"
+        )
+
+
+def check_group(group: object) -> str:
+    """Return an event group. Raises ConfigurationError, with a suggestion, if none can match."""
+    if not isinstance(group, str) or not _PART.fullmatch(group) or group in set(Source):
+        raise ConfigurationError(
+            f"a group is an event group, as in 'shipment_delivered', not {group!a}; a pattern"
+            " goes before it"
+        )
+    # Closer than for patterns: groups are many, and a new one may well resemble an old one.
+    nearest = get_close_matches(group.lower(), _GROUPS, n=1, cutoff=0.95)
+    if group not in _GROUPS and nearest:
+        raise ConfigurationError(f"group {group!a} never matches: did you mean {nearest[0]!a}?")
+    return group
 
 
 def _refuse_misspelt(text: str, parts: list[str], place: int, known: tuple[str, ...]) -> None:
@@ -102,10 +158,20 @@ def _folded(parts: list[str]) -> Address:
     return (*parts[:name], *(part.casefold() for part in parts[name:]))
 
 
-def address_of(event: Event) -> Address:
-    """Return where event lies: its ref, or what Karla would make its ref of, where it sent none."""
-    if event.ref:
-        return _folded(event.ref.split("/"))
+def addresses_of(event: Event) -> tuple[Address, ...]:
+    """Return where event lies: at its ref, or at what Karla would make its ref of.
+
+    At both if its ref contradicts its source: no odd ref leads past the handlers of the source.
+    """
+    if not event.ref:
+        return (_derived_address(event),)
+    address = _folded(event.ref.split("/"))
+    if address[0] == event.source or event.source not in _GRAMMARS:
+        return (address,)
+    return (address, _derived_address(event))
+
+
+def _derived_address(event: Event) -> Address:
     if event.source is None:
         return ()
     data: JSONObject = event.raw.get("event_data") or {}

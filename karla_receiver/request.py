@@ -7,6 +7,7 @@ from collections.abc import AsyncIterable, Iterable, Mapping
 from typing import TypeAlias, cast
 
 import msgspec
+from msgspec.structs import force_setattr
 
 from karla_receiver.body import checked_body
 from karla_receiver.errors import Reason, RequestError
@@ -27,7 +28,7 @@ class Request(msgspec.Struct, frozen=True, eq=False):
     header have passed, and no further than the size limit. `Receiver.receive_async` takes an
     asynchronous iterable too.
     scheme: "http" or "https", as the sender used it; only `require_https` looks at it.
-    Raises TypeError for a body that is text or was parsed.
+    Raises TypeError for a body that is text or was parsed, and for headers that are neither.
     """
 
     method: str
@@ -38,6 +39,9 @@ class Request(msgspec.Struct, frozen=True, eq=False):
     def __post_init__(self) -> None:
         if type(self.body) is not bytes and not _is_chunks(self.body):
             checked_body(self.body)
+        if not isinstance(self.headers, Mapping | list | tuple):
+            # They are looked through more than once, which an iterator does not survive.
+            force_setattr(self, "headers", _listed(self.headers))
 
     def __repr__(self) -> str:
         # Neither body nor headers: they hold personal data and a live signature.
@@ -49,14 +53,34 @@ def _is_chunks(body: object) -> bool:
     return isinstance(body, Iterable | AsyncIterable) and not isinstance(body, str | Mapping)
 
 
+def _listed(headers: object) -> list[tuple[str | bytes, str | bytes]]:
+    items = getattr(headers, "items", None)  # of an email.message.Message, as http.client has it
+    pairs = items() if callable(items) else headers
+    if isinstance(pairs, str | bytes) or not isinstance(pairs, Iterable):
+        raise _no_headers(headers)
+    return list(cast("Iterable[tuple[str | bytes, str | bytes]]", pairs))
+
+
 def header_values(headers: Headers, name: str) -> list[str | bytes]:
-    """Return the values of all lines of one header; name is in lower case."""
+    """Return the values of all lines of one header; name is in lower case.
+
+    Raises TypeError for headers that are not what `Request` takes.
+    """
     encoded = name.encode()
-    return [
-        value
-        for key, value in _pairs(headers)
-        if key.lower() == (encoded if isinstance(key, bytes) else name)
-    ]
+    try:
+        return [
+            value
+            for key, value in _pairs(headers)
+            if key.lower() == (encoded if isinstance(key, bytes) else name)
+        ]
+    except (AttributeError, TypeError, ValueError):
+        raise _no_headers(headers) from None
+
+
+def _no_headers(headers: object) -> TypeError:
+    return TypeError(
+        f"headers must be a mapping or pairs of name and value, not {type(headers).__name__}"
+    )
 
 
 def _pairs(headers: Headers) -> Iterable[tuple[str | bytes, str | bytes]]:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 from karla_receiver.errors import ConfigurationError
 from karla_receiver.events import Event
-from karla_receiver.patterns import Address, Pattern, address_of, group_pattern, parse_pattern
+from karla_receiver.patterns import (
+    Address,
+    Pattern,
+    addresses_of,
+    check_group,
+    group_pattern,
+    parse_pattern,
+)
 
-__all__ = ["Handler", "Match", "Routes", "check_callable", "wanted_patterns"]
+__all__ = ["Handler", "Match", "Routes", "check_callable", "check_view", "wanted_patterns"]
 
 # Any, because a handler names the type of event that its pattern promises.
 Handler: TypeAlias = Callable[[Any], object]
@@ -28,11 +35,13 @@ class _Route(NamedTuple):
     patterns: tuple[Pattern, ...]
     group: str | None
 
-    def match(self, event: Event, address: Address) -> Match | None:
+    def match(self, event: Event, addresses: tuple[Address, ...]) -> Match | None:
         if self.group is not None:
             wanting = self.patterns if event.event_group == self.group else ()
         else:
-            wanting = tuple(pattern for pattern in self.patterns if pattern.covers(address))
+            wanting = tuple(
+                pattern for pattern in self.patterns if any(map(pattern.covers, addresses))
+            )
         if not wanting:
             return None
         return Match(self.handler, any(isinstance(event, each.event_type) for each in wanting))
@@ -48,6 +57,7 @@ class Routes:
     def add(self, handler: Handler, wanted: tuple[Pattern, ...], group: str | None) -> None:
         """Register a handler. Raises ConfigurationError if it does not take the event."""
         check_callable(handler, "a handler", "event")
+        _refuse_generator(handler, "a handler")
         self._routes.append(_Route(handler, wanted, group))
         self.want(wanted)
 
@@ -57,8 +67,8 @@ class Routes:
 
     def find(self, event: Event) -> list[Match]:
         """Return every handler that wants event, in order."""
-        address = address_of(event)
-        matches = (route.match(event, address) for route in self._routes)
+        addresses = addresses_of(event)
+        matches = (route.match(event, addresses) for route in self._routes)
         return [match for match in matches if match is not None]
 
     def enabled_events(self) -> list[str]:
@@ -82,11 +92,7 @@ def wanted_patterns(patterns: tuple[str, ...], group: str | None) -> tuple[Patte
         return tuple(map(parse_pattern, patterns))
     if patterns:
         raise ConfigurationError("name patterns or a group, not both: stack two decorators")
-    if not isinstance(group, str) or not group or "/" in group:
-        raise ConfigurationError(
-            "a group is an event group, as in 'shipment_delivered'; a pattern goes before it"
-        )
-    return (group_pattern(group),)
+    return (group_pattern(check_group(group)),)
 
 
 def check_callable(
@@ -106,7 +112,39 @@ def check_callable(
     try:
         bind(*arguments)
     except TypeError:
-        name = getattr(function, "__qualname__", type(function).__qualname__)
         raise ConfigurationError(
-            f"{what} is called with {', '.join(arguments)}; {name}{signature} does not take that"
+            f"{what} is called with {', '.join(arguments)}; {_name(function)}{signature} does not"
+            " take that"
         ) from None
+
+
+def check_view(view: object) -> None:
+    """Raise ConfigurationError unless view takes the event first, and cannot do without it.
+
+    It may need further arguments, which the framework brings. One that can do without would
+    serve unverified requests if it were registered without its decorator, as happens when two
+    decorators stand in the wrong order.
+    """
+    check_callable(view, "a view", "event", others_allowed=True)
+    _refuse_generator(view, "a view")
+    try:
+        inspect.signature(cast("Handler", view)).bind()
+    except (TypeError, ValueError):
+        return
+    raise ConfigurationError(
+        f"{_name(view)} can be called without an event, and would then act on what was not"
+        " verified: give its first parameter no default"
+    )
+
+
+def _refuse_generator(function: object, what: str) -> None:
+    call = getattr(function, "__call__", None)  # noqa: B004 - the method is wanted
+    for each in (function, call):
+        if inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each):
+            raise ConfigurationError(
+                f"{what} must do its work when it is called: {_name(function)} is a generator"
+            )
+
+
+def _name(function: object) -> str:
+    return getattr(function, "__qualname__", type(function).__qualname__)

@@ -68,8 +68,11 @@ def sign(body: bytes, secret: str | bytes, *, timestamp: int | None = None) -> s
     finally:
         del secret  # see make_keys
     moment = int(time.time()) if timestamp is None else timestamp
-    if not 0 <= moment <= _MAX_TIMESTAMP:
-        raise ConfigurationError(f"timestamp must lie between 0 and {_MAX_TIMESTAMP}")
+    # Not True, not 1.5: what is signed is the text of the number.
+    if type(moment) is not int or not 0 <= moment <= _MAX_TIMESTAMP:
+        raise ConfigurationError(
+            f"timestamp must be whole unix seconds between 0 and {_MAX_TIMESTAMP}"
+        )
     digest = key.digest(_signed_prefix(str(moment)), checked_body(body))
     return f"t={moment},v1={digest.hex()}"
 
@@ -169,7 +172,7 @@ class Verifier:
     secrets: one or more; each is used as given. During a rotation pass the new and the old one.
     tolerance: seconds that the signed timestamp may lie from now, either way and inclusive;
     finite and not negative. 300 is what Karla's own receiver uses; 0 means 0.
-    clock: returns unix seconds.
+    clock: returns unix seconds; called once at once, to see that it does.
     Raises ConfigurationError for an unusable secret or option.
 
     A verifier may be shared by threads and event loops, and be forked.
@@ -188,9 +191,7 @@ class Verifier:
         finally:
             del secrets  # see make_keys
         self._tolerance = _checked_tolerance(tolerance)
-        if not callable(clock):
-            raise ConfigurationError("clock must be a function that returns unix seconds")
-        self._clock = clock
+        self._clock = _checked_clock(clock)
 
     def replace_secrets(self, *secrets: str | bytes) -> None:
         """Use these secrets from now on, instead of the present ones.
@@ -252,8 +253,30 @@ class Verifier:
 
 
 def _checked_tolerance(tolerance: float) -> float:
-    if isinstance(tolerance, bool) or not isinstance(tolerance, int | float):
-        raise ConfigurationError("tolerance must be a number of seconds")
-    if not (math.isfinite(tolerance) and tolerance >= 0):
-        raise ConfigurationError("tolerance must be finite and not negative")
+    if not _is_finite(tolerance) or tolerance < 0:
+        raise ConfigurationError("tolerance must be a number of seconds, finite, not negative")
     return tolerance
+
+
+def _checked_clock(clock: Callable[[], float]) -> Callable[[], float]:
+    try:
+        is_usable = _is_finite(clock())
+    except Exception as error:
+        raise ConfigurationError(
+            f"clock must be a function that returns unix seconds; it raised {type(error).__name__}"
+        ) from error
+    if not is_usable:
+        raise ConfigurationError(
+            "clock must return unix seconds as a number, as time.time does, not a datetime or"
+            " anything else"
+        )
+    return clock
+
+
+def _is_finite(number: object) -> bool:
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        return False
+    try:
+        return math.isfinite(number)
+    except OverflowError:  # an integer beyond any float
+        return False

@@ -14,7 +14,7 @@ from karla_receiver import (
     parse_event,
     samples,
 )
-from karla_receiver.patterns import address_of, group_pattern, parse_pattern
+from karla_receiver.patterns import addresses_of, check_group, group_pattern, parse_pattern
 
 DELIVERED: dict[str, Any] = json.loads(samples.read("shipment_delivered"))
 
@@ -51,7 +51,19 @@ def event_with(**fields: Any) -> Event:
 def test_patterns_match_by_part_and_event_names_in_any_case(
     pattern: str, ref: str, matches: bool
 ) -> None:
-    assert parse_pattern(pattern).covers(address_of(event_with(ref=ref))) is matches
+    (address,) = addresses_of(event_with(ref=ref, source=None))
+    assert parse_pattern(pattern).covers(address) is matches
+
+
+@pytest.mark.parametrize("ref", ["Shipments/delivered/NEW", "/shipments/delivered", "foo", "//"])
+def test_a_ref_that_contradicts_its_source_leads_past_no_handler_of_the_source(ref: str) -> None:
+    event = event_with(ref=ref)
+    assert isinstance(event, ShipmentEvent)
+    assert addresses_of(event)[1] == ("shipments", "delivered", "successfully_delivered")
+
+
+def test_a_ref_that_contradicts_its_source_counts_as_well() -> None:
+    assert addresses_of(event_with(ref="claims/CREATED"))[0] == ("claims", "created")
 
 
 @pytest.mark.parametrize(
@@ -75,6 +87,17 @@ def test_patterns_match_by_part_and_event_names_in_any_case(
         (" shipments", "a blank"),
         ("shipments delivered", "a blank"),
         ("shipment_delivered", "group='shipment_delivered'"),
+        ("delivered", "a phase: write 'shipments/delivered'"),
+        ("in_transit/NEW", "write 'shipments/in_transit/NEW'"),
+        ("SUCCESSFULLY_DELIVERED", "a source in lower case"),
+        ("Returns/label", "a source in lower case"),
+        ("shipments.delivered", "several arguments"),
+        ("shipments/delivered,claims", "several arguments"),
+        ("shipments/delivered;x", "several arguments"),
+        ("shipments/gr\xf6\xdfe", "several arguments"),
+        ("shipments/SUCCESSFULLY_DELIVERED", "'shipments/delivered/SUCCESSFULLY_DELIVERED'"),
+        ("shipments/shipment_delivered", "on(group='shipment_delivered')"),
+        ("claims/CLAIM_CREATED", "on(group='claim_created')"),
         (["shipments"], "not list"),
         (None, "not NoneType"),
         (print, "parentheses"),
@@ -111,7 +134,7 @@ def test_a_word_that_karla_may_add_is_no_misspelling(pattern: str) -> None:
 def test_an_event_without_ref_lies_where_its_other_fields_say(
     fields: dict[str, Any], address: tuple[str, ...]
 ) -> None:
-    assert address_of(event_with(**fields)) == address
+    assert addresses_of(event_with(**fields)) == (address,)
 
 
 @pytest.mark.parametrize(
@@ -130,6 +153,31 @@ def test_a_group_needs_the_narrowest_pattern_that_surely_takes_it(
 ) -> None:
     assert group_pattern(group).text == pattern
     assert group_pattern(group).event_type is event_type
+
+
+@pytest.mark.parametrize(
+    ("group", "remedy"),
+    [
+        ("shipment_deliverd", "did you mean 'shipment_delivered'"),
+        ("SHIPMENT_DELIVERED", "did you mean 'shipment_delivered'"),
+        ("claim_create", "did you mean 'claim_created'"),
+        ("shipments", "a pattern goes before it"),
+        ("claims/created", "a pattern goes before it"),
+        (" shipment_delivered", "not ' shipment_delivered'"),
+        ("shipment delivered", "a group is an event group"),
+        ("", "a group is an event group"),
+        (5, "not 5"),
+    ],
+)
+def test_a_group_that_never_matches_is_refused(group: Any, remedy: str) -> None:
+    with pytest.raises(ConfigurationError) as refusal:
+        check_group(group)
+    assert remedy in str(refusal.value)
+
+
+@pytest.mark.parametrize("group", [*EventGroup, "shipment_teleported", "return_label_printed"])
+def test_a_known_group_is_accepted_and_so_is_a_new_one(group: str) -> None:
+    assert check_group(group) == group
 
 
 @pytest.mark.parametrize("group", list(EventGroup))

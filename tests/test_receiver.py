@@ -409,6 +409,7 @@ def test_the_decorator_gives_the_handler_back() -> None:
         ((), "", "event group"),
         ((), "shipments/delivered", "event group"),
         ((), 5, "event group"),
+        ((), "shipment_deliverd", "did you mean 'shipment_delivered'"),
         ((print,), None, "parentheses"),
         (("shipment/delivered",), None, "did you mean 'shipments/delivered'"),
     ],
@@ -421,12 +422,28 @@ def test_on_refuses_what_could_never_call_the_handler(
     assert remedy in str(refusal.value)
 
 
+def generator(event: Event) -> Iterator[None]:
+    yield
+
+
+async def async_generator(event: Event) -> AsyncIterator[None]:
+    yield
+
+
+class GeneratorCalled:
+    def __call__(self, event: Event) -> Iterator[None]:
+        yield
+
+
 @pytest.mark.parametrize(
     ("handler", "remedy"),
     [
         (lambda: None, "<lambda>() does not take that"),
         (lambda event, other: None, "does not take that"),
         (lambda *, event: None, "does not take that"),
+        (generator, "generator is a generator"),
+        (async_generator, "is a generator"),
+        (GeneratorCalled(), "is a generator"),
         ("a text", "must be callable, not str"),
         (None, "must be callable, not NoneType"),
     ],

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from email.message import Message
 from typing import Any
 
 import pytest
 
-from karla_receiver import Request
+from karla_receiver import Receiver, Request, sign
 from karla_receiver.body import BodyBuffer, checked_body
 from karla_receiver.errors import Reason, RequestError
 from karla_receiver.request import content_length, header_values
@@ -141,3 +142,42 @@ def test_a_request_shows_as_much_of_its_method_and_scheme_as_any_real_one_needs(
     request = Request("M" * 21, {}, b"", "s" * 11)
 
     assert repr(request) == f"<Request '{'M' * 20}' over '{'s' * 10}'>"
+
+
+BODY = b"{}"
+PAIRS: list[tuple[str, str]] = [
+    ("Karla-Signature", sign(BODY, "a-secret")),
+    ("Content-Length", "2"),
+]
+ONE_SHOT: dict[str, Callable[[], Any]] = {
+    "generator": lambda: (pair for pair in PAIRS),
+    "zip": lambda: zip(*zip(*PAIRS, strict=True), strict=True),
+    "map": lambda: map(tuple, PAIRS),
+    "items": lambda: dict(PAIRS).items(),
+    "a message": lambda: message_with(PAIRS),
+}
+
+
+def message_with(pairs: list[tuple[str, str]]) -> Message:
+    message = Message()
+    for name, value in pairs:
+        message[name] = value
+    return message
+
+
+@pytest.mark.parametrize("make", ONE_SHOT.values(), ids=ONE_SHOT)
+def test_headers_may_be_anything_that_yields_pairs_once(make: Callable[[], Any]) -> None:
+    response = Receiver("a-secret").receive(Request("POST", make(), BODY))
+    assert response.reason is Reason.INVALID_ENVELOPE  # and so verified
+
+
+@pytest.mark.parametrize("headers", ["Karla-Signature: t=1", b"x", None, 5])
+def test_headers_that_are_none_are_refused_when_the_request_is_made(headers: Any) -> None:
+    with pytest.raises(TypeError, match="headers must be a mapping or pairs"):
+        Request("POST", headers, BODY)
+
+
+@pytest.mark.parametrize("headers", [["a"], [("a",)], [("a", "b", "c")], [5], [(5, "a")], {5: "a"}])
+def test_pairs_that_are_none_are_a_type_error_too(headers: Any) -> None:
+    with pytest.raises(TypeError, match="headers must be a mapping or pairs"):
+        Receiver("a-secret").receive(Request("POST", headers, BODY))

@@ -3,7 +3,9 @@ from __future__ import annotations
 import hmac
 import json
 import math
-from typing import Any
+from datetime import datetime
+from functools import partial
+from typing import Any, cast
 
 import pytest
 from hypothesis import assume, given
@@ -30,7 +32,10 @@ ROWS = json.loads((DATA / "signatures.json").read_bytes())
 
 
 def verifier(*secrets: str | bytes, now: float = NOW, tolerance: float = 300) -> Verifier:
-    return Verifier(*(secrets or (SECRET,)), clock=lambda: now, tolerance=tolerance)
+    moments: list[float] = [NOW]
+    made = Verifier(*(secrets or (SECRET,)), clock=lambda: moments[-1], tolerance=tolerance)
+    moments.append(now)  # a clock may break after it was checked
+    return made
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["file"])
@@ -305,19 +310,36 @@ def test_replaced_secrets_are_gone_and_unusable_ones_change_nothing() -> None:
     [
         (
             lambda: Verifier(SECRET, tolerance="5"),  # type: ignore[arg-type]
-            "tolerance must be a number of seconds",
+            "tolerance must be a number of seconds, finite, not negative",
         ),
         (
             lambda: Verifier(SECRET, tolerance=-1),
-            "tolerance must be finite and not negative",
+            "tolerance must be a number of seconds, finite, not negative",
+        ),
+        (
+            lambda: Verifier(SECRET, tolerance=10**400),
+            "tolerance must be a number of seconds, finite, not negative",
         ),
         (
             lambda: Verifier(SECRET, clock=5),  # type: ignore[arg-type]
-            "clock must be a function that returns unix seconds",
+            "clock must be a function that returns unix seconds; it raised TypeError",
         ),
         (
-            lambda: sign(BODY, SECRET, timestamp=-1),
-            "timestamp must lie between 0 and 999999999999999",
+            lambda: Verifier(SECRET, clock=datetime.now),  # type: ignore[arg-type]
+            "clock must return unix seconds as a number, as time.time does, not a datetime or"
+            " anything else",
+        ),
+        (
+            lambda: Verifier(SECRET, clock=lambda: math.nan),
+            "clock must return unix seconds as a number, as time.time does, not a datetime or"
+            " anything else",
+        ),
+        *(
+            (
+                partial(sign, BODY, SECRET, timestamp=cast("int", timestamp)),
+                "timestamp must be whole unix seconds between 0 and 999999999999999",
+            )
+            for timestamp in (-1, 10**15, True, 1.5, "1")
         ),
         (
             lambda: parse_header([5]),  # type: ignore[list-item]
@@ -342,6 +364,14 @@ def test_a_stale_forgery_is_a_forgery() -> None:
 def test_a_text_header_beyond_latin_1_is_malformed_like_any_other() -> None:
     with pytest.raises(SignatureError, match="malformed_header"):
         verifier().verify(BODY, HEADER + ",a=\U0001f511")
+
+
+def test_what_was_kept_is_verified_as_at_its_receipt() -> None:
+    late = verifier(now=NOW + 10_000)
+    assert late.verify(BODY, HEADER, now=NOW + 300).timestamp == NOW
+    for now in (NOW - 301, NOW + 301):
+        with pytest.raises(SignatureError, match="timestamp_"):
+            late.verify(BODY, HEADER, now=now)
 
 
 # --- properties ----------------------------------------------------------------------------------

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -14,7 +16,7 @@ from starlette.websockets import WebSocket
 
 from karla_receiver import ConfigurationError, Event, Receiver, samples, sign
 from karla_receiver.adapters.asgi import KarlaApp, KarlaMiddleware
-from tests.doors import PATH, Knock, asgi_scope, run_asgi, wsgi_not_found
+from tests.doors import PATH, Knock, asgi_scope, logged_reasons, run_asgi, wsgi_not_found
 
 SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
 BODY = samples.read("shipment_delivered")
@@ -70,6 +72,7 @@ class Recorder:
         {"path": PATH.upper()},
         {"path": PATH, "raw_path": b"/webhooks%2Fkarla"},
         {"path": PATH, "raw_path": b"/webhooks%2fkarla?x=y"},
+        {"path": PATH, "raw_path": b"http://shop/webhooks%2fkarla"},
         {"path": PATH, "root_path": PATH},
         {"path": "/shop" + PATH, "root_path": "/sh"},
         {"path": "/shop" + PATH, "root_path": "/other"},
@@ -103,6 +106,7 @@ def test_anything_else_goes_to_the_app_untouched(changes: dict[str, Any]) -> Non
         {"raw_path": None},
         {"raw_path": PATH.encode() + b"?next=%2F"},
         {"raw_path": b"/web%68ooks/karla"},
+        {"raw_path": b"http://a%2fb/webhooks/karla"},
         {"path": "/shop" + PATH, "root_path": "/shop"},
         {"path": PATH, "root_path": "/shop"},
     ],
@@ -199,8 +203,127 @@ def test_a_verified_delivery_is_forwarded_with_its_event_and_its_body_unread() -
     sent = run_asgi(KarlaMiddleware(app, Receiver(SECRET), forward=True), scope, messages(*chunks))
 
     assert scope["karla.event"].shipment_id == "2f3f4a0e-9b5c-4c2b-8a71-5f0c9f1f6a10"
-    assert app.received == [*messages(*chunks), {"type": "http.disconnect"}]
+    whole = {"type": "http.request", "body": BODY, "more_body": False}
+    assert app.received == [whole, *[{"type": "http.disconnect"}] * 3]
     assert (status_of(sent), sent[1]["body"], len(sent)) == (299, b"the app's", 2)
+
+
+SPELLINGS = [
+    PATH + "/",
+    "/" + PATH,
+    "//webhooks//karla",
+    "/webhooks/karla\n",
+    "/webhooks/./karla",
+    "/x/../webhooks/karla",
+    "/webhooks/karla;v=1",
+    "/webhooks\\karla",
+    "/Webhooks/KARLA",
+    "/webhooks%2Fkarla",
+    "/webhooks%252Fkarla",
+    "/webhooks/karl\u200ba",
+]
+
+
+@pytest.mark.parametrize("root", ["", "/shop"])
+@pytest.mark.parametrize("path", SPELLINGS)
+def test_no_spelling_of_the_path_reaches_the_app_unverified(path: str, root: str) -> None:
+    app = Recorder()
+    receiver = Receiver(SECRET)
+    middleware = KarlaMiddleware(app, receiver, forward=True)
+    forged = Knock(headers=[("Karla-Signature", sign(BODY, "other"))], body=BODY)
+    changes = {"path": root + path, "root_path": root}
+
+    assert status_of(run_asgi(middleware, {**asgi_scope(forged), **changes}, messages(BODY))) == 401
+    assert app.calls == []
+    assert (
+        status_of(run_asgi(middleware, {**asgi_scope(knock()), **changes}, messages(BODY))) == 299
+    )
+    assert "karla.event" in app.calls[0][0]
+
+
+@pytest.mark.parametrize("raw_path", [b"/webhooks%2Fkarla", b"http://shop/webhooks%2fkarla"])
+def test_an_encoded_slash_is_verified_before_it_is_forwarded(raw_path: bytes) -> None:
+    app = Recorder()
+    middleware = KarlaMiddleware(app, Receiver("other"), forward=True)
+    scope = {**asgi_scope(knock()), "raw_path": raw_path}
+
+    assert status_of(run_asgi(middleware, scope, messages(BODY))) == 401
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/webhooks", "/webhooks/karla/x", "/webhooks/karlas", "/\udc80"]
+)
+def test_other_paths_are_forwarded_untouched(path: str) -> None:
+    app = Recorder()
+    scope = {**asgi_scope(knock()), "path": path}
+    run_asgi(KarlaMiddleware(app, Receiver("other"), forward=True), scope, messages(BODY))
+
+    assert "karla.event" not in app.calls[0][0]
+
+
+async def view(request: Request) -> JSONResponse:
+    return JSONResponse({"ref": request.scope["karla.event"].ref})
+
+
+@pytest.mark.parametrize("path", SPELLINGS)
+def test_starlettes_router_calls_its_view_with_an_event_or_not_at_all(path: str) -> None:
+    app = KarlaMiddleware(
+        Starlette(routes=[Route(PATH, view, methods=["POST"])]), Receiver(SECRET), forward=True
+    )
+    scope = {**asgi_scope(knock()), "path": path}
+    assert status_of(run_asgi(app, scope, messages(BODY))) in {200, 307, 404}
+
+
+@pytest.mark.parametrize("chunk", [b"", b"x"])
+def test_a_body_in_countless_messages_is_kept_once(chunk: bytes) -> None:
+    part = {"type": "http.request", "body": chunk, "more_body": True}
+    last = {"type": "http.request", "body": b"", "more_body": False}
+    body = chunk * 50_000
+    knocking = Knock(headers=[("Karla-Signature", sign(body, SECRET))], body=body)
+    app = Recorder()
+    tracemalloc.start()
+    try:
+        sent = run_asgi(
+            KarlaMiddleware(app, Receiver(SECRET), forward=True),
+            asgi_scope(knocking),
+            itertools.chain(itertools.repeat(part, 50_000), [last]),
+        )
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert status_of(sent) == 400  # genuine, and not JSON
+    assert peak < 1_000_000
+
+
+@pytest.mark.parametrize("answer", [None, 202, 302, 404, 503])
+def test_an_answer_of_the_app_that_acknowledges_nothing_is_logged(answer: int | None) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if answer is not None:
+            await send({"type": "http.response.start", "status": answer, "headers": []})
+            await send({"type": "http.response.body"})
+
+    with logged_reasons() as reasons:
+        sent = run_asgi(
+            KarlaMiddleware(app, Receiver(SECRET), forward=True),
+            asgi_scope(knock()),
+            messages(BODY),
+        )
+    assert [message.get("status") for message in sent][:1] == ([answer] if answer else [])
+    assert reasons == ([] if answer == 202 else ["handler_error"])
+
+
+def test_a_client_that_left_before_the_answer_is_no_error() -> None:
+    async def send(message: Any) -> None:
+        raise BrokenPipeError
+
+    app = KarlaApp(Receiver(SECRET))
+    received = iter(messages(BODY))
+
+    async def receive() -> Any:
+        return next(received)
+
+    asyncio.run(app(asgi_scope(knock()), receive, send))
 
 
 def test_a_refused_delivery_is_answered_and_never_forwarded() -> None:
@@ -261,6 +384,12 @@ def test_forwarding_wants_every_event() -> None:
         ((Recorder(), Receiver(SECRET), "/a?b"), "compared decoded"),
         ((Recorder(), Receiver(SECRET), "/a b"), "compared decoded"),
         ((Recorder(), Receiver(SECRET), None), "starts with '/'"),
+        ((Recorder(), Receiver(SECRET), "/a\0"), "compared decoded"),
+        ((Recorder(), Receiver(SECRET), "/\udc80"), "compared decoded"),
+        ((Recorder(), Receiver(SECRET), "/a\\b"), "compared decoded"),
+        ((Recorder(), Receiver(SECRET), "//a"), "an empty part"),
+        ((Recorder(), Receiver(SECRET), "/a/../b"), "which clients resolve"),
+        ((Recorder(), Receiver(SECRET), "/./b"), "which clients resolve"),
     ],
 )
 def test_a_middleware_that_can_never_work_is_refused(arguments: Any, remedy: str) -> None:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from io import BytesIO
 from typing import Any
 
 import pytest
 from flask import Flask, abort, request
+from flask.views import MethodView
 
 from karla_receiver import ConfigurationError, Event, Receiver, ShipmentEvent, samples, sign
 from karla_receiver.adapters.flask import webhook
@@ -37,6 +39,10 @@ def deliver(
 
 def nothing(event: Event) -> None:
     """Acknowledge."""
+
+
+def stream_of_parts(event: Event) -> Iterator[str]:
+    yield "part"
 
 
 def test_a_view_that_returns_nothing_acknowledges() -> None:
@@ -121,6 +127,77 @@ def test_abort_is_the_views_own_response() -> None:
     response = deliver(view)
     assert response.status_code == 503
     assert response.content_type.startswith("text/html")
+
+
+@pytest.mark.parametrize("answer", ["text", ("made", 201), {"a": 1}, ("no", 418), (None, 1)])
+def test_only_an_answer_of_success_counts_as_handled(answer: Any) -> None:
+    with logged_reasons() as reasons:
+        response = deliver(lambda event: answer)
+    assert reasons == ([] if 200 <= response.status_code < 300 else ["handler_error"])
+    assert response.status_code == (
+        500 if answer == (None, 1) else answer[1] if isinstance(answer, tuple) else 200
+    )
+
+
+def test_abort_counts_as_not_handled() -> None:
+    with logged_reasons() as reasons:
+        assert deliver(lambda event: abort(409)).status_code == 409
+    assert reasons == ["handler_error"]
+
+
+def test_a_method_of_a_view_class_gets_the_event_after_itself() -> None:
+    class Deliveries(MethodView):
+        @webhook(SECRET)
+        def post(self, event: Event, shop: str) -> dict[str, Any]:
+            return {"self": isinstance(self, Deliveries), "ref": event.ref, "shop": shop}
+
+    app = Flask("shop")
+    app.add_url_rule("/karla/<shop>", view_func=Deliveries.as_view("deliveries"))
+    headers = {"Karla-Signature": sign(BODY, SECRET)}
+    answer = app.test_client().post("/karla/north", data=BODY, headers=headers).json
+    assert answer == {
+        "self": True,
+        "ref": "shipments/delivered/SUCCESSFULLY_DELIVERED",
+        "shop": "north",
+    }
+
+
+@pytest.mark.parametrize(
+    ("view", "remedy"),
+    [
+        (lambda event=None: None, "give its first parameter no default"),
+        (lambda *events: None, "give its first parameter no default"),
+        (stream_of_parts, "is a generator"),
+    ],
+)
+def test_a_view_that_could_serve_what_is_not_verified_is_refused(view: Any, remedy: str) -> None:
+    with pytest.raises(ConfigurationError, match=remedy):
+        webhook(SECRET)(view)
+
+
+def test_a_view_that_does_not_tell_its_parameters_is_taken_as_it_is() -> None:
+    assert callable(webhook(SECRET)(dict))
+
+
+def test_a_body_read_in_part_is_refused_and_the_log_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    response = deliver(nothing, before=lambda: request.stream.read(10))
+
+    assert response.status_code == 401
+    assert "consumed before @webhook" in caplog.text
+
+
+def test_flasks_own_limit_on_a_touched_body_of_no_length_is_too_large() -> None:
+    app = Flask("shop")
+    app.config["MAX_CONTENT_LENGTH"] = 10
+    app.before_request(lambda: [request.stream].clear())
+    app.post("/karla")(webhook(SECRET)(nothing))
+    environ = {"wsgi.input": BytesIO(BODY), "wsgi.input_terminated": True, "CONTENT_LENGTH": ""}
+    headers = {"Karla-Signature": sign(BODY, SECRET)}
+    with logged_reasons() as reasons:
+        response = app.test_client().post("/karla", headers=headers, environ_overrides=environ)
+    assert (response.status_code, reasons) == (413, ["body_too_large"])
 
 
 BEFORE: dict[str, Callable[[], object]] = {

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from flask import Flask
+from flask import request as flask_request
 
 from karla_receiver import ConfigurationError, Event, Receiver, samples, sign
 from karla_receiver.adapters.wsgi import KarlaApp, KarlaMiddleware
@@ -137,6 +139,110 @@ def test_a_chunked_delivery_is_forwarded_whole() -> None:
     run_wsgi(KarlaMiddleware(app, Receiver(SECRET), forward=True), environ)
 
     assert app.bodies == [BODY]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"PATH_INFO": "/webhooks/karla/"},
+        {"PATH_INFO": "//webhooks/karla"},
+        {"PATH_INFO": "/webhooks/karla\n"},
+        {"PATH_INFO": "/webhooks%2Fkarla"},
+        {"PATH_INFO": "/WEBHOOKS/./karla;x"},
+        {"RAW_URI": "/webhooks%2Fkarla"},
+        {"REQUEST_URI": "http://shop/webhooks%2Fkarla?x"},
+    ],
+)
+def test_no_spelling_of_the_path_reaches_the_app_unverified(changes: dict[str, str]) -> None:
+    app = Recorder()
+    strict = KarlaMiddleware(app, Receiver("other-secret"), forward=True)
+    assert run_wsgi(strict, environ_with(**changes))[0] == 401
+    assert app.calls == []
+
+    open_to = KarlaMiddleware(app, Receiver(SECRET), forward=True)
+    assert run_wsgi(open_to, environ_with(**changes))[0] == 299
+    assert "karla.event" in app.calls[0][0]
+
+
+@pytest.mark.parametrize("path", ["/", "/webhooks/karlas", "/\udc80", "\u20ac"])
+def test_other_paths_are_forwarded_untouched(path: str) -> None:
+    app = Recorder()
+    middleware = KarlaMiddleware(app, Receiver("other-secret"), forward=True)
+    run_wsgi(middleware, environ_with(PATH_INFO=path))
+    assert "karla.event" not in app.calls[0][0]
+
+
+@pytest.mark.parametrize("path", ["/webhooks%2Fkarla", "//webhooks/karla", "/webhooks/karla\n"])
+def test_flasks_router_calls_its_view_with_an_event_or_not_at_all(path: str) -> None:
+    shop = Flask("shop")
+
+    @shop.post("/webhooks/karla")
+    def view() -> str:
+        ref: str = flask_request.environ["karla.event"].ref
+        return ref
+
+    shop.testing = True
+    strict = KarlaMiddleware(shop, Receiver("other-secret"), forward=True)
+    assert run_wsgi(strict, environ_with(PATH_INFO=path))[0] == 401
+    open_to = KarlaMiddleware(shop, Receiver(SECRET), forward=True)
+    assert run_wsgi(open_to, environ_with(PATH_INFO=path))[0] in {200, 308, 404}
+
+
+def lazy(status: str) -> Any:
+    """Make an app that runs only when its response is iterated."""
+
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response(status, [])
+        yield b"one"
+        yield b"two"
+
+    return app
+
+
+@pytest.mark.parametrize(
+    ("status", "reasons"),
+    [
+        ("200 OK", []),
+        ("204 No Content", []),
+        ("302 Found", ["handler_error"]),
+        ("500 Internal Server Error", ["handler_error"]),
+        ("odd", ["handler_error"]),
+    ],
+)
+def test_an_app_that_runs_while_iterated_has_run_before_its_delivery_counts_as_handled(
+    status: str, reasons: list[str]
+) -> None:
+    environ = environ_with()
+    with logged_reasons() as logged:
+        parts = KarlaMiddleware(lazy(status), Receiver(SECRET), forward=True)(
+            environ, lambda *_: None
+        )
+        assert logged == reasons
+    assert b"".join(parts) == b"onetwo"
+
+
+def test_a_lazy_app_that_fails_or_starts_no_response_is_no_success() -> None:
+    closed: list[bool] = []
+
+    class Broken:
+        def __iter__(self) -> Any:
+            raise ZeroDivisionError
+
+        def close(self) -> None:
+            closed.append(True)
+
+    def nothing(environ: Any, start_response: Any) -> Any:
+        return []
+
+    with pytest.raises(ZeroDivisionError):
+        run_wsgi(
+            KarlaMiddleware(lambda *_: Broken(), Receiver(SECRET), forward=True), environ_with()
+        )
+    assert closed == [True]
+    with logged_reasons() as logged:
+        middleware = KarlaMiddleware(nothing, Receiver(SECRET), forward=True)
+        assert list(middleware(environ_with(), lambda *_: None)) == []
+    assert logged == ["handler_error"]
 
 
 def test_a_refused_delivery_is_answered_and_never_forwarded() -> None:

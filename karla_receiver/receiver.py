@@ -206,7 +206,7 @@ class Receiver:
                 await call_handlers(self._routes.find(event), event, driver, view)
             else:
                 lines = header_values(request.headers, _HEADER_NAME)
-                received = Received(buffer.body, lines, self._clock())
+                received = Received(bytes(buffer.body), lines, self._clock())
                 event = await self._keeping.read(received, driver)
                 matches = self._routes.find(event)
                 handle = partial(call_handlers, matches, event, driver, view)

@@ -379,3 +379,14 @@ def test_exactly_as_many_brackets_as_levels_are_allowed_prove_nothing() -> None:
     for pairs in (63, 64, 65):
         wide = b'{"event_group":"x","a":[' + b",".join([b"[]"] * (pairs - 2)) + b"]}"
         assert len(parse_event(wide).raw["a"]) == pairs - 2
+
+
+def test_any_number_of_misfits_costs_the_fields_and_never_the_event() -> None:
+    """Past the budget a handler of shipments would otherwise miss a parcel that was delivered."""
+    event = json.loads(samples.read("shipment_delivered"))
+    event["context"]["order"]["products"] = [{"quantity": "many"}] * 1_200
+    event["event_data"]["updated_at"] = "2024-01-15T10:30:00"  # no offset: fits no timestamp
+    parsed = parse_event(json.dumps(event).encode())
+
+    assert isinstance(parsed, ShipmentEvent)
+    assert parsed.shipment_id == event["event_data"]["shipment_id"]

@@ -18,7 +18,9 @@ TEXT = README.read_text()
 SECRET = "your-webhook-secret"
 BODY = samples.read("shipment_delivered")
 
-KNOCK = Knock(headers=[("Karla-Signature", sign(BODY, SECRET))], body=BODY)
+
+def knock() -> Knock:
+    return Knock(headers=[("Karla-Signature", sign(BODY, SECRET))], body=BODY)
 
 
 def blocks(language: str) -> list[str]:
@@ -41,7 +43,7 @@ def test_every_block_is_of_a_kind_that_is_run() -> None:
 def test_the_flask_receiver_works(capsys: pytest.CaptureFixture[str]) -> None:
     app = run(blocks("python")[0])["app"]
 
-    assert run_wsgi(app, wsgi_environ(KNOCK))[0] == 200
+    assert run_wsgi(app, wsgi_environ(knock()))[0] == 200
     assert capsys.readouterr().out == "shipments/delivered/SUCCESSFULLY_DELIVERED NT-20417\n"
 
 
@@ -52,9 +54,9 @@ def test_the_asgi_and_wsgi_receivers_work(capsys: pytest.CaptureFixture[str]) ->
         app = names["app"]
         if program is asgi:
             message = {"type": "http.request", "body": BODY}
-            assert run_asgi(app, asgi_scope(KNOCK), iter([message]))[0]["status"] == 200
+            assert run_asgi(app, asgi_scope(knock()), iter([message]))[0]["status"] == 200
         else:
-            assert run_wsgi(app, wsgi_environ(KNOCK))[0] == 200
+            assert run_wsgi(app, wsgi_environ(knock()))[0] == 200
         assert isinstance(names["receiver"], Receiver)
         assert names["receiver"].enabled_events == ["shipments/delivered", "claims"]
     assert capsys.readouterr().out == "NT-20417 JJD000390012345678901\n" * 2

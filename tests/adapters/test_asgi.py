@@ -220,6 +220,7 @@ SPELLINGS = [
     "/Webhooks/KARLA",
     "/webhooks%2Fkarla",
     "/webhooks%252Fkarla",
+    "/webhooks%25252Fkarla",
     "/webhooks/karl\u200ba",
 ]
 

@@ -188,6 +188,19 @@ def test_a_body_read_in_part_is_refused_and_the_log_says_so(
     assert "consumed before @webhook" in caplog.text
 
 
+def test_a_touched_stream_that_breaks_is_an_incomplete_body() -> None:
+    class Broken:
+        def read(self, size: int = -1) -> bytes:
+            raise ConnectionResetError
+
+    environ = {"wsgi.input": Broken(), "wsgi.input_terminated": True, "CONTENT_LENGTH": ""}
+    with logged_reasons() as reasons:
+        response = deliver(
+            nothing, before=lambda: [request.stream].clear(), environ_overrides=environ
+        )
+    assert (response.status_code, reasons) == (400, ["body_incomplete"])
+
+
 def test_flasks_own_limit_on_a_touched_body_of_no_length_is_too_large() -> None:
     app = Flask("shop")
     app.config["MAX_CONTENT_LENGTH"] = 10

@@ -241,7 +241,9 @@ def test_a_lazy_app_that_fails_or_starts_no_response_is_no_success() -> None:
     assert closed == [True]
     with logged_reasons() as logged:
         middleware = KarlaMiddleware(nothing, Receiver(SECRET), forward=True)
-        assert list(middleware(environ_with(), lambda *_: None)) == []
+        parts: Any = middleware(environ_with(), lambda *_: None)
+        assert list(parts) == []
+        parts.close()
     assert logged == ["handler_error"]
 
 

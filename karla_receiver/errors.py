@@ -90,7 +90,7 @@ class DeliveryError(KarlaReceiverError):
     detail: str
 
     def __init__(self, reason: Reason, detail: str = "") -> None:
-        super().__init__(reason, detail)
+        # Without super(): the arguments are kept by then, and a forgery should cost its hash.
         self.reason = reason
         self.detail = detail
 
@@ -113,7 +113,8 @@ class SignatureError(DeliveryError):
     clock_skew: float | None
 
     def __init__(self, reason: Reason, detail: str = "", clock_skew: float | None = None) -> None:
-        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
         # Seconds from the signed timestamp to our clock, where it was compared; positive: late.
         self.clock_skew = clock_skew
 

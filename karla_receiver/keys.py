@@ -20,24 +20,24 @@ class Key:
     a small body, and no secret left in memory that a repr, a pickle or a dump could show.
     """
 
-    __slots__ = ("_inner", "_outer")
+    __slots__ = ("inner", "outer")
 
     def __init__(self, secret: bytes) -> None:
         if len(secret) > _BLOCK_BYTES:
             secret = hashlib.sha256(secret).digest()
         block = secret.ljust(_BLOCK_BYTES, b"\0")
-        self._inner = hashlib.sha256(block.translate(_INNER_PAD))
-        self._outer = hashlib.sha256(block.translate(_OUTER_PAD))
+        self.inner = hashlib.sha256(block.translate(_INNER_PAD))
+        self.outer = hashlib.sha256(block.translate(_OUTER_PAD))
 
     def digest(self, prefix: bytes, body: bytes) -> bytes:
         """Return the 32 bytes of the MAC over prefix and body.
 
         The body goes to the hash as it is: never decoded, copied or joined.
         """
-        inner = self._inner.copy()
+        inner = self.inner.copy()
         inner.update(prefix)
         inner.update(body)
-        outer = self._outer.copy()
+        outer = self.outer.copy()
         outer.update(inner.digest())
         return outer.digest()
 

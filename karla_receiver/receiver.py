@@ -192,7 +192,9 @@ class Receiver:
         SignatureError, also for a secret that was replaced since.
         """
         lines = header_values(delivery.headers, _HEADER_NAME)
-        return self._verifier.verify(delivery.body, lines, now=delivery.received_at)
+        return self._verifier.verify_parsed(
+            delivery.body, parse_header(lines), now=delivery.received_at
+        )
 
     async def _respond(self, request: Request, driver: Driver, view: Handler | None) -> Response:
         buffer = BodyBuffer(self._max_body_bytes)

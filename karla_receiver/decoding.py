@@ -17,7 +17,6 @@ from msgspec.structs import FieldInfo, force_setattr
 from karla_receiver.body import checked_body
 from karla_receiver.errors import PayloadError, Reason
 from karla_receiver.events import ClaimEvent, Event, JSONObject, ShipmentEvent, UnknownEvent
-from karla_receiver.vocabulary import Source
 
 __all__ = ["parse_event"]
 
@@ -25,6 +24,8 @@ _MAX_DEPTH = 64
 
 _TEXT_FIELDS = ("source", "ref", "event_name", "triggered_at")
 _OBJECT_FIELDS = ("event_data", "context")
+
+_TEXT_OR_NONE = (str, type(None))
 
 _decode_json = msgspec.json.Decoder().decode
 
@@ -38,13 +39,45 @@ def parse_event(body: bytes) -> Event:
     surrogates, at most 64 levels deep), with invalid_envelope if it is not an object with an
     event_group; TypeError if the body is not bytes.
     """
-    raw = _envelope(_json(checked_body(body)))
+    value = _json(body if type(body) is bytes else checked_body(body))
+    event = _usual(value)
+    if event is not None:
+        return event
+    raw = _envelope(value)
+    event_type = _type_of(raw)
+    if event_type is None:
+        return _unknown(raw, "source: neither 'shipments' nor 'claims'")
+    try:
+        fitted: Event = _Fitting().fit(raw, event_type)
+    except msgspec.ValidationError as error:
+        return _unknown(raw, str(error))
+    force_setattr(fitted, "raw", raw)
+    return fitted
+
+
+def _usual(value: object) -> Event | None:
+    """Convert what fits its type as it is: then only two checks of the envelope are left."""
+    if type(value) is not dict:
+        return None
+    raw = cast("JSONObject", value)
+    event_type = _type_of(raw)
+    if event_type is None or type(raw.get("event_name")) not in _TEXT_OR_NONE:
+        return None
+    try:
+        event = msgspec.convert(raw, event_type)
+    except msgspec.ValidationError:
+        return None
+    if not event.event_group:
+        return None
+    force_setattr(event, "raw", raw)
+    return event
+
+
+def _type_of(raw: JSONObject) -> type[ShipmentEvent | ClaimEvent] | None:
     source = raw.get("source")
-    if source == Source.SHIPMENTS:
-        return _typed(raw, ShipmentEvent)
-    if source == Source.CLAIMS:
-        return _typed(raw, ClaimEvent)
-    return _unknown(raw, "source: neither 'shipments' nor 'claims'")
+    if source == "shipments":
+        return ShipmentEvent
+    return ClaimEvent if source == "claims" else None
 
 
 def _json(body: bytes) -> object:
@@ -104,19 +137,6 @@ def _envelope(value: object) -> JSONObject:
 
 def _invalid_envelope(detail: str) -> PayloadError:
     return PayloadError(Reason.INVALID_ENVELOPE, detail)
-
-
-def _typed(raw: JSONObject, event_type: type[ShipmentEvent | ClaimEvent]) -> Event:
-    event: Event
-    try:
-        event = msgspec.convert(raw, event_type)
-    except msgspec.ValidationError:
-        try:
-            event = _Fitting().fit(raw, event_type)
-        except msgspec.ValidationError as error:
-            return _unknown(raw, str(error))
-    force_setattr(event, "raw", raw)
-    return event
 
 
 def _unknown(raw: JSONObject, problem: str) -> Event:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Coroutine, Iterable
-from functools import partial
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from karla_receiver.body import BodyBuffer
@@ -30,6 +29,9 @@ class Called(NamedTuple):
 
     result: object
     error: Exception | None
+
+
+_RETURNED_NONE: Final = Called(None, None)  # what nearly every call comes to
 
 
 class Driver(Protocol):
@@ -70,7 +72,10 @@ class _SyncDriver:
             buffer.add(chunk)
 
     async def call(self, handler: Handler, event: Event) -> Called:
-        return _attempt(partial(call_to_end, handler), event)
+        called = _attempt(handler, event)
+        if called is _RETURNED_NONE or not inspect.isawaitable(called.result):
+            return called
+        return _attempt(_run_to_end, called.result)
 
     async def use(self, verb: Callable[..., Any], *arguments: object, blocks: bool) -> Any:
         return call_to_end(verb, *arguments)
@@ -103,7 +108,7 @@ class _AsyncDriver:
         else:
             # A handler that waits for a database must not stop every other request.
             called = await _in_thread(_attempt, handler, event)
-        if inspect.isawaitable(called.result):
+        if called is not _RETURNED_NONE and inspect.isawaitable(called.result):
             try:
                 return Called(await called.result, None)
             except Exception as raised:  # noqa: BLE001 - returned, and logged by the receiver
@@ -143,7 +148,8 @@ async def _in_thread(function: Callable[..., _T], *arguments: Any) -> _T:
 def _attempt(function: Handler, argument: Any) -> Called:
     # Besides, a StopIteration cannot be raised through a future.
     try:
-        return Called(function(argument), None)
+        result = function(argument)
+        return _RETURNED_NONE if result is None else Called(result, None)
     except Exception as error:  # noqa: BLE001 - returned, and logged by the receiver
         return Called(None, error)
 

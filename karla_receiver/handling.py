@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from karla_receiver.driving import Driver
 from karla_receiver.errors import DeliveryError, Reason
 from karla_receiver.events import Event, UnknownEvent
-from karla_receiver.outcomes import Discard, RetryLater
-from karla_receiver.routing import Handler, Match
+from karla_receiver.outcomes import Discard, Outcome, RetryLater
+from karla_receiver.routing import Handler, Matches
 
 __all__ = ["call_handlers"]
 
 
 async def call_handlers(
-    matches: list[Match], event: Event, driver: Driver, view: Handler | None
+    matches: Matches, event: Event, driver: Driver, view: Handler | None
 ) -> None:
     """Call every handler to its end, and then the view if none of them failed.
 
@@ -20,47 +22,33 @@ async def call_handlers(
     handler_error if one raised or the view answered with anything but success; else RetryLater
     if one did; else Discard if one did.
     """
-    if not all(match.fits for match in matches):
+    if not matches.fit:
         raise DeliveryError(Reason.UNDECODABLE_EVENT, _misfit(event))
-    outcomes = _Outcomes()
-    for match in matches:
-        outcomes.add((await driver.call(match.handler, event)).error)
-    if view is not None and not outcomes.has_failed:
+    raised: list[Exception] = []
+    for handler in matches.handlers:
+        _, error = await driver.call(handler, event)
+        if error is not None:
+            raised.append(error)
+    if view is not None and all(isinstance(error, Discard) for error in raised):
         status, error = await driver.call(view, event)
-        outcomes.add(error)
-        if isinstance(status, int) and not 200 <= status < 300:
+        if error is not None:
+            raised.append(error)
+        elif isinstance(status, int) and not 200 <= status < 300:
             raise DeliveryError(Reason.HANDLER_ERROR, f"the view answered {status}")
-    outcomes.raise_worst()
+    if raised:
+        _raise_worst(raised)
 
 
-class _Outcomes:
-    def __init__(self) -> None:
-        self._errors: list[Exception] = []
-        self._postponements: list[RetryLater] = []
-        self._discards: list[Discard] = []
-
-    def add(self, raised: Exception | None) -> None:
-        if isinstance(raised, RetryLater):
-            self._postponements.append(raised)
-        elif isinstance(raised, Discard):
-            self._discards.append(raised)
-        elif raised is not None:
-            self._errors.append(raised)
-
-    @property
-    def has_failed(self) -> bool:
-        return bool(self._errors or self._postponements)
-
-    def raise_worst(self) -> None:
-        if self._errors:
-            kinds = ", ".join(type(error).__name__ for error in self._errors)
-            one = len(self._errors) == 1
-            cause = self._errors[0] if one else ExceptionGroup("handlers raised", self._errors)
-            raise DeliveryError(Reason.HANDLER_ERROR, kinds) from cause
-        if self._postponements:
-            raise max(self._postponements, key=lambda each: each.after)
-        if self._discards:
-            raise self._discards[0]
+def _raise_worst(raised: list[Exception]) -> NoReturn:
+    errors = [error for error in raised if not isinstance(error, Outcome)]
+    if errors:
+        kinds = ", ".join(type(error).__name__ for error in errors)
+        cause = errors[0] if len(errors) == 1 else ExceptionGroup("handlers raised", errors)
+        raise DeliveryError(Reason.HANDLER_ERROR, kinds) from cause
+    postponements = [outcome for outcome in raised if isinstance(outcome, RetryLater)]
+    if postponements:
+        raise max(postponements, key=lambda outcome: outcome.after)
+    raise raised[0]
 
 
 def _misfit(event: Event) -> str:

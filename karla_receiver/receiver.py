@@ -22,10 +22,10 @@ from karla_receiver.errors import (
 from karla_receiver.events import Event
 from karla_receiver.handling import call_handlers
 from karla_receiver.outcomes import Discard, RetryLater
-from karla_receiver.request import Request, content_length, header_values
+from karla_receiver.request import Request, content_length, relevant_headers
 from karla_receiver.response import REFUSALS, SUCCESS, Response, retry_later
 from karla_receiver.routing import Handler, Routes, wanted_patterns
-from karla_receiver.signature import HEADER, SignatureHeader, Verified, Verifier, parse_header
+from karla_receiver.signature import SignatureHeader, Verified, Verifier, parse_header
 
 if TYPE_CHECKING:
     from karla_receiver.idempotency.protocol import IdempotencyStore
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["Receiver", "ReceiverOptions"]
 
 _HandlerT = TypeVar("_HandlerT", bound=Handler)
-
-_HEADER_NAME = HEADER.lower()
 
 
 class ReceiverOptions(TypedDict, total=False):
@@ -191,7 +189,7 @@ class Receiver:
         For a worker that got it through something that others can write to. Raises
         SignatureError, also for a secret that was replaced since.
         """
-        lines = header_values(delivery.headers, _HEADER_NAME)
+        lines = relevant_headers(delivery.headers).signature
         return self._verifier.verify_parsed(
             delivery.body, parse_header(lines), now=delivery.received_at
         )
@@ -207,7 +205,7 @@ class Receiver:
                 event = parse_event(buffer.body)
                 await call_handlers(self._routes.find(event), event, driver, view)
             else:
-                lines = header_values(request.headers, _HEADER_NAME)
+                lines = relevant_headers(request.headers).signature
                 received = Received(bytes(buffer.body), lines, self._clock())
                 event = await self._keeping.read(received, driver)
                 matches = self._routes.find(event)
@@ -233,10 +231,10 @@ class Receiver:
             raise RequestError(Reason.METHOD_NOT_ALLOWED, logs.quoted(request.method))
         if self._require_https and request.scheme != "https":
             raise RequestError(Reason.HTTPS_REQUIRED, logs.quoted(request.scheme))
-        declared = content_length(header_values(request.headers, "content-length"))
+        lines, lengths = relevant_headers(request.headers)
+        declared = content_length(lengths)
         if declared is not None and declared > self._max_body_bytes:
             raise RequestError(Reason.BODY_TOO_LARGE, f"{declared} bytes declared")
-        lines = header_values(request.headers, _HEADER_NAME)
         return parse_header(lines[0] if len(lines) == 1 else lines)
 
 
@@ -259,7 +257,9 @@ def _secrets_in(environ: Mapping[str, str]) -> list[str]:
 
 async def _read(request: Request, buffer: BodyBuffer, driver: Driver) -> None:
     body = request.body
-    if isinstance(body, bytes | bytearray | memoryview):
+    if type(body) is bytes:
+        buffer.add(body)
+    elif isinstance(body, bytes | bytearray | memoryview):
         buffer.add(checked_body(body))
     else:
         await driver.read(body, buffer)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterable, Iterable, Mapping
-from typing import TypeAlias, cast
+from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
+from typing import NamedTuple, TypeAlias, cast
 
 import msgspec
 from msgspec.structs import force_setattr
@@ -12,7 +12,7 @@ from msgspec.structs import force_setattr
 from karla_receiver.body import checked_body
 from karla_receiver.errors import Reason, RequestError
 
-__all__ = ["Body", "Headers", "Request", "content_length", "header_values"]
+__all__ = ["Body", "Headers", "Request", "content_length", "relevant_headers"]
 
 Headers: TypeAlias = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
 Body: TypeAlias = bytes | Iterable[bytes] | AsyncIterable[bytes]
@@ -61,20 +61,37 @@ def _listed(headers: object) -> list[tuple[str | bytes, str | bytes]]:
     return list(cast("Iterable[tuple[str | bytes, str | bytes]]", pairs))
 
 
-def header_values(headers: Headers, name: str) -> list[str | bytes]:
-    """Return the values of all lines of one header; name is in lower case.
+class RelevantHeaders(NamedTuple):
+    """The values of the two headers that matter, of all their lines."""
+
+    signature: list[str | bytes]
+    content_length: list[str | bytes]
+
+
+def relevant_headers(headers: Headers) -> RelevantHeaders:
+    """Pick the headers that matter, in one pass.
 
     Raises TypeError for headers that are not what `Request` takes.
     """
-    encoded = name.encode()
+    found = RelevantHeaders([], [])
     try:
-        return [
-            value
-            for key, value in _pairs(headers)
-            if key.lower() == (encoded if isinstance(key, bytes) else name)
-        ]
+        for key, value in _pairs(headers):
+            length = len(key)
+            if length == 14 or length == 15:
+                name = (key.decode("latin-1") if isinstance(key, bytes) else key).lower()
+                if name == "karla-signature":
+                    found.signature.append(value)
+                elif name == "content-length":
+                    found.content_length.append(value)
     except (AttributeError, TypeError, ValueError):
         raise _no_headers(headers) from None
+    return found
+
+
+def _pairs(headers: Headers) -> Iterable[tuple[str | bytes, str | bytes]]:
+    if isinstance(headers, list | tuple):
+        return cast("list[tuple[str | bytes, str | bytes]]", headers)
+    return cast("Mapping[str, str]", headers).items()
 
 
 def _no_headers(headers: object) -> TypeError:
@@ -83,26 +100,30 @@ def _no_headers(headers: object) -> TypeError:
     )
 
 
-def _pairs(headers: Headers) -> Iterable[tuple[str | bytes, str | bytes]]:
-    if isinstance(headers, Mapping):
-        return cast("Mapping[str, str]", headers).items()
-    return headers
-
-
-def content_length(values: Iterable[str | bytes]) -> int | None:
+def content_length(values: Sequence[str | bytes]) -> int | None:
     """Return the length that a request declares, in bytes; None if it declares none.
 
     values: of the Content-Length header's lines; an empty one counts as absent (PEP 3333).
     Raises RequestError with bad_content_length unless they are one decimal number (RFC 9110,
     8.6), of whatever size.
     """
-    texts = {value if isinstance(value, str) else value.decode("latin-1") for value in values}
-    texts.discard("")
-    if not texts:
-        return None
-    text = texts.pop()
-    # isdigit() alone lets through other scripts' digits and superscripts.
-    if texts or not (text.isascii() and text.isdigit()):
-        raise RequestError(Reason.BAD_CONTENT_LENGTH, "Content-Length is not one decimal number")
+    if len(values) == 1 and values[0].isascii() and values[0].isdigit():
+        return _number(values[0])
+    text = _single([each if isinstance(each, str) else each.decode("latin-1") for each in values])
+    return None if text is None else _number(text)
+
+
+def _number(digits: str | bytes) -> int:
     # Reading a million digits costs seconds; beyond 18 they are over any limit anyway.
-    return int(text) if len(text) <= 18 else sys.maxsize
+    return int(digits) if len(digits) <= 18 else sys.maxsize
+
+
+def _single(texts: list[str]) -> str | None:
+    different = set(texts) - {""}
+    if not different:
+        return None
+    text = different.pop()
+    # isdigit() alone lets through other scripts' digits and superscripts.
+    if different or not (text.isascii() and text.isdigit()):
+        raise RequestError(Reason.BAD_CONTENT_LENGTH, "Content-Length is not one decimal number")
+    return text

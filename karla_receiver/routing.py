@@ -17,17 +17,19 @@ from karla_receiver.patterns import (
     parse_pattern,
 )
 
-__all__ = ["Handler", "Match", "Routes", "check_callable", "check_view", "wanted_patterns"]
+__all__ = ["Handler", "Matches", "Routes", "check_callable", "check_view", "wanted_patterns"]
 
 # Any, because a handler names the type of event that its pattern promises.
 Handler: TypeAlias = Callable[[Any], object]
 
+_MOST_KINDS = 4096
 
-class Match(NamedTuple):
-    """A handler that wants an event; fits tells whether the event has the type it relies on."""
 
-    handler: Handler
-    fits: bool
+class Matches(NamedTuple):
+    """The handlers that want an event; fit tells whether it has the type they all rely on."""
+
+    handlers: tuple[Handler, ...]
+    fit: bool
 
 
 class _Route(NamedTuple):
@@ -35,16 +37,11 @@ class _Route(NamedTuple):
     patterns: tuple[Pattern, ...]
     group: str | None
 
-    def match(self, event: Event, addresses: tuple[Address, ...]) -> Match | None:
+    def wanting(self, event: Event, addresses: tuple[Address, ...]) -> list[Pattern]:
+        """Return what of this route wants the event."""
         if self.group is not None:
-            wanting = self.patterns if event.event_group == self.group else ()
-        else:
-            wanting = tuple(
-                pattern for pattern in self.patterns if any(map(pattern.covers, addresses))
-            )
-        if not wanting:
-            return None
-        return Match(self.handler, any(isinstance(event, each.event_type) for each in wanting))
+            return [*self.patterns] if event.event_group == self.group else []
+        return [pattern for pattern in self.patterns if any(map(pattern.covers, addresses))]
 
 
 class Routes:
@@ -53,23 +50,45 @@ class Routes:
     def __init__(self) -> None:
         self._routes: list[_Route] = []
         self._wanted: list[Pattern] = []
+        self._found: dict[object, Matches] = {}
 
     def add(self, handler: Handler, wanted: tuple[Pattern, ...], group: str | None) -> None:
         """Register a handler. Raises ConfigurationError if it does not take the event."""
         check_callable(handler, "a handler", "event")
         _refuse_generator(handler, "a handler")
         self._routes.append(_Route(handler, wanted, group))
+        self._found = {}
         self.want(wanted)
 
     def want(self, wanted: tuple[Pattern, ...]) -> None:
         """Add to `enabled_events` what is wanted, by a handler or by something else."""
         self._wanted.extend(wanted)
 
-    def find(self, event: Event) -> list[Match]:
+    def find(self, event: Event) -> Matches:
         """Return every handler that wants event, in order."""
+        if not event.ref:
+            return self._look_up(event)  # it depends on more than what follows
+        # Karla sends some hundred different refs, over and over.
+        kind = (type(event), event.source, event.ref, event.event_group)
+        cache = self._found
+        found = cache.get(kind)
+        if found is None:
+            found = self._look_up(event)
+            if len(addresses_of(event)) == 1 and len(cache) < _MOST_KINDS:
+                cache[kind] = found
+        return found
+
+    def _look_up(self, event: Event) -> Matches:
         addresses = addresses_of(event)
-        matches = (route.match(event, addresses) for route in self._routes)
-        return [match for match in matches if match is not None]
+        wanting = [(route.handler, route.wanting(event, addresses)) for route in self._routes]
+        return Matches(
+            tuple(handler for handler, patterns in wanting if patterns),
+            all(
+                any(isinstance(event, pattern.event_type) for pattern in patterns)
+                for _, patterns in wanting
+                if patterns
+            ),
+        )
 
     def enabled_events(self) -> list[str]:
         """Return the fewest patterns that cover all that is wanted, in order."""

@@ -176,6 +176,33 @@ def test_an_event_of_another_type_under_a_shipments_ref_does_not_fit(receive: Re
     assert receive(receiver, signed(body)).reason is Reason.UNDECODABLE_EVENT
 
 
+def test_what_wants_an_event_is_looked_up_anew_after_a_registration(receive: Receive) -> None:
+    receiver = Receiver(SECRET)
+    calls: list[str] = []
+    for name in ("first", "second"):
+        receiver.on("shipments")(lambda event, name=name: calls.append(name))
+        receive(receiver, signed(DELIVERED))
+    receiver.on(group=EventGroup.SHIPMENT_DELIVERED)(lambda event: calls.append("third"))
+    receive(receiver, signed(DELIVERED))
+    receive(receiver, signed(DELIVERED.replace(b'"shipment_delivered"', b'"shipment_x"', 1)))
+    assert calls == ["first", *["first", "second"] * 2, "third", "first", "second"]
+
+
+def test_many_kinds_of_events_are_looked_up_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("karla_receiver.routing._MOST_KINDS", 1)
+    receiver = Receiver(SECRET)
+    refs: list[str | None] = []
+    receiver.on("shipments")(lambda event: refs.append(event.ref))
+    sent = ["shipments/delivered/A", "shipments/delivered/B", "claims/created", "x/y"] * 2
+    for ref in sent:
+        receiver.receive(
+            signed(
+                DELIVERED.replace(b"shipments/delivered/SUCCESSFULLY_DELIVERED", ref.encode(), 1)
+            )
+        )
+    assert refs == sent  # by its source, where the ref says something else
+
+
 def test_a_handler_of_everything_as_well_takes_what_does_not_fit(receive: Receive) -> None:
     receiver = Receiver(SECRET)
     events: list[Event] = []

@@ -10,7 +10,7 @@ import pytest
 from karla_receiver import Receiver, Request, sign
 from karla_receiver.body import BodyBuffer, checked_body
 from karla_receiver.errors import Reason, RequestError
-from karla_receiver.request import content_length, header_values
+from karla_receiver.request import content_length, relevant_headers
 
 
 @pytest.mark.parametrize("body", ["{}", {"a": 1}, None, 5])
@@ -47,12 +47,16 @@ def test_a_request_shows_neither_headers_nor_body() -> None:
     ],
 )
 def test_header_names_match_in_any_case(headers: Any) -> None:
-    assert header_values(headers, "karla-signature") == ["a"]
+    assert relevant_headers(headers) == (["a"], [])
 
 
 def test_all_lines_of_a_header_are_found_in_order() -> None:
     lines: Any = [("x", "1"), (b"karla-signature", b"2"), ("Karla-Signature", "3")]
-    assert header_values(lines, "karla-signature") == [b"2", "3"]
+    assert relevant_headers(lines).signature == [b"2", "3"]
+    assert relevant_headers([("Content-Length", "1"), (b"content-LENGTH", b"2")]) == (
+        [],
+        ["1", b"2"],
+    )
 
 
 @pytest.mark.parametrize(

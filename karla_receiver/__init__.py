@@ -16,6 +16,7 @@ from karla_receiver.errors import (
     SignatureError,
 )
 from karla_receiver.events import ClaimEvent, Event, ShipmentEvent, UnknownEvent
+from karla_receiver.observing import Observation, Observer
 from karla_receiver.outcomes import Discard, RetryLater
 from karla_receiver.receiver import Receiver
 from karla_receiver.request import Request
@@ -41,6 +42,8 @@ __all__ = [
     "Event",
     "EventGroup",
     "KarlaReceiverError",
+    "Observation",
+    "Observer",
     "PayloadError",
     "Phase",
     "Reason",

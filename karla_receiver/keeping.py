@@ -21,6 +21,7 @@ from karla_receiver.events import Event
 from karla_receiver.idempotency.keys import delivery_key, occurrence_key
 from karla_receiver.idempotency.protocol import Claim, ClaimState, IdempotencyStore, Key
 from karla_receiver.inbox.protocol import EventHandler, Inbox
+from karla_receiver.observing import Observation
 from karla_receiver.outcomes import Discard
 
 __all__ = ["Keeping"]
@@ -59,8 +60,17 @@ class Keeping:
                 await _put(self._inbox, driver, delivery)
             raise
 
-    async def accept(self, received: Received, event: Event, driver: Driver, handle: _Work) -> None:
+    async def accept(
+        self,
+        received: Received,
+        event: Event,
+        driver: Driver,
+        handle: _Work,
+        observation: Observation | None,
+    ) -> None:
         """Call handle, or have the inbox keep the delivery, but once for one idempotency key.
+
+        observation: told whether it is a duplicate.
 
         Raises what handle raises, and then the key is free again; DeliveryError with in_progress
         while another request is at it, with unavailable if store or inbox cannot do their work.
@@ -68,8 +78,14 @@ class Keeping:
         store, inbox = self._store, self._inbox
         chooser = inbox if store is None else store
         delivery = _delivery(received, event, None if chooser is None else chooser.key)
-        work = handle if inbox is None else partial(_put, inbox, driver, delivery)
-        await (work() if store is None else _do_once(store, driver, delivery, work))
+        observation = observation or Observation()
+        work = handle
+        if inbox is not None:
+            work = partial(_keep, inbox, driver, delivery, observation)
+        if store is None:
+            await work()
+        else:
+            await _do_once(store, driver, delivery, work, observation)
 
 
 def _delivery(
@@ -92,9 +108,13 @@ def _delivery(
     )
 
 
-async def _put(inbox: Inbox, driver: Driver, delivery: Delivery) -> None:
+async def _keep(inbox: Inbox, driver: Driver, delivery: Delivery, observation: Observation) -> None:
+    observation.is_duplicate = not await _put(inbox, driver, delivery)
+
+
+async def _put(inbox: Inbox, driver: Driver, delivery: Delivery) -> bool:
     try:
-        await driver.put(inbox, delivery)
+        return await driver.put(inbox, delivery)
     except Exception as error:
         raise _unavailable("inbox", error) from error
 
@@ -111,12 +131,18 @@ class _RequestAttempt(msgspec.Struct, frozen=True):
 
 
 async def _do_once(
-    store: IdempotencyStore, driver: Driver, delivery: Delivery, work: _Work
+    store: IdempotencyStore,
+    driver: Driver,
+    delivery: Delivery,
+    work: _Work,
+    observation: Observation,
 ) -> None:
     claim = await _claim(store, driver, delivery)
     if claim.is_near_duplicate:
+        observation.is_near_duplicate = True
         logs.near_duplicate(delivery.key)
     if claim.state == ClaimState.DONE:
+        observation.is_duplicate = True
         return
     if claim.state == ClaimState.IN_PROGRESS:
         raise DeliveryError(Reason.IN_PROGRESS, f"key {delivery.key[:16]}")

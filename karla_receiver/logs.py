@@ -14,6 +14,7 @@ __all__ = [
     "discarded",
     "logger",
     "near_duplicate",
+    "observer_failed",
     "postponed",
     "quoted",
     "refused",
@@ -90,6 +91,11 @@ def claim_not_settled(key: str) -> None:
         " claim lapses, and be handled again then",
         key[:16],
     )
+
+
+def observer_failed() -> None:
+    """Log, inside the handler of what an observer raised, that it did."""
+    logger.exception("the observer raised; the delivery is answered all the same")
 
 
 def _ref(event: Event | None) -> str:

@@ -18,9 +18,11 @@ from karla_receiver.errors import (
     DeliveryError,
     Reason,
     RequestError,
+    SignatureError,
 )
 from karla_receiver.events import Event
 from karla_receiver.handling import call_handlers
+from karla_receiver.observing import Observation, Observer, begin, checked_observer, finish
 from karla_receiver.outcomes import Discard, RetryLater
 from karla_receiver.request import Request, content_length, relevant_headers
 from karla_receiver.response import REFUSALS, SUCCESS, Response, retry_later
@@ -46,6 +48,7 @@ class ReceiverOptions(TypedDict, total=False):
     require_https: bool
     idempotency: IdempotencyStore | None
     inbox: Inbox | None
+    observer: Observer | None
 
 
 class Receiver:
@@ -59,6 +62,7 @@ class Receiver:
     and not handled again.
     inbox: one of `karla_receiver.inbox`: a delivery is answered 200 when it is kept there, and
     handled afterwards.
+    observer: is told what became of each request, for metrics and traces.
     Raises ConfigurationError for an unusable secret or option: a receiver that exists can serve.
 
     A receiver may be shared by threads and event loops; register its handlers before.
@@ -73,6 +77,7 @@ class Receiver:
         require_https: bool = False,
         idempotency: IdempotencyStore | None = None,
         inbox: Inbox | None = None,
+        observer: Observer | None = None,
     ) -> None:
         try:
             self._verifier = Verifier(*secrets, tolerance=tolerance, clock=clock)
@@ -82,6 +87,9 @@ class Receiver:
             raise ConfigurationError("max_body_bytes must be a whole number of bytes, 1 or more")
         if type(require_https) is not bool:
             raise ConfigurationError("require_https must be True or False")
+        if observer is not None:
+            checked_observer(observer)
+        self._observer = observer
         self._max_body_bytes = max_body_bytes
         self._require_https = require_https
         self._clock = clock
@@ -195,24 +203,49 @@ class Receiver:
         )
 
     async def _respond(self, request: Request, driver: Driver, view: Handler | None) -> Response:
+        if self._observer is None:
+            return await self._answer(request, driver, view, None)
+        tell = begin(self._observer)
+        observation = Observation()
+        started = time.perf_counter()
+        try:
+            response = await self._answer(request, driver, view, observation)
+            observation.status, observation.reason = response.status, response.reason
+            return response
+        except DeliveryError as gone:
+            observation.reason = gone.reason
+            raise
+        finally:
+            observation.seconds = time.perf_counter() - started
+            finish(tell, observation)
+
+    async def _answer(
+        self,
+        request: Request,
+        driver: Driver,
+        view: Handler | None,
+        observation: Observation | None,
+    ) -> Response:
         buffer = BodyBuffer(self._max_body_bytes)
+        verified: Verified | None = None
         event: Event | None = None
         try:
             header = self._screen(request)
             await _read(request, buffer, driver)
-            self._verifier.verify_parsed(buffer.body, header)
+            verified = self._verifier.verify_parsed(buffer.body, header)
             if self._keeping is None:
                 event = parse_event(buffer.body)
-                await call_handlers(self._routes.find(event), event, driver, view)
+                await self._handle(event, driver, view, observation)
             else:
                 lines = relevant_headers(request.headers).signature
                 received = Received(bytes(buffer.body), lines, self._clock())
                 event = await self._keeping.read(received, driver)
-                matches = self._routes.find(event)
-                handle = partial(call_handlers, matches, event, driver, view)
-                await self._keeping.accept(received, event, driver, handle)
+                handle = partial(self._handle, event, driver, view, observation)
+                await self._keeping.accept(received, event, driver, handle, observation)
         except DeliveryError as refusal:
             logs.refused(refusal, size=len(buffer), event=event)
+            if observation is not None and isinstance(refusal, SignatureError):
+                observation.clock_skew = refusal.clock_skew
             if refusal.status is None:
                 raise
             response = REFUSALS[refusal.reason]
@@ -222,7 +255,26 @@ class Receiver:
             return retry_later(postponed.retry_after)
         except Discard as discard:
             logs.discarded(discard, event)
+        finally:
+            if observation is not None:
+                observation.event, observation.body_bytes = event, len(buffer)
+                if verified is not None:
+                    observation.secret_index = verified.secret_index
+                    observation.clock_skew = self._clock() - verified.timestamp
         return SUCCESS
+
+    async def _handle(
+        self, event: Event, driver: Driver, view: Handler | None, observation: Observation | None
+    ) -> None:
+        matches = self._routes.find(event)
+        if observation is None:
+            await call_handlers(matches, event, driver, view)
+            return
+        started = time.perf_counter()
+        try:
+            await call_handlers(matches, event, driver, view)
+        finally:
+            observation.handler_seconds = time.perf_counter() - started
 
     def _screen(self, request: Request) -> SignatureHeader:
         """Refuse what can be refused before the body is read."""

@@ -1,0 +1,221 @@
+"""What an observer is told of each request, and that it changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from karla_receiver import (
+    ConfigurationError,
+    Event,
+    Observation,
+    Reason,
+    Receiver,
+    Request,
+    RequestError,
+    Response,
+    RetryLater,
+    ShipmentEvent,
+    samples,
+    sign,
+)
+from karla_receiver.idempotency import Claim, ClaimState
+
+SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
+BODY = samples.read("shipment_delivered")
+NOW = 1_700_000_000
+
+Receive = Callable[[Receiver, Request], Response]
+
+
+def receive_async(receiver: Receiver, request: Request) -> Response:
+    return asyncio.run(receiver.receive_async(request))
+
+
+@pytest.fixture(params=[Receiver.receive, receive_async], ids=["receive", "receive_async"])
+def receive(request: pytest.FixtureRequest) -> Receive:
+    """The two drivers of the one path."""
+    chosen: Receive = request.param
+    return chosen
+
+
+class Keeper:
+    """An observer that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.told: list[Observation] = []
+
+    def begin(self) -> Callable[[Observation], object]:
+        self.begun += 1
+        return self.told.append
+
+
+def signed(*, body: bytes = BODY, secret: str = SECRET, timestamp: int = NOW) -> Request:
+    return Request("POST", {"Karla-Signature": sign(body, secret, timestamp=timestamp)}, body)
+
+
+def observed(receive: Receive, request: Request, **options: Any) -> Observation:
+    keeper = Keeper()
+    receiver = Receiver("new-secret", SECRET, clock=lambda: NOW, observer=keeper, **options)
+    receiver.on("shipments")(lambda event: None)
+    response = receive(receiver, request)
+    (told,) = keeper.told
+    assert (told.status, told.reason, keeper.begun) == (response.status, response.reason, 1)
+    return told
+
+
+def test_a_handled_delivery_is_told_in_full(receive: Receive) -> None:
+    told = observed(receive, signed(timestamp=NOW - 7))
+
+    assert isinstance(told.event, ShipmentEvent)
+    assert (told.body_bytes, told.clock_skew, told.secret_index) == (len(BODY), 7, 1)
+    assert told.handler_seconds is not None
+    assert 0 <= told.handler_seconds <= told.seconds
+    assert (told.is_duplicate, told.is_near_duplicate) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("request_", "reason", "skew", "has_event"),
+    [
+        (Request("GET", {}, b""), Reason.METHOD_NOT_ALLOWED, None, False),
+        (Request("POST", {}, BODY), Reason.MISSING_SIGNATURE, None, False),
+        (signed(secret="another-secret"), Reason.SIGNATURE_MISMATCH, 0, False),
+        (signed(timestamp=NOW - 301), Reason.TIMESTAMP_TOO_OLD, 301, False),
+        (signed(timestamp=NOW + 301), Reason.TIMESTAMP_IN_FUTURE, -301, False),
+        (signed(body=b"{}", timestamp=NOW + 1), Reason.INVALID_ENVELOPE, -1, False),
+        (
+            signed(body=BODY.replace(b'"shipment_id"', b'"x"', 1)),
+            Reason.UNDECODABLE_EVENT,
+            0,
+            True,
+        ),
+    ],
+)
+def test_a_refusal_is_told_as_far_as_it_came(
+    receive: Receive, request_: Request, reason: Reason, skew: float | None, has_event: bool
+) -> None:
+    told = observed(receive, request_)
+    assert (told.reason, told.clock_skew, told.event is not None) == (reason, skew, has_event)
+
+
+class Remembering:
+    """A store that knows what it is told to know."""
+
+    blocks = False
+    key: Any = None
+
+    def __init__(self, claim: Claim) -> None:
+        self._claim = claim
+
+    def claim(self, key: str, occurrence: str) -> Claim:
+        return self._claim
+
+    def done(self, key: str, token: str) -> None:
+        """Forget it."""
+
+    release = done
+
+
+@pytest.mark.parametrize(
+    ("claim", "is_duplicate", "is_near_duplicate"),
+    [
+        (Claim(ClaimState.CLAIMED, "token"), False, False),
+        (Claim(ClaimState.CLAIMED, "token", is_near_duplicate=True), False, True),
+        (Claim(ClaimState.DONE), True, False),
+    ],
+)
+def test_duplicates_are_told(
+    receive: Receive, claim: Claim, is_duplicate: bool, is_near_duplicate: bool
+) -> None:
+    told = observed(receive, signed(), idempotency=Remembering(claim))
+    assert (told.is_duplicate, told.is_near_duplicate) == (is_duplicate, is_near_duplicate)
+    assert (told.handler_seconds is None) is is_duplicate
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_an_inbox_tells_duplicates_too(receive: Receive, is_new: bool) -> None:
+    class Inbox:
+        key: Any = None
+
+        def attach(self, receiver: object) -> None:
+            """Have no use for it."""
+
+        def put(self, delivery: object) -> bool:
+            return is_new
+
+        async def put_async(self, delivery: object) -> bool:
+            return is_new
+
+    told = observed(receive, signed(), inbox=Inbox())
+    assert (told.is_duplicate, told.handler_seconds) == (not is_new, None)
+
+
+def test_a_sender_that_went_away_is_told_without_a_status() -> None:
+    def chunks() -> Iterator[bytes]:
+        yield BODY[:10]
+        raise RequestError(Reason.CLIENT_DISCONNECTED)
+
+    keeper = Keeper()
+    receiver = Receiver(SECRET, observer=keeper)
+    with pytest.raises(RequestError):
+        receiver.receive(Request("POST", {"Karla-Signature": sign(BODY, SECRET)}, chunks()))
+    (told,) = keeper.told
+    assert (told.status, told.reason, told.body_bytes) == (None, Reason.CLIENT_DISCONNECTED, 10)
+
+
+def test_a_handler_that_is_broken_off_is_told_without_an_answer(receive: Receive) -> None:
+    keeper = Keeper()
+    receiver = Receiver(SECRET, observer=keeper, clock=lambda: NOW)
+
+    @receiver.on("*")
+    def handler(event: Event) -> None:
+        raise SystemExit
+
+    with pytest.raises(SystemExit):
+        receiver.receive(signed())
+    (told,) = keeper.told
+    assert (told.status, told.reason) == (None, None)
+    assert told.handler_seconds is not None
+
+
+def test_what_a_handler_wants_later_is_told(receive: Receive) -> None:
+    keeper = Keeper()
+    receiver = Receiver(SECRET, observer=keeper, clock=lambda: NOW)
+
+    @receiver.on("*")
+    def handler(event: Event) -> None:
+        raise RetryLater(5)
+
+    assert receive(receiver, signed()).status == 503
+    assert keeper.told[0].reason is Reason.RETRY_LATER
+
+
+@pytest.mark.parametrize("place", ["begin", "finish"])
+def test_an_observer_that_raises_changes_no_answer(
+    receive: Receive, place: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken:
+        def begin(self) -> Callable[[Observation], object]:
+            if place == "begin":
+                raise LookupError
+            return self.finish
+
+        def finish(self, observation: Observation) -> None:
+            raise LookupError
+
+    receiver = Receiver(SECRET, observer=Broken(), clock=lambda: NOW)
+    assert receive(receiver, signed()).status == 200
+    assert "the observer raised" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("observer", "remedy"), [(Keeper, "the class Keeper"), ("prometheus", "not str")]
+)
+def test_what_is_no_observer_is_refused(observer: Any, remedy: str) -> None:
+    with pytest.raises(ConfigurationError) as refusal:
+        Receiver(SECRET, observer=observer)
+    assert remedy in str(refusal.value)

@@ -10,11 +10,14 @@ import asyncio
 import json
 import logging
 import os
+import re
 import resource
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from posixpath import normpath
 from typing import Any
+from urllib.parse import unquote
 
 from flask import Flask
 
@@ -26,7 +29,7 @@ from karla_receiver.mounting import DEFAULT_PATH
 from tests.attack_table import Case
 from tests.servers.cases import SENT
 from tests.servers.journal import Journal, ReasonsToJournal, serving
-from tests.servers.live import ALIVE, CLOCKED, FAILING_ONCE, OLD, ROTATING, SECRETS, SLOW
+from tests.servers.live import ALIVE, CLOCKED, FAILING_ONCE, FORWARDED, OLD, ROTATING, SECRETS, SLOW
 
 journal = Journal.of_this_server()
 journal.write("made", "-")
@@ -78,6 +81,7 @@ RECEIVERS = {case.id: of_case(case) for case in SENT} | {
     ALIVE: receiver_of(ALIVE, [OLD], time.time),
     ROTATING: receiver_of(ROTATING, [OLD], time.time),
     FAILING_ONCE: receiver_of(FAILING_ONCE, [OLD], time.time, "fail once"),
+    FORWARDED: receiver_of(FORWARDED, [OLD], time.time),
     SLOW: receiver_of(SLOW, [OLD], time.time, "take its time"),
     CLOCKED: receiver_of(CLOCKED, [OLD], clock_in_file),
 }
@@ -104,6 +108,15 @@ def control(path: str, tasks: int) -> bytes:
     return json.dumps(state(tasks)).encode()
 
 
+def view(path: str, event: object) -> bool:
+    """Find the view as the most lenient router would, and note whether it was given an event."""
+    plain = re.sub(r";[^/]*|[\x00-\x20\x7f]", "", unquote(unquote(path)).replace("\\", "/"))
+    is_found = "/" + normpath(plain).strip("/").casefold() == DEFAULT_PATH
+    if is_found:
+        journal.write("viewed", FORWARDED, "unverified" if event is None else "verified")
+    return is_found
+
+
 # --- ASGI ----------------------------------------------------------------------------------------
 
 
@@ -117,7 +130,14 @@ async def asgi_answer(status: int, body: bytes, send: Any) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
+async def asgi_behind(scope: Any, receive: Any, send: Any) -> None:
+    path = scope["path"].removeprefix(scope["root_path"])
+    is_found = view(path, scope.get("karla.event"))
+    await asgi_answer(200 if is_found else 404, b"the app behind", send)
+
+
 ASGI = {name: asgi.KarlaMiddleware(asgi_not_found, found) for name, found in RECEIVERS.items()}
+ASGI[FORWARDED] = asgi.KarlaMiddleware(asgi_behind, RECEIVERS[FORWARDED], forward=True)
 ASGI_ALONE = asgi.KarlaApp(RECEIVERS[ALIVE])
 
 
@@ -147,7 +167,16 @@ def wsgi_not_found(environ: Any, start_response: Any) -> list[bytes]:
     return wsgi_answer("404 Not Found", b"no webhook here", start_response)
 
 
+def wsgi_behind(environ: Any, start_response: Any) -> list[bytes]:
+    is_found = view(environ["PATH_INFO"], environ.get("karla.event"))
+    status = "200 OK" if is_found else "404 Not Found"
+    return wsgi_answer(status, b"the app behind", start_response)
+
+
 WSGI = {name: wsgi.KarlaMiddleware(wsgi_not_found, found) for name, found in RECEIVERS.items()}
+
+
+WSGI[FORWARDED] = wsgi.KarlaMiddleware(wsgi_behind, RECEIVERS[FORWARDED], forward=True)
 
 
 def wsgi_app(environ: Any, start_response: Any) -> Iterable[bytes]:
@@ -165,6 +194,15 @@ def wsgi_app(environ: Any, start_response: Any) -> Iterable[bytes]:
 # --- Flask ---------------------------------------------------------------------------------------
 
 flask_app = Flask("shop")
+flask_wsgi_app = flask_app.wsgi_app
+
+
+def forwarded_or_flask(environ: Any, start_response: Any) -> Iterable[bytes]:
+    is_forwarded = environ["PATH_INFO"].startswith(f"/{FORWARDED}/")
+    return (wsgi_app if is_forwarded else flask_wsgi_app)(environ, start_response)
+
+
+flask_app.wsgi_app = forwarded_or_flask  # type: ignore[method-assign]
 
 
 def nothing(event: Event) -> None:

@@ -10,6 +10,8 @@ ALIVE, ROTATING, FAILING_ONCE, SLOW, CLOCKED = (
     "clocked",
 )
 
+FORWARDED = "forwarded"  # to an app that finds its view under any spelling
+
 OLD, NEW = "old-secret-old-secret", "new-secret-new-secret"
 
 # What /control/secrets/NAME makes of ROTATING's.

@@ -4,7 +4,7 @@ from collections.abc import Generator
 
 import pytest
 
-from tests.servers.launching import KINDS, Kind, Server, is_installed, running
+from tests.servers.launching import KINDS, Kind, Server, running
 
 
 @pytest.fixture(scope="session", params=KINDS, ids=lambda kind: kind.name)
@@ -13,7 +13,5 @@ def server(
 ) -> Generator[Server]:
     """Each server in turn, one process at a time, for all tests that ask for one."""
     kind: Kind = request.param
-    if not is_installed(kind):
-        pytest.skip(f"{kind.name} needs {' and '.join(kind.modules)}: the group `servers`")
     with running(kind, tmp_path_factory.mktemp(kind.name)) as started:
         yield started

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from karla_receiver import samples
-from tests.servers.launching import PRELOADED, Kind, Server, delivery, is_installed, running, until
+from tests.servers.launching import PRELOADED, Kind, Server, delivery, running, until
 from tests.servers.live import ALIVE, NEW
 from tests.servers.wire import exchange
 
@@ -19,8 +19,6 @@ BODIES = [samples.read(name) for name in samples.names()]
 def test_forked_workers_share_a_receiver_without_one_wrong_answer(
     kind: Kind, tmp_path: Path
 ) -> None:
-    if not is_installed(kind):
-        pytest.skip(f"{kind.name} needs gunicorn: the group `servers`")
     with running(kind, tmp_path) as server:
         sent = 0
 

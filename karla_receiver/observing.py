@@ -46,13 +46,24 @@ class Observation(msgspec.Struct, kw_only=True):
 _Finish: TypeAlias = Callable[[Observation], object]
 
 
+class Observer(Protocol):
+    """Is told of every request. What it raises is logged, and changes no answer."""
+
+    def begin(self) -> Callable[[Observation], object]:
+        """Called when a request comes; what it returns is called when that has its answer."""
+        ...
+
+
 def checked_observer(observer: object) -> None:
     """Raise ConfigurationError if observer is none."""
-    is_class = isinstance(observer, type)
-    if is_class or not callable(getattr(observer, "begin", None)):
+    if isinstance(observer, type) or not callable(getattr(observer, "begin", None)):
+        kind = (
+            f"the class {observer.__name__}"
+            if isinstance(observer, type)
+            else type(observer).__name__
+        )
         raise ConfigurationError(
-            "observer must have a method begin, as PrometheusObserver() has, not "
-            + (f"the class {observer.__name__}" if is_class else type(observer).__name__)
+            f"observer must have a method begin, as PrometheusObserver() has, not {kind}"
         )
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
 from karla_receiver import logs
 from karla_receiver.errors import ConfigurationError, Reason
 from karla_receiver.events import Event
+from karla_receiver.vocabulary import EventGroup
 
 __all__ = ["Observation", "Observer", "begin", "checked_observer", "finish"]
+
+
+_GROUPS: Final = frozenset(map(str, EventGroup))
 
 
 class Observation(msgspec.Struct, kw_only=True):
@@ -21,7 +25,7 @@ class Observation(msgspec.Struct, kw_only=True):
     reason: why it was refused, if it was.
     event: if the delivery was genuine and fresh, and an event.
     body_bytes: as many as were read.
-    clock_skew: seconds from the signed timestamp to our clock, where it was compared; positive:
+    clock_skew: seconds from the signed timestamp to our clock, of a genuine delivery; positive:
     late.
     secret_index: which of the configured secrets matched, from 0: an old one that is still seen
     must stay.
@@ -41,6 +45,17 @@ class Observation(msgspec.Struct, kw_only=True):
     is_near_duplicate: bool = False
     handler_seconds: float | None = None
     seconds: float = 0.0
+
+    @property
+    def known_group(self) -> str:
+        """The event group as a metric's label, which takes few values whatever Karla sends.
+
+        "none" unless the delivery is verified and an event; "other" for an unknown one.
+        """
+        if self.event is None:
+            return "none"
+        group = self.event.event_group
+        return group if group in _GROUPS else "other"
 
 
 _Finish: TypeAlias = Callable[[Observation], object]

@@ -245,7 +245,9 @@ class Receiver:
         except DeliveryError as refusal:
             logs.refused(refusal, size=len(buffer), event=event)
             if observation is not None and isinstance(refusal, SignatureError):
-                observation.clock_skew = refusal.clock_skew
+                # Of a forgery it is whatever the stranger wrote.
+                is_genuine = refusal.reason is not Reason.SIGNATURE_MISMATCH
+                observation.clock_skew = refusal.clock_skew if is_genuine else None
             if refusal.status is None:
                 raise
             response = REFUSALS[refusal.reason]

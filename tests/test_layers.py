@@ -22,6 +22,8 @@ FRAMEWORKS: dict[str, set[str]] = {
     "asgi": set(),
     "wsgi": set(),
     "flask": {"flask", "werkzeug"},
+    "opentelemetry": {"opentelemetry"},
+    "prometheus": {"prometheus_client"},
 }
 
 

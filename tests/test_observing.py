@@ -83,7 +83,7 @@ def test_a_handled_delivery_is_told_in_full(receive: Receive) -> None:
     [
         (Request("GET", {}, b""), Reason.METHOD_NOT_ALLOWED, None, False),
         (Request("POST", {}, BODY), Reason.MISSING_SIGNATURE, None, False),
-        (signed(secret="another-secret"), Reason.SIGNATURE_MISMATCH, 0, False),
+        (signed(secret="another-secret"), Reason.SIGNATURE_MISMATCH, None, False),
         (signed(timestamp=NOW - 301), Reason.TIMESTAMP_TOO_OLD, 301, False),
         (signed(timestamp=NOW + 301), Reason.TIMESTAMP_IN_FUTURE, -301, False),
         (signed(body=b"{}", timestamp=NOW + 1), Reason.INVALID_ENVELOPE, -1, False),
@@ -100,6 +100,18 @@ def test_a_refusal_is_told_as_far_as_it_came(
 ) -> None:
     told = observed(receive, request_)
     assert (told.reason, told.clock_skew, told.event is not None) == (reason, skew, has_event)
+
+
+@pytest.mark.parametrize(
+    ("body", "label"),
+    [
+        (BODY, "shipment_delivered"),
+        (BODY.replace(b"shipment_delivered", b"shipment_teleported"), "other"),
+        (b"{}", "none"),
+    ],
+)
+def test_a_group_is_a_label_of_few_values(receive: Receive, body: bytes, label: str) -> None:
+    assert observed(receive, signed(body=body)).known_group == label
 
 
 class Remembering:

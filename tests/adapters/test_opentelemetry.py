@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+
+from karla_receiver import Event, Reason, Receiver, Request, RequestError, samples, sign
+from karla_receiver.adapters.opentelemetry import OpenTelemetryObserver
+from karla_receiver.idempotency import Claim, ClaimState
+
+SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
+BODY = samples.read("shipment_delivered")
+NOW = 1_700_000_000
+
+
+class Recorded:
+    """An observer with an SDK of its own, and what that recorded."""
+
+    def __init__(self) -> None:
+        self._spans = InMemorySpanExporter()
+        self._reader = InMemoryMetricReader()
+        self.tracers = TracerProvider()
+        self.tracers.add_span_processor(SimpleSpanProcessor(self._spans))
+        self._meters = MeterProvider([self._reader])
+        self.observer = OpenTelemetryObserver(self.tracers, self._meters)
+
+    def spans(self) -> dict[str, Any]:
+        return {span.name: span for span in self._spans.get_finished_spans()}
+
+    def metrics(self) -> dict[str, list[tuple[dict[str, Any], Any]]]:
+        data: Any = self._reader.get_metrics_data()
+        return {
+            metric.name: [
+                (dict(point.attributes), getattr(point, "value", getattr(point, "sum", None)))
+                for point in metric.data.data_points
+            ]
+            for metric in data.resource_metrics[0].scope_metrics[0].metrics
+        }
+
+
+def signed(secret: str = SECRET, timestamp: int = NOW - 7) -> Request:
+    return Request("POST", {"Karla-Signature": sign(BODY, secret, timestamp=timestamp)}, BODY)
+
+
+def test_a_handled_delivery_is_a_span_with_the_handlers_own_below_it() -> None:
+    recorded = Recorded()
+    receiver = Receiver("new", SECRET, clock=lambda: NOW, observer=recorded.observer)
+    before = trace.get_current_span()
+
+    @receiver.on("shipments")
+    async def handler(event: Event) -> None:
+        with recorded.tracers.get_tracer("shop").start_as_current_span("send voucher"):
+            pass
+
+    assert receiver.receive(signed()).status == 200
+    assert trace.get_current_span() is before
+    spans = recorded.spans()
+    delivery = spans["karla delivery"]
+    assert spans["send voucher"].parent.span_id == delivery.context.span_id
+    assert (delivery.kind, delivery.status.status_code) == (SpanKind.CONSUMER, StatusCode.UNSET)
+    assert dict(delivery.attributes) == {
+        "http.response.status_code": 200,
+        "http.request.body.size": len(BODY),
+        "karla.event_group": "shipment_delivered",
+        "karla.ref": "shipments/delivered/SUCCESSFULLY_DELIVERED",
+        "karla.secret_index": 1,
+        "karla.clock_skew": 7,
+    }
+    metrics = recorded.metrics()
+    labels = {"http.response.status_code": 200, "karla.event_group": "shipment_delivered"}
+    assert metrics["karla.delivery.duration"][0][0] == labels
+    assert metrics["karla.handler.duration"][0][0] == labels
+    assert metrics["karla.clock_skew"] == [({}, 7)]
+    assert metrics["karla.secret.matches"] == [({"karla.secret_index": 1}, 1)]
+    assert "karla.duplicates" not in metrics
+
+
+def test_a_forgery_is_an_error_of_its_reason_and_tells_nothing_of_its_own() -> None:
+    recorded = Recorded()
+    receiver = Receiver(SECRET, clock=lambda: NOW, observer=recorded.observer)
+
+    assert receiver.receive(signed("another-secret")).status == 401
+    span = recorded.spans()["karla delivery"]
+    assert (span.status.status_code, span.status.description) == (
+        StatusCode.ERROR,
+        "signature_mismatch",
+    )
+    assert dict(span.attributes) == {
+        "http.response.status_code": 401,
+        "http.request.body.size": len(BODY),
+        "error.type": "signature_mismatch",
+        "karla.event_group": "none",
+    }
+    assert set(recorded.metrics()) == {"karla.delivery.duration"}
+
+
+def test_a_sender_that_went_away_is_an_error_without_a_status() -> None:
+    def chunks() -> Any:
+        raise RequestError(Reason.CLIENT_DISCONNECTED)
+        yield b""
+
+    recorded = Recorded()
+    receiver = Receiver(SECRET, observer=recorded.observer)
+    with pytest.raises(RequestError):
+        receiver.receive(Request("POST", {"Karla-Signature": sign(BODY, SECRET)}, chunks()))
+    span = recorded.spans()["karla delivery"]
+    assert "http.response.status_code" not in span.attributes
+    assert span.attributes["error.type"] == "client_disconnected"
+
+
+class Remembering:
+    blocks = False
+    key: Any = None
+
+    def __init__(self, claim: Claim) -> None:
+        self._claim = claim
+
+    def claim(self, key: str, occurrence: str) -> Claim:
+        return self._claim
+
+    def done(self, key: str, token: str) -> None:
+        """Forget it."""
+
+    release = done
+
+
+@pytest.mark.parametrize(
+    ("claim", "kind"),
+    [
+        (Claim(ClaimState.DONE), "same"),
+        (Claim(ClaimState.CLAIMED, "token", is_near_duplicate=True), "other_bytes"),
+    ],
+)
+def test_duplicates_are_counted(claim: Claim, kind: str) -> None:
+    recorded = Recorded()
+    receiver = Receiver(
+        SECRET, clock=lambda: NOW, observer=recorded.observer, idempotency=Remembering(claim)
+    )
+    receiver.receive(signed())
+    assert recorded.metrics()["karla.duplicates"] == [({"karla.duplicate": kind}, 1)]
+    is_same = recorded.spans()["karla delivery"].attributes.get("karla.duplicate", False)
+    assert is_same is (kind == "same")
+
+
+def test_without_an_sdk_nothing_is_recorded_and_deliveries_are_answered() -> None:
+    receiver = Receiver(SECRET, clock=lambda: NOW, observer=OpenTelemetryObserver())
+    assert receiver.receive(signed()).status == 200

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry, generate_latest
+
+from karla_receiver import Reason, Receiver, Request, RequestError, samples, sign
+from karla_receiver.adapters.prometheus import PrometheusObserver
+from karla_receiver.idempotency import Claim, ClaimState
+
+SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
+BODY = samples.read("shipment_delivered")
+NOW = 1_700_000_000
+EXAMPLES = Path(__file__).parent.parent.parent / "examples" / "monitoring"
+
+
+def signed(secret: str = SECRET, timestamp: int = NOW - 7) -> Request:
+    return Request("POST", {"Karla-Signature": sign(BODY, secret, timestamp=timestamp)}, BODY)
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+def receiver_of(registry: CollectorRegistry, **options: Any) -> Receiver:
+    observer = PrometheusObserver(registry)
+    receiver = Receiver("new", SECRET, clock=lambda: NOW, observer=observer, **options)
+    receiver.on("shipments")(lambda event: None)
+    return receiver
+
+
+def test_a_handled_delivery_is_counted_and_timed(registry: CollectorRegistry) -> None:
+    receiver_of(registry).receive(signed())
+    read = registry.get_sample_value
+
+    labels = {"status": "200", "reason": "none", "event_group": "shipment_delivered"}
+    assert read("karla_deliveries_total", labels) == 1
+    for name in ("delivery_seconds", "handler_seconds", "body_bytes", "clock_skew_seconds"):
+        assert read(f"karla_{name}_count") == 1
+    assert read("karla_clock_skew_seconds_bucket", {"le": "2.0"}) == 0
+    assert read("karla_clock_skew_seconds_bucket", {"le": "10.0"}) == 1
+    assert read("karla_body_bytes_sum") == len(BODY)
+    assert read("karla_secret_matches_total", {"secret": "1"}) == 1
+    last = read("karla_secret_last_match_timestamp_seconds", {"secret": "1"})
+    assert last == pytest.approx(time.time(), abs=60)
+    assert read("karla_secret_matches_total", {"secret": "0"}) is None
+
+
+def test_a_refusal_is_counted_by_its_reason(registry: CollectorRegistry) -> None:
+    receiver = receiver_of(registry)
+    receiver.receive(signed("another-secret"))
+    receiver.receive(signed(timestamp=NOW - 500))
+    read = registry.get_sample_value
+
+    for reason in ("signature_mismatch", "timestamp_too_old"):
+        labels = {"status": "401", "reason": reason, "event_group": "none"}
+        assert read("karla_deliveries_total", labels) == 1
+    assert read("karla_clock_skew_seconds_count") == 1  # the forgery's is nobody's
+    assert read("karla_clock_skew_seconds_bucket", {"le": "300.0"}) == 0
+    assert read("karla_handler_seconds_count") == 0
+    assert read("karla_secret_matches_total", {"secret": "1"}) is None
+
+
+def test_a_sender_that_went_away_is_counted_without_a_status(registry: CollectorRegistry) -> None:
+    def chunks() -> Iterator[bytes]:
+        yield b""
+        raise RequestError(Reason.CLIENT_DISCONNECTED)
+
+    with pytest.raises(RequestError):
+        receiver_of(registry).receive(
+            Request("POST", {"Karla-Signature": sign(BODY, SECRET)}, chunks())
+        )
+    labels = {"status": "none", "reason": "client_disconnected", "event_group": "none"}
+    assert registry.get_sample_value("karla_deliveries_total", labels) == 1
+
+
+class Remembering:
+    blocks = False
+    key: Any = None
+
+    def __init__(self, claim: Claim) -> None:
+        self._claim = claim
+
+    def claim(self, key: str, occurrence: str) -> Claim:
+        return self._claim
+
+    def done(self, key: str, token: str) -> None:
+        """Forget it."""
+
+    release = done
+
+
+@pytest.mark.parametrize(
+    ("claim", "kind"),
+    [
+        (Claim(ClaimState.DONE), "same"),
+        (Claim(ClaimState.CLAIMED, "token", is_near_duplicate=True), "other_bytes"),
+    ],
+)
+def test_duplicates_are_counted(registry: CollectorRegistry, claim: Claim, kind: str) -> None:
+    receiver_of(registry, idempotency=Remembering(claim)).receive(signed())
+    assert registry.get_sample_value("karla_duplicates_total", {"kind": kind}) == 1
+
+
+SHOP = """
+import os
+from prometheus_client import CollectorRegistry, generate_latest, multiprocess
+from karla_receiver import Receiver
+from karla_receiver.adapters.prometheus import PrometheusObserver
+from karla_receiver.adapters.wsgi import KarlaMiddleware
+
+receiver = Receiver("a-secret", observer=PrometheusObserver())
+
+def metrics(environ, start_response):
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry)
+    start_response("200 OK", [("X-Worker", str(os.getpid()))])
+    return [generate_latest(registry)]
+
+app = KarlaMiddleware(metrics, receiver)
+"""
+
+
+@contextmanager
+def gunicorn(folder: Path) -> Generator[str]:
+    (folder / "shop.py").write_text(SHOP)
+    (folder / "metrics").mkdir()
+    command = [sys.executable, "-m", "gunicorn", "-w", "3", "-b", "127.0.0.1:0", "shop:app"]
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(folder / "metrics")},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    try:
+        address = ""
+        for line in process.stderr:
+            if found := re.search(r"http://127\.0\.0\.1:\d+", line):
+                address = found[0]
+                break
+        assert address, "gunicorn did not start"
+        yield address
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+
+
+def test_the_counts_of_all_workers_are_added_up(tmp_path: Path) -> None:
+    with gunicorn(tmp_path) as url:
+        headers = {"Karla-Signature": sign(BODY, "a-secret")}
+        for _ in range(60):
+            answer = httpx2.post(f"{url}/webhooks/karla", content=BODY, headers=headers)
+            assert answer.status_code == 200
+        pages = [httpx2.get(f"{url}/metrics") for _ in range(20)]
+    assert {
+        re.findall(r"karla_deliveries_total\{[^}]*\} ([\d.]+)", page.text)[0] for page in pages
+    } == {"60.0"}
+    assert len({page.headers["x-worker"] for page in pages}) > 1
+
+
+def known_metrics() -> set[str]:
+    registry = CollectorRegistry()
+    receiver = receiver_of(registry)
+    receiver.receive(signed())
+    receiver_of(
+        again := CollectorRegistry(), idempotency=Remembering(Claim(ClaimState.DONE))
+    ).receive(signed())
+    pages = (generate_latest(registry) + generate_latest(again)).decode()
+    return set(re.findall(r"^(karla_\w+)", pages, re.MULTILINE))
+
+
+def test_dashboard_and_alerts_ask_for_metrics_that_exist() -> None:
+    dashboard = json.loads((EXAMPLES / "grafana-dashboard.json").read_text())
+    alerts = yaml.safe_load((EXAMPLES / "alerts.yml").read_text())
+    rules = [rule for group in alerts["groups"] for rule in group["rules"]]
+    panels = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    asked = set(re.findall(r"karla_\w+", " ".join([*panels, *(rule["expr"] for rule in rules)])))
+
+    assert len(panels) >= 6
+    assert all(rule["alert"] and rule["annotations"]["summary"] for rule in rules)
+    assert asked <= known_metrics()
+    for part in ("reason", "clock_skew", "secret_last_match", "other_bytes"):
+        assert any(part in expression for expression in panels)
+        assert any(part in rule["expr"] for rule in rules)
+
+
+def test_alerts_name_reasons_that_exist() -> None:
+    text = (EXAMPLES / "alerts.yml").read_text()
+    named = {word for match in re.findall(r'reason=~?"([^"]+)"', text) for word in match.split("|")}
+    assert named
+    assert named <= {*map(str, Reason), "none"}

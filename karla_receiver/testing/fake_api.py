@@ -255,7 +255,7 @@ def _unprocessable(place: str, error: msgspec.ValidationError, given: object) ->
         "type": "value_error",
         "loc": [place, name] if name else [place],
         "msg": message,
-        "input": fields[name] if name in fields else given,
+        "input": fields.get(name),
     }
     return Answer(status=422, body={"detail": [problem]})
 

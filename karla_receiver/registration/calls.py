@@ -74,11 +74,6 @@ class Resource(msgspec.Struct, frozen=True):
 
 def _json(fields: Mapping[str, object], secret: Secret | None) -> Secret:
     given = {name: value for name, value in fields.items() if value is not None}
-    hidden = {} if secret is None else {"secret": secret}
-    return Secret(msgspec.json.encode({**given, **hidden}, enc_hook=_reveal).decode())
-
-
-def _reveal(value: object) -> object:
-    if isinstance(value, Secret):
-        return value.reveal()
-    raise NotImplementedError(type(value).__name__)
+    if secret is None:
+        return Secret(msgspec.json.encode(given).decode())
+    return Secret(msgspec.json.encode({**given, "secret": secret.reveal()}).decode())

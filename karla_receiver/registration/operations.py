@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from itertools import count
 from typing import Final
 
 from karla_receiver.errors import ConfigurationError
@@ -53,8 +52,9 @@ class Operations:
 
     async def webhooks(self, filters: Mapping[str, str | None]) -> AsyncGenerator[Webhook, None]:
         """Yield every webhook that passes Karla's filters, page by page."""
-        seen: set[str] = set()
-        for number in count(1):
+        number, seen = 0, set[str]()
+        while True:
+            number += 1
             call = self._resource.page(number, filters)
             page = read_webhooks(call, await self._succeed(call))
             # Until a page brings nothing new: Karla gives no total, and one that gave fewer at

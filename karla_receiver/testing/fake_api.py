@@ -140,6 +140,10 @@ class FakeAPI:
         self._webhooks[webhook.uuid] = webhook
         return webhook
 
+    def unregister(self, uuid: str) -> None:
+        """Remove a webhook, if it is there."""
+        self._webhooks.pop(uuid, None)
+
     def answer(
         self, method: str, path: str, *, query: Mapping[str, str], authorization: str, body: bytes
     ) -> Answer:

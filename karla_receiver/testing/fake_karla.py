@@ -11,10 +11,11 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, cast
 
 import httpx2
 from pytest_httpserver import HTTPServer
+from werkzeug.serving import BaseWSGIServer
 from werkzeug.wrappers import Request, Response
 
 from karla_receiver.errors import ConfigurationError
@@ -44,8 +45,8 @@ class _Fault:
 
 class _QuickServer(HTTPServer):
     def thread_target(self) -> None:
-        if self.server is not None:  # it is: `start` makes it
-            self.server.serve_forever(poll_interval=0.02)  # which stop() has to wait for
+        # Polling as often as this, because stop() waits for it.
+        cast("BaseWSGIServer", self.server).serve_forever(poll_interval=0.02)
 
 
 class FakeKarla:
@@ -145,6 +146,10 @@ class FakeKarla:
             description=description,
             status=status,
         )
+
+    def unregister(self, uuid: str) -> None:
+        """Forget a webhook, as when someone deletes it in the portal."""
+        self._api.unregister(uuid)
 
     def reach(self, url: str, *, at: str) -> None:
         """Deliver what is for the registered url to another one, as of a server under test."""

@@ -53,6 +53,11 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
         return (self.api_key, Secret(b64encode(pair).decode()))
 
     @property
+    def is_https(self) -> bool:
+        """Whether the API is reached over https."""
+        return urlsplit(self.base_url).scheme == "https"
+
+    @property
     def is_local(self) -> bool:
         """Whether the API is on this machine."""
         return _is_loopback(urlsplit(self.base_url).hostname or "")

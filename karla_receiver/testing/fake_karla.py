@@ -28,13 +28,13 @@ from karla_receiver.testing.fake_sending import (
     body_of,
     is_local,
     is_wanted,
+    opened_client,
     post,
 )
 
 __all__ = ["Attempt", "Duplicates", "FakeKarla", "RegisteredWebhook", "Sendable", "Sent"]
 
 _API_PATHS = re.compile(r"/v1/.*")
-_TIMEOUT_SECONDS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +202,7 @@ class FakeKarla:
             random.Random(shuffle).shuffle(deliveries)  # noqa: S311 - an order, not a secret
         places = [self._place_of(each.webhook.url) for each in deliveries]
         open_ones = list(zip(deliveries, places, strict=True))
-        with httpx2.Client(trust_env=False, timeout=_TIMEOUT_SECONDS) as client:
+        with opened_client(places) as client:
             for round_number in range(attempts):
                 if round_number and open_ones:
                     self._sleep(wait)

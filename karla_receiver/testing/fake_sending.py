@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -18,8 +19,19 @@ from karla_receiver.patterns import Address, address_of, parse_pattern
 from karla_receiver.signature import HEADER
 from karla_receiver.testing.fake_api import RegisteredWebhook
 
-__all__ = ["Attempt", "HasBody", "Sendable", "Sent", "body_of", "is_local", "is_wanted", "post"]
+__all__ = [
+    "Attempt",
+    "HasBody",
+    "Sendable",
+    "Sent",
+    "body_of",
+    "is_local",
+    "is_wanted",
+    "opened_client",
+    "post",
+]
 
+_TIMEOUT_SECONDS = 30
 _ACKNOWLEDGED = 200  # the one status that Karla's guide asks for
 
 
@@ -100,6 +112,14 @@ def is_local(url: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def opened_client(places: list[str]) -> httpx2.Client:
+    """Return a client for these endpoints."""
+    # Over http there is nothing to verify, and loading every authority takes 50 ms.
+    is_https = any(urlsplit(place).scheme == "https" for place in places)
+    verify = is_https or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return httpx2.Client(trust_env=False, timeout=_TIMEOUT_SECONDS, verify=verify)
 
 
 def post(client: httpx2.Client, url: str, body: bytes, signature: str) -> tuple[int | None, str]:

@@ -12,7 +12,12 @@ LEAST = {"KARLA_SHOP_SLUG": "nordwind", "KARLA_API_KEY": "key"}
 
 
 def credentials(**changes: Any) -> Credentials:
-    fields = {"shop_slug": "nordwind", "api_key": Secret("key"), "username": "nordwind", **changes}
+    fields: dict[str, Any] = {
+        "shop_slug": "nordwind",
+        "api_key": Secret("key"),
+        "username": "nordwind",
+        **changes,
+    }
     return Credentials(**fields)
 
 

@@ -256,13 +256,13 @@ class Endpoint:
 
     def __init__(self, clock: Clock) -> None:
         self.receiver = Receiver(SECRET, clock=clock)
-        self.refs: list[str | None] = []
+        self.refs: list[str] = []
         self.failures = 0
         self.url = ""
         self.receiver.on("*")(self._take)
 
     def _take(self, event: Event) -> None:
-        self.refs.append(event.ref)
+        self.refs.append(event.ref or "")
         if self.failures:
             self.failures -= 1
             raise LookupError

@@ -36,20 +36,17 @@ _URLOrUUID: TypeAlias = Annotated[
 _Description: TypeAlias = Annotated[
     str | None, typer.Option("--description", help="A note, for those who read the list.")
 ]
-_SecretFile: TypeAlias = Annotated[
+_SaveSecret: TypeAlias = Annotated[
     Path | None,
     typer.Option(
-        "--secret-file", metavar="FILE", help="Write the secret to this new file; do not show it."
+        "--save-secret", metavar="FILE", help="Write the secret to this new file; do not show it."
     ),
 ]
 _Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 @webhooks.callback()
-def describe(
-    context: typer.Context,
-    debug: Annotated[bool, typer.Option("--debug", help="Show errors with a traceback.")] = False,
-) -> None:
+def describe() -> None:
     """Register endpoints with Karla, and keep them equal to your handlers.
 
     Needs in the environment: KARLA_SHOP_SLUG and KARLA_API_KEY, and
@@ -63,7 +60,6 @@ def describe(
     Exit status: 0 if it was done, 1 if Karla did not do it or there is a
     difference, 2 for wrong usage, 130 if interrupted.
     """
-    context.obj = debug
 
 
 @webhooks.command("list")
@@ -95,7 +91,7 @@ def create(
     inactive: Annotated[
         bool, typer.Option("--inactive", help="Register it, but let Karla send nothing yet.")
     ] = False,
-    secret_file: _SecretFile = None,
+    save_secret: _SaveSecret = None,
     secret_env: Annotated[
         str | None,
         typer.Option(
@@ -114,13 +110,13 @@ def create(
 
       karla-receiver webhooks create https://shop.example/karla
       karla-receiver webhooks create https://shop.example/karla \\
-        --event shipments/delivered --event claims --secret-file karla.secret
+        --event shipments/delivered --event claims --save-secret karla.secret
     """
     with _calling(context) as api:
-        if secret_file is not None and secret_env is not None:
-            raise ConfigurationError("name --secret-file or --secret-env: one is where you have it")
+        if save_secret is not None and secret_env is not None:
+            raise ConfigurationError("name --save-secret or --secret-env: one is where you have it")
         own = None if secret_env is None else _secret_in(secret_env)
-        with _secret_kept(secret_file) as file:
+        with _secret_kept(save_secret) as file:
             webhook = api.create(
                 url,
                 enabled_events=events or ["*"],
@@ -132,7 +128,7 @@ def create(
             if own is not None and webhook.secret == own:
                 showing.changed(webhook)  # they have the secret
             else:
-                _show_created(showing, webhook, file, secret_file)
+                _show_created(showing, webhook, file, save_secret)
 
 
 @webhooks.command()
@@ -201,7 +197,7 @@ def sync(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show the difference; exit with 1 if there is.")
     ] = False,
-    secret_file: _SecretFile = None,
+    save_secret: _SaveSecret = None,
     as_json: _AsJSON = False,
 ) -> None:
     """Have Karla send what your handlers need, and nothing else.
@@ -216,7 +212,7 @@ def sync(
       karla-receiver webhooks sync https://shop.example/karla shop:receiver \\
         --dry-run
       karla-receiver webhooks sync https://shop.example/karla shop:receiver \\
-        --yes --secret-file karla.secret
+        --yes --save-secret karla.secret
     """
     showing = _showing(as_json)
     with _calling(context) as api:
@@ -227,17 +223,18 @@ def sync(
         if dry_run or not (yes or _is_agreed("Change this?")):
             raise typer.Exit(1)
         creates = any(change.webhook is None for change in plan.changes)
-        with _secret_kept(secret_file if creates else None) as file:
+        with _secret_kept(save_secret if creates else None) as file:
             for webhook in api.apply(plan):
                 if creates:
-                    _show_created(showing, webhook, file, secret_file)
+                    _show_created(showing, webhook, file, save_secret)
                 else:
                     showing.changed(webhook)
 
 
 @contextmanager
 def _calling(context: typer.Context) -> Generator[KarlaAPI]:
-    with told_plainly(debug=bool(context.obj)), KarlaAPI.from_env() as api:
+    is_debugging = bool(context.find_root().params.get("debug"))
+    with told_plainly(debug=is_debugging), KarlaAPI.from_env() as api:
         yield api
 
 

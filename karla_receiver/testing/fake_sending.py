@@ -15,7 +15,7 @@ import httpx2
 from karla_receiver.body import checked_body
 from karla_receiver.decoding import parse_event
 from karla_receiver.errors import ConfigurationError, PayloadError
-from karla_receiver.patterns import Address, address_of, parse_pattern
+from karla_receiver.patterns import Address, addresses_of, parse_pattern
 from karla_receiver.signature import HEADER
 from karla_receiver.testing.fake_api import RegisteredWebhook
 
@@ -80,15 +80,17 @@ class Sent:
 def is_wanted(webhook: RegisteredWebhook, body: bytes) -> bool:
     """Return whether Karla delivers an event to a webhook: by path part, of active ones only."""
     return webhook.status == "active" and any(
-        _covers(pattern, _address_in(body)) for pattern in webhook.enabled_events
+        _covers(pattern, address)
+        for address in _addresses_in(body)
+        for pattern in webhook.enabled_events
     )
 
 
-def _address_in(body: bytes) -> Address:
+def _addresses_in(body: bytes) -> tuple[Address, ...]:
     try:
-        return address_of(parse_event(body))
+        return addresses_of(parse_event(body))
     except PayloadError:
-        return ()  # under no pattern but "*"
+        return ((),)  # under no pattern but "*"
 
 
 def body_of(event: Sendable) -> bytes:

@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner, Result
 
+from karla_receiver import KarlaReceiverError
 from karla_receiver.cli.program import program
+from karla_receiver.cli.webhooks import webhooks
 from karla_receiver.testing.fake_karla import Duplicates, FakeKarla
 
 URL = "https://shop.example/webhooks/karla"
@@ -165,7 +168,7 @@ def test_a_secret_file_is_its_owners_alone_and_the_secret_is_not_shown(
     file = tmp_path / "karla.secret"
     before = os.umask(umask)
     try:
-        shown = succeed("create", URL, "--secret-file", str(file))
+        shown = succeed("create", URL, "--save-secret", str(file))
     finally:
         os.umask(before)
     (registered,) = karla.webhooks
@@ -179,7 +182,7 @@ def test_a_secret_file_is_its_owners_alone_and_the_secret_is_not_shown(
 
 def test_json_names_the_file_in_place_of_the_secret(karla: FakeKarla, tmp_path: Path) -> None:
     file = tmp_path / "karla.secret"
-    (created,) = lines("create", URL, "--secret-file", str(file))
+    (created,) = lines("create", URL, "--save-secret", str(file))
     assert (created["secret"], created["secret_file"]) == (None, str(file))
 
 
@@ -196,7 +199,7 @@ def test_what_is_there_is_never_overwritten_and_nothing_is_registered(
         path.symlink_to(tmp_path / "elsewhere")
 
     assert f"{path} exists, and may hold a secret" in refuse(
-        "create", URL, "--secret-file", str(path)
+        "create", URL, "--save-secret", str(path)
     )
     assert karla.calls == []
     assert not (tmp_path / "elsewhere").exists()
@@ -207,7 +210,7 @@ def test_a_file_that_cannot_be_made_is_told_before_anything_is_registered(
     karla: FakeKarla, tmp_path: Path
 ) -> None:
     path = tmp_path / "no folder" / "karla.secret"
-    told = refuse("create", URL, "--secret-file", str(path))
+    told = refuse("create", URL, "--save-secret", str(path))
     assert told == f"karla-receiver: cannot make {path}: No such file or directory\n"
     assert karla.calls == []
 
@@ -215,7 +218,7 @@ def test_a_file_that_cannot_be_made_is_told_before_anything_is_registered(
 def test_no_file_is_left_where_nothing_was_registered(karla: FakeKarla, tmp_path: Path) -> None:
     path = tmp_path / "karla.secret"
     karla.fail_next(401)
-    refuse("create", URL, "--secret-file", str(path), exit_code=1)
+    refuse("create", URL, "--save-secret", str(path), exit_code=1)
     assert not path.exists()
 
 
@@ -225,7 +228,7 @@ def test_a_secret_that_cannot_be_written_is_told_and_shown_nowhere(
 ) -> None:
     file = tmp_path / "karla.secret"
     full = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)); "
-    arguments = ["webhooks", "create", URL, "--secret-file", str(file)]
+    arguments = ["webhooks", "create", URL, "--save-secret", str(file)]
     ended = subprocess.run(
         [sys.executable, "-W", "error", "-c", full + MAIN, *arguments],
         env={**os.environ, **karla.environ},
@@ -251,7 +254,7 @@ def test_a_secret_that_did_not_reach_the_disk_is_lost(
 
     monkeypatch.setattr(os, "fsync", fail)
     file = tmp_path / "karla.secret"
-    told = refuse("create", URL, "--secret-file", str(file), exit_code=1)
+    told = refuse("create", URL, "--save-secret", str(file), exit_code=1)
     assert "(No space left on device), and so the new webhook's secret is lost" in told
     assert not file.exists()
 
@@ -272,7 +275,7 @@ def test_a_webhook_that_was_there_before_has_no_secret_to_show(
 ) -> None:
     monkeypatch.setenv("MY_SECRET", "a-secret-of-mine-1")
     file = tmp_path / "karla.secret"
-    options = ["--secret-env", "MY_SECRET"] if own else ["--secret-file", str(file)]
+    options = ["--secret-env", "MY_SECRET"] if own else ["--save-secret", str(file)]
     with FakeKarla(duplicates=Duplicates.RETURN_EXISTING) as karla:
         for name, value in karla.environ.items():
             monkeypatch.setenv(name, value)
@@ -290,7 +293,7 @@ def test_a_webhook_that_was_there_before_has_no_secret_to_show(
         ([URL, "--event", "shipment/delivered"], "did you mean 'shipments/delivered'?"),
         ([URL, "--secret-env", "NOT_SET"], "NOT_SET is not set: export the secret"),
         ([URL, "--secret-env", "SHORT"], "the secret has 16 to 64 characters, not 5"),
-        ([URL, "--secret-env", "SHORT", "--secret-file", "x"], "name --secret-file or"),
+        ([URL, "--secret-env", "SHORT", "--save-secret", "x"], "name --save-secret or"),
         ([], "Missing argument"),
         ([URL, "--nothing"], "No such option"),
     ],
@@ -399,7 +402,7 @@ def test_a_sync_shows_the_difference_and_asks(karla: FakeKarla, shop: str) -> No
 
 def test_a_sync_for_programs(karla: FakeKarla, shop: str, tmp_path: Path) -> None:
     file = tmp_path / "karla.secret"
-    plan, created = lines("sync", URL, shop, "--yes", "--secret-file", str(file))
+    plan, created = lines("sync", URL, shop, "--yes", "--save-secret", str(file))
     (registered,) = karla.webhooks
 
     assert plan == {
@@ -413,7 +416,7 @@ def test_a_sync_for_programs(karla: FakeKarla, shop: str, tmp_path: Path) -> Non
     assert file.read_text() == registered.secret
 
     # The file is for a new secret: where none is made it stays as it is.
-    (again,) = lines("sync", URL, shop, "--yes", "--secret-file", str(file))
+    (again,) = lines("sync", URL, shop, "--yes", "--save-secret", str(file))
     assert (again["changes"], again["unchanged"]) == ([], [registered.uuid])
 
 
@@ -514,20 +517,22 @@ def test_wrong_credentials_are_a_negative_result_and_never_shown(
     assert "canary-of-the-key" not in told
 
 
-def test_a_traceback_is_for_those_who_ask(karla: FakeKarla) -> None:
-    result = run("--debug", "delete", URL, "--yes")
-    assert type(result.exception).__name__ == "NotRegisteredError"
-    assert result.stderr == ""
+@pytest.mark.parametrize("arguments", [["delete", URL, "--yes"], ["create", "http://shop.example"]])
+def test_a_traceback_is_for_those_who_ask(arguments: list[str], karla: FakeKarla) -> None:
+    root = typer.Typer()
 
+    @root.callback()
+    def describe(debug: bool = False) -> None:
+        """Take the option of the program."""
 
-def test_the_traceback_shows_no_secret(karla: FakeKarla) -> None:
-    environ = {**os.environ, **karla.environ, "KARLA_API_KEY": "canary-of-the-key"}
-    command = [sys.executable, "-W", "error", "-c", MAIN, "webhooks", "--debug", "list"]
-    ended = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
-    assert ended.returncode == 1
-    assert "Traceback" in ended.stderr
-    assert "CredentialsError: Karla does not accept" in ended.stderr
-    assert "canary-of-the-key" not in ended.stderr
+    root.add_typer(webhooks)
+    quiet = CliRunner().invoke(root, ["webhooks", *arguments])
+    asked = CliRunner().invoke(root, ["--debug", "webhooks", *arguments])
+
+    assert isinstance(quiet.exception, SystemExit)
+    assert quiet.stderr.startswith("karla-receiver: ")
+    assert isinstance(asked.exception, KarlaReceiverError)
+    assert asked.stderr == ""
 
 
 @pytest.mark.parametrize("command", ["", "list", "create", "update", "delete", "sync"])

@@ -212,10 +212,10 @@ FAULTS = [
     Fault(
         name="a redirect",
         operation=listed,
-        answers=(http(302, b"", "Location: https://elsewhere.example/"), PAGE),
+        answers=(http(302, b"", "Location: http://127.0.0.1:9/"), PAGE),
         result=UnexpectedAnswerError,
         calls=1,
-        told="redirected to 'https://elsewhere.example/', where no credentials are sent",
+        told="redirected to 'http://127.0.0.1:9/', where no credentials are sent",
     ),
     Fault(
         name="304, which nobody asked for",

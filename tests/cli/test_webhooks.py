@@ -544,7 +544,12 @@ def test_help_teaches_by_example_on_eighty_columns(command: str) -> None:
     assert max(map(len, shown.splitlines())) <= 80
 
 
-def test_every_example_of_the_help_is_a_command_that_parses(karla: FakeKarla) -> None:
+def test_every_example_of_the_help_is_a_command_that_parses(
+    karla: FakeKarla, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where the examples write their files
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv("KARLA_WEBHOOK_SECRET", "a-secret-of-the-shop")
     for command in ("", "list", "create", "update", "delete", "sync"):
         shown = run(*filter(None, [command]), "--help").stdout.replace("\\", " ")
         _, _, examples = shown.partition("Examples:")

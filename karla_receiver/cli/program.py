@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from karla_receiver.cli.demo import demo
+from karla_receiver.cli.webhooks import webhooks
 
 __all__ = ["program"]
 
@@ -39,3 +40,4 @@ def describe(
 
 
 program.command()(demo)
+program.add_typer(webhooks)

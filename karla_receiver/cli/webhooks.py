@@ -1,0 +1,277 @@
+"""The commands `webhooks`: what is registered with Karla, from a terminal or a deployment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+from karla_receiver.cli.failures import told_plainly
+from karla_receiver.cli.importing import imported_receiver
+from karla_receiver.cli.registrations import JSONLines, Rows, Showing
+from karla_receiver.cli.secret_file import SecretFile
+from karla_receiver.errors import ConfigurationError
+from karla_receiver.registration import KarlaAPI, Secret, Status, Webhook
+
+__all__ = ["webhooks"]
+
+webhooks: typer.Typer = typer.Typer(
+    name="webhooks", no_args_is_help=True, pretty_exceptions_enable=False
+)
+
+_AsJSON: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="Write JSON, an object a line, for programs.")
+]
+_Events: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--event", help="A pattern, as in shipments/delivered. May be repeated."),
+]
+_URLOrUUID: TypeAlias = Annotated[
+    str, typer.Argument(metavar="URL|UUID", help="The registered URL, or the webhook's uuid.")
+]
+_Description: TypeAlias = Annotated[
+    str | None, typer.Option("--description", help="A note, for those who read the list.")
+]
+_SaveSecret: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--save-secret", metavar="FILE", help="Write the secret to this new file; do not show it."
+    ),
+]
+_Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+@webhooks.callback()
+def describe() -> None:
+    """Register endpoints with Karla, and keep them equal to your handlers.
+
+    Needs in the environment: KARLA_SHOP_SLUG and KARLA_API_KEY, and
+    KARLA_API_USERNAME if the key has a name of its own.
+
+    Examples:
+
+      karla-receiver webhooks list
+      karla-receiver webhooks sync https://shop.example/karla shop:receiver
+
+    Exit status: 0 if it was done, 1 if Karla did not do it or there is a
+    difference, 2 for wrong usage, 130 if interrupted.
+    """
+
+
+@webhooks.command("list")
+def list_webhooks(
+    context: typer.Context,
+    status: Annotated[
+        Status | None, typer.Option("--status", help="Only those that are active or inactive.")
+    ] = None,
+    as_json: _AsJSON = False,
+) -> None:
+    """Show the shop's webhooks; never their secrets.
+
+    Examples:
+
+      karla-receiver webhooks list
+      karla-receiver webhooks list --status inactive
+      karla-receiver webhooks list --json | jq .url
+    """
+    with _calling(context) as api:
+        _showing(as_json).webhooks(api.webhooks(status=status))
+
+
+@webhooks.command()
+def create(
+    context: typer.Context,
+    url: Annotated[str, typer.Argument(help="Of your endpoint: https, reachable for Karla.")],
+    events: _Events = None,
+    description: _Description = None,
+    inactive: Annotated[
+        bool, typer.Option("--inactive", help="Register it, but let Karla send nothing yet.")
+    ] = False,
+    save_secret: _SaveSecret = None,
+    secret_env: Annotated[
+        str | None,
+        typer.Option(
+            "--secret-env",
+            metavar="NAME",
+            help="Take the secret from this environment variable; Karla makes one otherwise.",
+        ),
+    ] = None,
+    as_json: _AsJSON = False,
+) -> None:
+    """Register an endpoint, and show its secret, which Karla gives once.
+
+    Without --event it gets every event.
+
+    Examples:
+
+      karla-receiver webhooks create https://shop.example/karla
+      karla-receiver webhooks create https://shop.example/karla \\
+        --event shipments/delivered --event claims --save-secret karla.secret
+    """
+    with _calling(context) as api:
+        if save_secret is not None and secret_env is not None:
+            raise ConfigurationError("name --save-secret or --secret-env: one is where you have it")
+        own = None if secret_env is None else _secret_in(secret_env)
+        with _secret_kept(save_secret) as file:
+            webhook = api.create(
+                url,
+                enabled_events=events or ["*"],
+                secret=own,
+                description=description,
+                status=Status.INACTIVE if inactive else Status.ACTIVE,
+            )
+            showing = _showing(as_json)
+            if own is not None and webhook.secret == own:
+                showing.changed(webhook)  # they have the secret
+            else:
+                _show_created(showing, webhook, file, save_secret)
+
+
+@webhooks.command()
+def update(
+    context: typer.Context,
+    url_or_uuid: _URLOrUUID,
+    events: _Events = None,
+    url: Annotated[str | None, typer.Option("--url", help="The endpoint's new URL.")] = None,
+    status: Annotated[
+        Status | None, typer.Option("--status", help="Let Karla send, or send nothing.")
+    ] = None,
+    description: _Description = None,
+    as_json: _AsJSON = False,
+) -> None:
+    """Change a webhook; what is not named stays as it is.
+
+    --event replaces all events that were enabled. To change the secret, create
+    a second webhook for the URL, and delete the first when its secret is no
+    longer used.
+
+    Examples:
+
+      karla-receiver webhooks update https://shop.example/karla \\
+        --status inactive
+      karla-receiver webhooks update https://shop.example/karla --event claims
+    """
+    with _calling(context) as api:
+        changed = api.update(
+            url_or_uuid,
+            url=url,
+            enabled_events=events or None,
+            description=description,
+            status=status,
+        )
+        _showing(as_json).changed(changed)
+
+
+@webhooks.command()
+def delete(
+    context: typer.Context, url_or_uuid: _URLOrUUID, yes: _Yes = False, as_json: _AsJSON = False
+) -> None:
+    """Delete a webhook: Karla sends nothing to it any more. Asks before.
+
+    Examples:
+
+      karla-receiver webhooks delete https://shop.example/karla
+      karla-receiver webhooks delete 7b0f3e52-8f0e-4f6e-9a39-1f5f6c0d2a11 --yes
+    """
+    with _calling(context) as api:
+        webhook = api.get(url_or_uuid)
+        if not (yes or _is_agreed(f"Delete {webhook.url} ({webhook.uuid})?")):
+            raise typer.Exit(1)
+        api.delete(webhook.uuid)
+        _showing(as_json).deleted(webhook.uuid)
+
+
+@webhooks.command()
+def sync(
+    context: typer.Context,
+    url: Annotated[str, typer.Argument(help="Of your endpoint: https, reachable for Karla.")],
+    receiver: Annotated[
+        str,
+        typer.Argument(metavar="MODULE:RECEIVER", help="Your receiver, as in shop.app:receiver."),
+    ],
+    yes: _Yes = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show the difference; exit with 1 if there is.")
+    ] = False,
+    save_secret: _SaveSecret = None,
+    as_json: _AsJSON = False,
+) -> None:
+    """Have Karla send what your handlers need, and nothing else.
+
+    Imports your receiver, compares what its handlers need with what is
+    registered for the URL, shows the difference, asks, and changes it. An
+    endpoint that is not registered is, and its secret is shown.
+
+    Examples:
+
+      karla-receiver webhooks sync https://shop.example/karla shop:receiver
+      karla-receiver webhooks sync https://shop.example/karla shop:receiver \\
+        --dry-run
+      karla-receiver webhooks sync https://shop.example/karla shop:receiver \\
+        --yes --save-secret karla.secret
+    """
+    showing = _showing(as_json)
+    with _calling(context) as api:
+        plan = api.plan(url, imported_receiver(receiver))
+        showing.plan(plan)
+        if plan.is_empty:
+            return
+        if dry_run or not (yes or _is_agreed("Change this?")):
+            raise typer.Exit(1)
+        creates = any(change.webhook is None for change in plan.changes)
+        with _secret_kept(save_secret if creates else None) as file:
+            for webhook in api.apply(plan):
+                if creates:
+                    _show_created(showing, webhook, file, save_secret)
+                else:
+                    showing.changed(webhook)
+
+
+@contextmanager
+def _calling(context: typer.Context) -> Generator[KarlaAPI]:
+    is_debugging = bool(context.find_root().params.get("debug"))
+    with told_plainly(debug=is_debugging), KarlaAPI.from_env() as api:
+        yield api
+
+
+def _showing(as_json: bool) -> Showing:
+    return JSONLines() if as_json else Rows()
+
+
+@contextmanager
+def _secret_kept(path: Path | None) -> Generator[SecretFile | None]:
+    with ExitStack() as stack:
+        yield None if path is None else stack.enter_context(SecretFile(path))
+
+
+def _show_created(
+    showing: Showing, webhook: Webhook, file: SecretFile | None, path: Path | None
+) -> None:
+    if file is None or webhook.secret is None:
+        showing.created(webhook, webhook.secret, None)
+        return
+    file.write(webhook.secret)
+    showing.created(webhook, webhook.secret, path)
+
+
+def _secret_in(variable: str) -> Secret:
+    try:
+        return Secret(os.environ[variable])
+    except KeyError:
+        raise ConfigurationError(
+            f"{variable} is not set: export the secret under this name, or leave out --secret-env"
+        ) from None
+
+
+def _is_agreed(question: str) -> bool:
+    # To stderr: what goes to stdout may be read by a program.
+    typer.echo(f"{question} [y/N] ", nl=False, err=True)
+    try:
+        answer = input()
+    except EOFError:
+        raise ConfigurationError("nobody is there to answer: say --yes to go on") from None
+    return answer.strip().lower() in {"y", "yes"}

@@ -1,0 +1,181 @@
+"""Sending a call and waiting, at once in this thread or on an event loop.
+
+The operations are written once, as coroutines; what differs is here. Under the synchronous
+transport nothing ever suspends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from importlib.metadata import version
+from typing import Any, Final, Protocol, TypedDict
+
+import httpx2
+
+from karla_receiver.errors import ConfigurationError
+from karla_receiver.registration.answers import Answer, NoAnswer, Outcome
+from karla_receiver.registration.calls import Call
+from karla_receiver.registration.credentials import Credentials
+
+__all__ = ["AsyncTransport", "SyncTransport", "Transport"]
+
+_HEADERS: Final = {
+    "Accept": "application/json",
+    "User-Agent": f"karla-receiver/{version('karla-receiver')}",
+}
+
+# Raised before anything of a request was sent.
+_UNSENT: Final = (
+    httpx2.ConnectError,
+    httpx2.ConnectTimeout,
+    httpx2.PoolTimeout,
+    httpx2.ProxyError,
+    httpx2.LocalProtocolError,
+    httpx2.UnsupportedProtocol,
+)
+# The next attempt would be raised the same for.
+_LASTING: Final = (httpx2.LocalProtocolError, httpx2.UnsupportedProtocol)
+
+
+# The text of these errors is mostly empty.
+_TIME_OUTS: Final[dict[type[Exception], str]] = {
+    httpx2.ConnectTimeout: "no connection in time",
+    httpx2.PoolTimeout: "no free connection in time",
+    httpx2.ReadTimeout: "nothing came in time",
+    httpx2.WriteTimeout: "could not send in time",
+}
+
+
+class Transport(Protocol):
+    """How to do what takes time."""
+
+    async def send(self, call: Call) -> Outcome:
+        """Send a call, once, and return what came of it: a value, whatever it is."""
+        ...
+
+    async def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        ...
+
+
+class _Options(TypedDict):
+    auth: httpx2.BasicAuth
+    timeout: float
+    headers: dict[str, str]
+    trust_env: bool
+    follow_redirects: bool
+    verify: bool | ssl.SSLContext
+
+
+class SyncTransport:
+    """Sends in this thread. Raises ConfigurationError when it was closed before."""
+
+    def __init__(self, credentials: Credentials, timeout: float) -> None:
+        self._client = httpx2.Client(**_options(credentials, timeout))
+
+    async def send(self, call: Call) -> Outcome:
+        """Same as `Transport.send`."""
+        _check_open(self._client)
+        try:
+            return _answer(
+                self._client.request(call.method, call.url, params=call.query, **_content(call))
+            )
+        except httpx2.HTTPError as error:
+            return _no_answer(error)
+
+    async def wait(self, seconds: float) -> None:
+        """Sleep."""
+        time.sleep(seconds)  # noqa: ASYNC251 - see above: there is no event loop under this one
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._client.close()
+
+
+class AsyncTransport:
+    """Same as `SyncTransport`, on an asyncio event loop."""
+
+    def __init__(self, credentials: Credentials, timeout: float) -> None:
+        self._client = httpx2.AsyncClient(**_options(credentials, timeout))
+
+    async def send(self, call: Call) -> Outcome:
+        """Same as `Transport.send`."""
+        _check_open(self._client)
+        try:
+            return _answer(
+                await self._client.request(
+                    call.method, call.url, params=call.query, **_content(call)
+                )
+            )
+        except httpx2.HTTPError as error:
+            return _no_answer(error)
+
+    async def wait(self, seconds: float) -> None:
+        """Sleep, while the loop goes on."""
+        await asyncio.sleep(seconds)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
+
+
+def _options(credentials: Credentials, timeout: float) -> _Options:
+    return {
+        "auth": httpx2.BasicAuth(credentials.username, credentials.api_key.reveal()),
+        "timeout": timeout,
+        "headers": _HEADERS,
+        # A proxy of the environment is for the world outside of this machine.
+        "trust_env": not credentials.is_local,
+        # They could lead the API key elsewhere, and make a GET of a POST.
+        "follow_redirects": False,
+        # Over http there is nothing to verify, and loading every authority takes 50 ms.
+        "verify": credentials.is_https or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+    }
+
+
+def _check_open(client: httpx2.Client | httpx2.AsyncClient) -> None:
+    # httpx2's own error would leave frames that hold the content.
+    if client.is_closed:
+        raise ConfigurationError("this client was closed: make a new one")
+
+
+def _content(call: Call) -> dict[str, Any]:
+    if call.content is None:
+        return {}
+    return {
+        "content": call.content.reveal().encode(),
+        "headers": {"Content-Type": "application/json"},
+    }
+
+
+def _answer(response: httpx2.Response) -> Answer:
+    return Answer(
+        status=response.status_code,
+        body=response.content,
+        retry_after_text=response.headers.get("retry-after", ""),
+        location=response.headers.get("location", ""),
+    )
+
+
+def _no_answer(error: httpx2.HTTPError) -> NoAnswer:
+    """Return an error as a value: the frames that it left hold the API key and the content."""
+    return NoAnswer(
+        detail=_described(error),
+        may_be_done=not isinstance(error, _UNSENT),
+        is_lasting=isinstance(error, _LASTING) or _is_tls(error),
+    )
+
+
+def _described(error: httpx2.HTTPError) -> str:
+    said = _TIME_OUTS.get(type(error), type(error).__name__)
+    return f"{said}: {error}" if str(error) else said
+
+
+def _is_tls(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, ssl.SSLError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

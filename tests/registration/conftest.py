@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import pytest
+from pytest_httpserver import HTTPServer
+
+from karla_receiver.testing.fake_karla import FakeKarla
+from tests.registration.driven import Driven, driven
+
+
+@pytest.fixture(scope="session")
+def server() -> Generator[HTTPServer]:
+    with HTTPServer("127.0.0.1", 0) as running:
+        yield running
+
+
+@pytest.fixture
+def karla(server: HTTPServer) -> Generator[FakeKarla]:
+    server.clear()
+    with FakeKarla(server=server) as fake:
+        yield fake
+
+
+@pytest.fixture(params=["sync", "async"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def api(kind: str, karla: FakeKarla) -> Generator[Driven]:
+    with driven(kind, karla.environ) as client:
+        yield client

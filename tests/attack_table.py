@@ -13,7 +13,7 @@ __all__ = ["DATA", "Case", "Secret", "load_cases"]
 
 DATA = Path(__file__).parent / "data"
 
-TABLE = json.loads(files(attacks.__package__).joinpath("attacks.json").read_bytes())
+TABLE = json.loads(files("karla_receiver.testing").joinpath("attacks.json").read_bytes())
 # What the author of the table resolved.
 RESOLVED = {row["id"]: row.get("header_resolved") for row in TABLE["cases"]}
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from karla_receiver.errors import STATUS, Reason
 from karla_receiver.logs import logger
+from karla_receiver.testing.json_values import is_object
 
 __all__ = ["Answer", "assert_acknowledged", "assert_refused", "logged_reasons"]
 
@@ -127,7 +128,7 @@ def _reason_of(response: Any) -> str | None:
         problem: object = json.loads(_body_of(response))
     except ValueError:
         return None
-    return str(problem["reason"]) if isinstance(problem, dict) and "reason" in problem else None
+    return str(problem["reason"]) if is_object(problem) and "reason" in problem else None
 
 
 def _body_of(response: Any) -> bytes:

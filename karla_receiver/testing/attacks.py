@@ -20,6 +20,7 @@ from typing import Any, Final, TypeAlias
 
 from karla_receiver.signature import HEADER
 from karla_receiver.testing.deliveries import Delivery
+from karla_receiver.testing.json_values import is_list, is_object
 
 __all__ = ["Case", "Secret", "Setting", "decisions", "iter_cases", "load_cases"]
 
@@ -112,7 +113,7 @@ def decisions() -> dict[str, str]:
 
 @cache
 def _table() -> Any:
-    return json.loads(files(__package__).joinpath("attacks.json").read_bytes())
+    return json.loads(files("karla_receiver.testing").joinpath("attacks.json").read_bytes())
 
 
 class _Resolution:
@@ -122,7 +123,7 @@ class _Resolution:
         self._row = row
         self._setting = setting
         self._shift = 0 if setting.now is None else setting.now - int(row["now"])
-        listed = row["header"] if isinstance(row["header"], list) else [row["header"]]
+        listed: list[Any] = row["header"] if is_list(row["header"]) else [row["header"]]
         self._specs = [spec for spec in listed if spec is not None]
         self._orders = [spec["sign"] for spec in self._specs if _is_order(spec)]
 
@@ -219,16 +220,16 @@ def _any_event() -> bytes:
 
 
 def _is_order(spec: Any) -> bool:
-    return isinstance(spec, dict) and "sign" in spec
+    return is_object(spec) and "sign" in spec
 
 
 def _secrets(listed: Any) -> list[Secret]:
     # A bare text instead of a list: the API was given one text, which is one secret.
-    return [_secret(item) for item in (listed if isinstance(listed, list) else [listed])]
+    return [_secret(item) for item in (listed if is_list(listed) else [listed])]
 
 
 def _secret(item: Any) -> Secret:
-    secret: Secret = base64.b64decode(item["b64"]) if isinstance(item, dict) else item
+    secret: Secret = base64.b64decode(item["b64"]) if is_object(item) else item
     return secret
 
 
@@ -251,7 +252,7 @@ def _repeated(spec: Any) -> str:
 def _text(spec: Any) -> str:
     if isinstance(spec, str):
         return spec
-    if isinstance(spec, list):
+    if is_list(spec):
         return "".join(map(_text, spec))
     return _repeated(spec)
 

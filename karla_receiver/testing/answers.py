@@ -68,6 +68,7 @@ def assert_acknowledged(response: Any) -> None:
     response: an `Answer`, or what any HTTP or test client returns: its status is read from
     `status_code` or `status`.
     """
+    __tracebackhide__ = True  # pytest shows the test's line instead of this one
     status = _status_of(response)
     if status != 200:
         raise AssertionError(f"not acknowledged: answered {_told(response)}, expected 200")
@@ -84,6 +85,7 @@ def assert_refused(response: Any, reason: Reason | str | None = None) -> None:
     failed, and Karla sends the delivery again.
     Raises ValueError for an unknown reason too.
     """
+    __tracebackhide__ = True
     status = _status_of(response)
     if reason is None:
         if not 400 <= status <= 499:

@@ -210,10 +210,10 @@ def _finished(
 
 
 def _path_of(name: str, record: type[Shipment | Claim] | None) -> str:
-    places: dict[str, frozenset[str] | set[str]] = {
+    places: dict[str, frozenset[str]] = {
         # A shipment's event stays one.
-        "": _ENVELOPE - (set() if record is None else {"source"}),
-        "event_data.": set() if record is None else names_of(record),
+        "": _ENVELOPE if record is None else _ENVELOPE - {"source"},
+        "event_data.": frozenset() if record is None else names_of(record),
         "context.order.": names_of(Order),
         "context.customer.": names_of(Customer),
     }

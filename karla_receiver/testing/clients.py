@@ -215,6 +215,7 @@ class _ASGIClient:
         self._app = app
         self._place = place
         self._timeout = timeout
+        self._state: dict[str, Any] = {}
         self._is_running = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._live()), daemon=True)
 
@@ -233,7 +234,7 @@ class _ASGIClient:
 
     def send(self, delivery: Delivery) -> Answer:
         path, delivery = _with_query(delivery, self._place)
-        scope = asgi_scope(delivery, path)
+        scope = {**asgi_scope(delivery, path), "state": dict(self._state)}
         body = {"type": "http.request", "body": delivery.body, "more_body": False}
         with logged_reasons() as reasons:
             answer = self._run(_answer(self._app, scope, body))
@@ -262,7 +263,7 @@ class _ASGIClient:
         self._stop = asyncio.Event()
         incoming: asyncio.Queue[_Message] = asyncio.Queue()
         outgoing: asyncio.Queue[_Message] = asyncio.Queue()
-        scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
+        scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": self._state}
         life = asyncio.ensure_future(self._app(scope, incoming.get, outgoing.put))
         await incoming.put({"type": "lifespan.startup"})
         started = asyncio.ensure_future(outgoing.get())

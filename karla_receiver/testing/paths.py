@@ -7,6 +7,7 @@ A path names the fields from the envelope down, with dots between, as in
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cache
 from typing import Any, get_args, get_origin
 
 import msgspec
@@ -26,9 +27,10 @@ def check_value(path: str, value: object, kind: type[Event]) -> None:
         raise ConfigurationError(f"{path}: {error}") from None
 
 
-def names_of(struct: type[msgspec.Struct]) -> set[str]:
+@cache
+def names_of(struct: type[msgspec.Struct]) -> frozenset[str]:
     """Return the names of the fields that are documented for a part of an event."""
-    return {field.name for field in msgspec.structs.fields(struct)}
+    return frozenset(field.name for field in msgspec.structs.fields(struct))
 
 
 def set_value(raw: JSONObject, path: str, value: object) -> None:
@@ -66,6 +68,7 @@ def plain(value: object) -> object:
         raise ConfigurationError(f"{type(value).__name__} has no form in JSON: {error}") from None
 
 
+@cache
 def _type_at(path: str, kind: type[Event]) -> Any:
     """Return the documented type of what is at a path. Raises ConfigurationError if none is."""
     annotation: Any = kind

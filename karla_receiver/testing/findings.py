@@ -51,7 +51,7 @@ class SafetyReport:
     sent: how many deliveries were sent.
     left_out: the cases that were not tried, each with the reason.
     unhandled: genuine events, of a shape that Karla does not send today, for which the endpoint
-    failed with 500. That is documented, and loses nothing, but Karla sends such an event again.
+    failed with 500 or 503. That is documented and loses nothing, but Karla sends such again.
     seconds: how long it took.
     """
 
@@ -84,8 +84,8 @@ class SafetyReport:
             yield f"no answer is wrong: {told}"
         if self.unhandled:
             yield (
-                f"{len(self.unhandled)} odd but genuine events made it fail with 500, and Karla"
-                f" would send them again: {', '.join(case.split()[0] for case in self.unhandled)}"
+                f"{len(self.unhandled)} odd but genuine events made it fail, and Karla"
+                f" sends such again: {', '.join(case.split()[0] for case in self.unhandled)}"
             )
         if self.findings:
             yield from self._table()

@@ -40,6 +40,7 @@ _REFUSALS: Final = frozenset(
     | {411, 414, 431, 501}
 )
 _UNPROVEN: Final = frozenset({400, 401, 403})
+_UNHANDLED: Final = frozenset({STATUS[Reason.HANDLER_ERROR], STATUS[Reason.RETRY_LATER]})
 # Seconds that the endpoint's clock may be off ours, and a delivery be under way.
 _MARGIN: Final = 30
 # Bytes from which a server may refuse, or hang up on, what is large.
@@ -270,7 +271,7 @@ class _Check:
             self.left_out.append(f"{case}: it cannot be put on the wire")
             return
         problem = self._problem(case, outcome)
-        if problem is None and case.expect["accept"] and outcome.status == 500:
+        if problem is None and case.expect["accept"] and outcome.status in _UNHANDLED:
             self.unhandled.append(str(case))
         if problem is not None:
             kind, expected, why = problem
@@ -334,7 +335,7 @@ class _Check:
             allowed.add(STATUS[Reason.BODY_TOO_LARGE])
         if case.body != self._body:
             # A handler may fail for an event that lacks what it needs: Karla sends it again.
-            allowed.add(STATUS[Reason.HANDLER_ERROR])
+            allowed |= _UNHANDLED
         return frozenset(allowed)
 
     def _refusing(self, case: Case) -> frozenset[int | None]:

@@ -1,0 +1,49 @@
+"""Runs the pages of docs/: all Python of a page is one module, and its tests are run by pytest."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from markdown_it import MarkdownIt
+
+pytest_plugins = ["pytester"]
+
+DOCS = Path(__file__).parent.parent / "docs"
+PAGES = sorted(DOCS.glob("*.md"))
+# Python is run; text is output to look at; a command is for the reader's shell.
+LANGUAGES = {"python", "text", "sh"}
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    fences = [token for token in MarkdownIt().parse(page.read_text()) if token.type == "fence"]
+    assert {token.info for token in fences} <= LANGUAGES
+    return [token.content for token in fences if token.info == language]
+
+
+def names_of_tests(program: str) -> list[str]:
+    return re.findall(r"^def (test_\w+)", program, re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_python_of_a_page_runs(page: Path, pytester: pytest.Pytester) -> None:
+    program = "\n".join(blocks(page, "python"))
+    names = names_of_tests(program)
+    assert len(names) == len(set(names)), "a test would replace another"
+    # One of our own, so that a page without tests is run as well.
+    pytester.makepyfile(f"{program}\n\ndef test_that_the_page_was_run(): pass\n")
+
+    result = pytester.runpytest("-Werror")
+
+    result.assert_outcomes(passed=len(names) + 1)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        assert link.startswith("https://") or (page.parent / link.partition("#")[0]).exists()
+
+
+def test_there_are_pages_with_python() -> None:
+    assert sum(len(blocks(page, "python")) for page in PAGES) >= 6

@@ -7,6 +7,7 @@ Run it:  pip install "karla-receiver[flask,testing]"
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def karla_secret() -> str:
 def app(karla_secret: str, monkeypatch: pytest.MonkeyPatch) -> Flask:
     """Make the app as in production, with the test's secret."""
     monkeypatch.setenv("KARLA_WEBHOOK_SECRET", karla_secret)
-    monkeypatch.syspath_prepend(Path(__file__).parent)
+    monkeypatch.setattr(sys, "path", [str(Path(__file__).parent), *sys.path])
     flask_app: Flask = importlib.import_module("flask_shop").app
     return flask_app
 

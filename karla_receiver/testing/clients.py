@@ -264,7 +264,10 @@ class _ASGIClient:
         incoming: asyncio.Queue[_Message] = asyncio.Queue()
         outgoing: asyncio.Queue[_Message] = asyncio.Queue()
         scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": self._state}
-        life = asyncio.ensure_future(self._app(scope, incoming.get, outgoing.put))
+        life: asyncio.Future[None] = asyncio.ensure_future(
+            self._app(scope, incoming.get, outgoing.put)
+        )
+        life.add_done_callback(_seen)
         await incoming.put({"type": "lifespan.startup"})
         started = asyncio.ensure_future(outgoing.get())
         await asyncio.wait({life, started}, return_when=asyncio.FIRST_COMPLETED)
@@ -281,8 +284,11 @@ class _ASGIClient:
             await incoming.put({"type": "lifespan.shutdown"})
         started.cancel()
         await asyncio.wait({life}, timeout=self._timeout)
-        if life.done() and not life.cancelled():
-            life.exception()  # seen, so that nobody warns of it
+
+
+def _seen(life: asyncio.Future[None]) -> None:
+    """Look at a task's exception, so that nobody warns that none did."""
+    _ = life.cancelled() or life.exception()
 
 
 def asgi_scope(delivery: Delivery, path: str) -> dict[str, Any]:

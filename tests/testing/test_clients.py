@@ -5,7 +5,7 @@ import contextlib
 import functools
 import socket
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
@@ -27,7 +27,7 @@ from karla_receiver.testing import (
     client_for,
     signed_delivery,
 )
-from karla_receiver.testing.clients import UnsendableError
+from karla_receiver.testing.clients import UnsendableError, asgi_scope, exchange_asgi
 
 SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
 BODY = samples.read("shipment_delivered")
@@ -140,7 +140,7 @@ async def starlette_echo(request: Request) -> PlainTextResponse:
 
 
 @contextlib.asynccontextmanager
-async def lifespan(app: Starlette) -> Any:
+async def lifespan(app: Starlette) -> AsyncGenerator[dict[str, str]]:
     LIFE.append("started")
     yield {"started": "yes"}
     LIFE.append("stopped")
@@ -172,7 +172,7 @@ def test_an_app_can_be_used_within_a_running_event_loop() -> None:
 
 
 def test_a_streamed_response_is_read_to_its_end() -> None:
-    async def chunks() -> Any:
+    async def chunks() -> AsyncGenerator[bytes]:
         for chunk in (b"one ", b"two ", b"three"):
             await asyncio.sleep(0)
             yield chunk
@@ -192,6 +192,15 @@ async def plain_asgi(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body"})
     # The client is still there until the response is complete, and then it is not.
     assert (await receive())["type"] == "http.disconnect"
+
+
+def test_a_client_may_leave_before_the_response() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert (await receive())["type"] == "http.request"
+        assert (await receive())["type"] == "http.disconnect"
+
+    messages = iter([{"type": "http.request"}])
+    assert asyncio.run(exchange_asgi(app, asgi_scope(Delivery(), "/"), messages, stays=False)) == []
 
 
 def test_an_app_without_lifespan_or_headers_is_served() -> None:

@@ -9,7 +9,7 @@ from importlib.metadata import entry_points
 import pytest
 
 import karla_receiver.testing
-from karla_receiver.testing import (  # noqa: F401 - loaded before a run inside this one loads them
+from karla_receiver.testing import (
     answers,
     builders,
     clients,
@@ -22,6 +22,9 @@ from karla_receiver.testing import (  # noqa: F401 - loaded before a run inside 
 from tests.testing.handmade import SECRET
 
 pytest_plugins = ["pytester"]
+
+# Loaded here, or each run inside this one would load copies of its own.
+LOADED = (answers, builders, clients, clock, comparing, delivering, findings, safety)
 
 APP = """
 from flask import Flask

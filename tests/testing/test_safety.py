@@ -104,6 +104,20 @@ class FirstTimeOnly(Endpoint):
         return super().parts_of(",".join(kept))
 
 
+class TakesAnOddMethod(Endpoint):
+    def status_of(self, environ: Any) -> int:
+        is_odd = environ["REQUEST_METHOD"] == "FOO"
+        return 200 if is_odd else super().status_of(environ)
+
+
+def test_a_finding_may_point_to_no_usual_mistake() -> None:
+    report = check_endpoint(TakesAnOddMethod(), secret=SECRET)
+
+    assert [finding.id for finding in report.findings] == ["HTTP-008"]
+    assert report.mistakes == ()
+    assert "It looks as if" not in str(report)
+
+
 def test_an_endpoint_that_accepts_nothing_is_not_called_safe() -> None:
     report = check_endpoint(Endpoint(), secret="another-secret-16")
 
@@ -345,5 +359,6 @@ def test_cases_can_be_skipped_by_id() -> None:
     ],
 )
 def test_a_wrong_argument_is_a_configuration_error(options: dict[str, Any], message: str) -> None:
+    arguments: dict[str, Any] = {"secret": SECRET, **options}
     with pytest.raises(ConfigurationError, match=message):
-        assert_endpoint_is_safe(Endpoint(), **{"secret": SECRET, **options})
+        assert_endpoint_is_safe(Endpoint(), **arguments)

@@ -270,7 +270,8 @@ class _ASGIClient:
         life.add_done_callback(_seen)
         await incoming.put({"type": "lifespan.startup"})
         started = asyncio.ensure_future(outgoing.get())
-        await asyncio.wait({life, started}, return_when=asyncio.FIRST_COMPLETED)
+        either: set[asyncio.Future[Any]] = {life, started}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         # An app that raises, or just returns, knows no lifespan: that is allowed.
         failed = started.done() and started.result()["type"] != "lifespan.startup.complete"
         self._startup_problem = (

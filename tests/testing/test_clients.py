@@ -194,6 +194,23 @@ async def plain_asgi(scope: Any, receive: Any, send: Any) -> None:
     assert (await receive())["type"] == "http.disconnect"
 
 
+def test_a_client_stays_until_the_response_is_complete() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        await receive()
+        gone = asyncio.ensure_future(receive())
+        await asyncio.sleep(0)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"a", "more_body": True})
+        await asyncio.sleep(0)
+        stayed = not gone.done()
+        await send({"type": "http.response.body", "body": b"b" if stayed else b"left"})
+        assert (await gone)["type"] == "http.disconnect"
+
+    assert send(app, Delivery()).body == b"ab"
+
+
 def test_a_client_may_leave_before_the_response() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         assert (await receive())["type"] == "http.request"

@@ -23,7 +23,7 @@ def legacy_app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         return [b"Tea, and webhooks.\n"]
     payload = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
     event = environ["karla.event"]  # new: the same, verified and typed
-    print(f"{payload['ref']}: order {event.order_number}", flush=True)
+    print(f"{payload['event_group']}: order {event.order_number}", flush=True)
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"thanks\n"]
 

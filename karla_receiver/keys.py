@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Protocol
 
 from karla_receiver.errors import ConfigurationError
 
@@ -11,6 +12,14 @@ __all__ = ["Key", "make_keys"]
 _BLOCK_BYTES = 64
 _INNER_PAD = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER_PAD = bytes(byte ^ 0x5C for byte in range(256))
+
+
+class _Hash(Protocol):
+    """A SHA-256 under way, as `hashlib` makes it."""
+
+    def copy(self) -> _Hash: ...
+    def update(self, data: bytes, /) -> None: ...
+    def digest(self) -> bytes: ...
 
 
 class Key:
@@ -26,8 +35,8 @@ class Key:
         if len(secret) > _BLOCK_BYTES:
             secret = hashlib.sha256(secret).digest()
         block = secret.ljust(_BLOCK_BYTES, b"\0")
-        self.inner = hashlib.sha256(block.translate(_INNER_PAD))
-        self.outer = hashlib.sha256(block.translate(_OUTER_PAD))
+        self.inner: _Hash = hashlib.sha256(block.translate(_INNER_PAD))
+        self.outer: _Hash = hashlib.sha256(block.translate(_OUTER_PAD))
 
     def digest(self, prefix: bytes, body: bytes) -> bytes:
         """Return the 32 bytes of the MAC over prefix and body.

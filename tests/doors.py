@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import io
-import logging
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 from flask import Flask
 
@@ -16,9 +14,31 @@ from karla_receiver import Event, Receiver, Request
 from karla_receiver.adapters import asgi, wsgi
 from karla_receiver.adapters.flask import webhook
 from karla_receiver.errors import DeliveryError
-from karla_receiver.logs import logger
+from karla_receiver.mounting import DEFAULT_PATH as PATH
+from karla_receiver.testing import clients
+from karla_receiver.testing.answers import logged_reasons
+from karla_receiver.testing.deliveries import Delivery
 
-PATH = "/webhooks/karla"
+__all__ = [
+    "DOORS",
+    "PATH",
+    "Answer",
+    "Door",
+    "Handler",
+    "Knock",
+    "asgi_not_found",
+    "asgi_scope",
+    "logged_reasons",
+    "run_asgi",
+    "run_wsgi",
+    "through_asgi",
+    "through_core",
+    "through_core_async",
+    "through_flask",
+    "through_wsgi",
+    "wsgi_environ",
+    "wsgi_not_found",
+]
 
 Handler: TypeAlias = Callable[[Event], object]
 
@@ -37,6 +57,13 @@ class Knock:
     environ: dict[str, Any] = field(default_factory=dict[str, Any])
     read_at_most: int = 1 << 30
 
+    @property
+    def delivery(self) -> Delivery:
+        """The same, for the package's own clients."""
+        return Delivery(
+            method=self.method, headers=tuple(self.headers), body=self.body, query=self.query
+        )
+
 
 @dataclass(kw_only=True)
 class Answer:
@@ -49,28 +76,6 @@ class Answer:
 
 
 Door: TypeAlias = Callable[[Receiver, Knock], Answer]
-
-
-@contextlib.contextmanager
-def logged_reasons() -> Generator[list[str]]:
-    """Collect the reasons that the receiver logs."""
-    reasons: list[str] = []
-
-    class Collector(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            reason = getattr(record, "reason", None)
-            if reason is not None:
-                reasons.append(reason)
-
-    collector = Collector()
-    level = logger.level
-    logger.addHandler(collector)
-    logger.setLevel(logging.DEBUG)
-    try:
-        yield reasons
-    finally:
-        logger.removeHandler(collector)
-        logger.setLevel(level)
 
 
 def _answer(
@@ -112,35 +117,12 @@ async def asgi_not_found(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Se
 
 
 def asgi_scope(knock: Knock, path: str = PATH) -> dict[str, Any]:
-    return {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.4"},
-        "http_version": "1.1",
-        "method": knock.method,
-        "scheme": "http",
-        "path": path,
-        "raw_path": path.encode(),
-        "query_string": knock.query.encode(),
-        "root_path": "",
-        "headers": [
-            (name.lower().encode("latin-1"), value.encode("latin-1"))
-            for name, value in knock.headers
-        ],
-    }
+    return clients.asgi_scope(knock.delivery, path)
 
 
 def run_asgi(app: asgi.ASGIApp, scope: dict[str, Any], messages: Iterator[Any]) -> list[Any]:
     """Run one scope to its end and return what the app sent."""
-    sent: list[Any] = []
-
-    async def receive() -> Any:
-        return next(messages, {"type": "http.disconnect"})
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    asyncio.run(cast("Any", app(scope, receive, send)))
-    return sent
+    return asyncio.run(clients.exchange_asgi(app, scope, messages, stays=False))
 
 
 def through_asgi(receiver: Receiver, knock: Knock) -> Answer:
@@ -174,29 +156,8 @@ class _Input(io.RawIOBase):
 
 
 def wsgi_environ(knock: Knock, path: str = PATH) -> dict[str, Any]:
-    environ: dict[str, Any] = {
-        "REQUEST_METHOD": knock.method,
-        "SCRIPT_NAME": "",
-        "PATH_INFO": path,
-        "QUERY_STRING": knock.query,
-        "SERVER_NAME": "testserver",
-        "SERVER_PORT": "80",
-        "SERVER_PROTOCOL": "HTTP/1.1",
-        "CONTENT_LENGTH": str(len(knock.body)),
-        "wsgi.version": (1, 0),
-        "wsgi.url_scheme": "http",
-        "wsgi.input": _Input(knock.body, knock.read_at_most),
-        "wsgi.errors": io.StringIO(),
-        "wsgi.multithread": False,
-        "wsgi.multiprocess": False,
-        "wsgi.run_once": False,
-    }
-    for name, value in knock.headers:
-        key = name.upper().replace("-", "_")
-        key = key if key in {"CONTENT_TYPE", "CONTENT_LENGTH"} else f"HTTP_{key}"
-        # Servers join the lines of a header with a comma.
-        earlier = environ.get(key) if key.startswith("HTTP_") else None
-        environ[key] = value if earlier is None else f"{earlier},{value}"
+    environ = clients.wsgi_environ(knock.delivery, path)
+    environ["wsgi.input"] = _Input(knock.body, knock.read_at_most)
     environ.update(knock.environ)
     return {key: value for key, value in environ.items() if value is not None}
 
@@ -204,20 +165,8 @@ def wsgi_environ(knock: Knock, path: str = PATH) -> dict[str, Any]:
 def run_wsgi(
     app: wsgi.WSGIApp, environ: dict[str, Any]
 ) -> tuple[int, list[tuple[str, str]], bytes]:
-    started: list[tuple[str, list[tuple[str, str]]]] = []
-
-    def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> None:
-        started.append((status, headers))
-
-    body = app(environ, start_response)
-    try:
-        content = b"".join(body)
-    finally:
-        close = getattr(body, "close", None)
-        if close is not None:
-            close()
-    ((status, headers),) = started
-    return int(status.split()[0]), headers, content
+    answer = clients.exchange_wsgi(app, environ)
+    return answer.status, list(answer.headers), answer.body
 
 
 def wsgi_not_found(environ: wsgi.Environ, start_response: wsgi.StartResponse) -> list[bytes]:

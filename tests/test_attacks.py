@@ -31,15 +31,8 @@ VECTORS = "HMAC-067"  # stands for the vectors, which test_keys.py runs
 
 
 def knock_of(case: Case) -> Knock:
-    name = case.http.get("header_name", "Karla-Signature")
-    headers = [(name, line) for line in case.header_lines]
-    headers += list(case.http.get("headers", {}).items())
-    return Knock(
-        method=case.http.get("method", "POST"),
-        headers=headers,
-        body=case.body,
-        query=case.http.get("query", ""),
-    )
+    sent = case.delivery
+    return Knock(method=sent.method, headers=list(sent.headers), body=sent.body, query=sent.query)
 
 
 def receiver_of(case: Case, handler: Callable[[Event], object]) -> Receiver:

@@ -14,8 +14,13 @@ from typing import NamedTuple
 
 import pytest
 
+from karla_receiver.testing import assert_endpoint_is_safe
+
 FOLDER = Path(__file__).parent.parent / "examples"
 SECRET = "try-me-try-me-16"
+TESTS = "test_my_receiver"
+# What is no server.
+TOOLS = {"send", TESTS}
 
 
 class Example(NamedTuple):
@@ -36,7 +41,7 @@ EXAMPLES = {
     ),
     "legacy_wsgi": Example(
         ["legacy_wsgi.py"],
-        "shipments/delivered/SUCCESSFULLY_DELIVERED: order NT-20417",
+        "shipment_delivered: order NT-20417",
     ),
 }
 
@@ -102,13 +107,38 @@ def test_an_example_handles_a_genuine_delivery_and_refuses_a_forged_one(example:
         read_until(process, example.handled)
 
 
+@pytest.mark.parametrize("example", EXAMPLES.values(), ids=EXAMPLES)
+def test_an_example_is_safe_on_its_real_server(example: Example) -> None:
+    with served(example.command) as process:
+        origin = read_until(process, r"http://127\.0\.0\.1:\d+")[0]
+        # What it prints has to go somewhere, or it would wait for a reader.
+        assert process.stdout is not None
+        threading.Thread(target=process.stdout.read, daemon=True).start()
+
+        report = assert_endpoint_is_safe(f"{origin}/webhooks/karla", secret=SECRET)
+
+    assert report.sent > 240
+
+
+def test_the_tests_of_the_example_pass() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"{TESTS}.py"],
+        cwd=FOLDER,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert re.search(r"^5 passed", run.stdout, re.MULTILINE), run.stdout
+
+
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.stem)
 def test_an_example_says_first_how_to_run_it(path: Path) -> None:
     head = path.read_text()[:700]
 
     assert "Run it:" in head
-    assert path.stem == "send" or "send.py http://127.0.0.1:" in head
-    assert path.stem == "send" or path.stem in EXAMPLES
+    assert path.stem in TOOLS or "send.py http://127.0.0.1:" in head
+    assert path.stem in TOOLS or path.stem in EXAMPLES
 
 
 def test_the_sender_says_how_it_is_used() -> None:

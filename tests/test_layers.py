@@ -15,6 +15,7 @@ import karla_receiver
 PACKAGE = Path(karla_receiver.__file__).parent
 CORE = sorted(PACKAGE.glob("*.py"))
 SAMPLES = sorted((PACKAGE / "samples").glob("*.py"))
+TEST_KIT = sorted((PACKAGE / "testing").glob("*.py"))
 ADAPTERS = sorted((PACKAGE / "adapters").glob("*.py"))
 
 # What an adapter may import beside the standard library and the core.
@@ -24,6 +25,13 @@ FRAMEWORKS: dict[str, set[str]] = {
     "flask": {"flask", "werkzeug"},
     "opentelemetry": {"opentelemetry"},
     "prometheus": {"prometheus_client"},
+}
+# What a module of the test kit may import beside the standard library, msgspec and this package.
+TESTING: dict[str, set[str]] = {
+    "fake_karla": {"httpx2", "pytest_httpserver", "werkzeug"},
+    "fake_sending": {"httpx2"},
+    "plugin": {"pytest"},
+    "strategies": {"hypothesis"},
 }
 
 
@@ -70,6 +78,12 @@ def test_the_core_never_imports_what_is_built_on_it(path: Path) -> None:
 @pytest.mark.parametrize("path", ADAPTERS, ids=lambda path: path.stem)
 def test_an_adapter_imports_its_framework_and_the_core_only(path: Path) -> None:
     assert foreign(path) <= FRAMEWORKS[path.stem]
+    assert not any(name.startswith("karla_receiver.cli") for name in imports(path))
+
+
+@pytest.mark.parametrize("path", TEST_KIT, ids=lambda path: path.stem)
+def test_the_test_kit_imports_its_tools_only_where_they_are_used(path: Path) -> None:
+    assert foreign(path) - {"msgspec"} <= TESTING.get(path.stem, set())
     assert not any(name.startswith("karla_receiver.cli") for name in imports(path))
 
 

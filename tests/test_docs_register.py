@@ -1,0 +1,121 @@
+"""Runs docs/register-an-endpoint.md against a fake Karla, its commands too."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+import pytest
+from markdown_it import MarkdownIt
+
+from karla_receiver import Receiver
+from karla_receiver.adapters.wsgi import KarlaApp
+from karla_receiver.testing.fake_karla import FakeKarla
+
+DOCS = Path(__file__).parent.parent / "docs"
+URL = "https://shop.example/webhooks/karla"
+
+
+def blocks(page: str, language: str) -> list[str]:
+    fences = [
+        token for token in MarkdownIt().parse((DOCS / page).read_text()) if token.type == "fence"
+    ]
+    assert {token.info for token in fences} <= {"python", "sh"}, "a block that nothing runs"
+    return [token.content for token in fences if token.info == language]
+
+
+def run(program: str, names: dict[str, Any]) -> None:
+    exec(program, names)  # noqa: S102 - it is our own page
+
+
+PAGE = "register-an-endpoint.md"
+
+
+@pytest.fixture
+def karla(monkeypatch: pytest.MonkeyPatch) -> Generator[FakeKarla]:
+    with FakeKarla(shop_slug="your-shop", username="your-shop", api_key="your-api-key") as fake:
+        for name, value in fake.environ.items():
+            monkeypatch.setenv(name, value)
+        yield fake
+
+
+def test_the_commands_register_an_endpoint_and_give_it_another_secret(
+    karla: FakeKarla, tmp_path: Path
+) -> None:
+    (tmp_path / "shop.py").write_text(blocks(PAGE, "python")[0])
+    script = "set -eu\n" + "\n".join(blocks(PAGE, "sh"))
+    scripts = str(Path(sys.executable).parent)
+    environ = {name: os.environ[name] for name in ("KARLA_API_URL",)}
+    ended = subprocess.run(
+        ["bash", "-c", script],  # noqa: S607 - as users do
+        cwd=tmp_path,
+        env={**environ, "PATH": f"{scripts}:{os.environ['PATH']}", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    (registered,) = karla.webhooks
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "  + shipments/delivered\n  + claims\n" in ended.stdout
+    assert "Deleted " in ended.stdout
+    assert registered.url == URL
+    assert registered.enabled_events == ("shipments/delivered", "claims")
+    assert (tmp_path / "karla-new.secret").read_text() == registered.secret
+    assert (tmp_path / "karla.secret").read_text() != registered.secret
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+def test_the_python_blocks_work(
+    karla: FakeKarla, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KARLA_WEBHOOK_SECRET", "a-secret-before-the-first")
+    shop, in_python, in_async, without_karla = blocks(PAGE, "python")
+    names: dict[str, Any] = {"__name__": "docs"}
+
+    karla.register("https://shop.example/old", status="inactive")
+    run(shop, names)
+    run(in_python, names)
+    assert capsys.readouterr().out == (
+        "https://shop.example/old inactive *\n"
+        "to add: ('shipments/delivered', 'claims') to remove: ()\n"
+        "32 characters to keep\n"
+        "NotRegisteredError None\n"
+    )
+
+    run(in_async, names)
+    assert capsys.readouterr().out == "1\n"
+
+    receiver = names["receiver"]
+    assert isinstance(receiver, Receiver)
+    with make_server("127.0.0.1", 0, KarlaApp(receiver), handler_class=_Quiet) as server:
+        names["served_at"] = f"http://127.0.0.1:{server.server_port}/"
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            run(without_karla, names)
+        finally:
+            server.shutdown()
+            thread.join()
+    *claims, told = capsys.readouterr().out.splitlines()
+    assert len(claims) == 2
+    assert told == "2 True"
+
+
+def test_every_error_of_the_table_is_one() -> None:
+    from karla_receiver import registration
+
+    listed = re.findall(r"^\| `(\w+Error)` \|", (DOCS / PAGE).read_text(), re.MULTILINE)
+    errors = {name for name in registration.__all__ if name.endswith("Error")}
+    assert set(listed) == errors - {"RegistrationError"}

@@ -203,7 +203,7 @@ def _found(target: _Target, undone: bodies.Changes, form: KeyForm) -> _Found:
 
 def _forms_of(others: Mapping[str, bytes]) -> Iterator[KeyForm]:
     for name, secret in others.items():
-        change = Change(Code.SECRET_OF_ANOTHER_ENVIRONMENT, f"with the secret {name!a}")
+        change = Change(Code.SECRET_OF_ANOTHER_ENVIRONMENT, f"with the secret {name}")
         for form in dict.fromkeys((secret, secret.strip())):
             yield KeyForm(change, Key(form))
 

@@ -551,6 +551,7 @@ def test_a_lambda_event_within_a_lambda_event_is_not_searched_for_ever() -> None
 HINTS: dict[str, tuple[Received, list[Code]]] = {
     "no header": (replace(GENUINE, header=None), [Code.NO_HEADER]),
     "an empty header": (replace(GENUINE, header=""), [Code.NO_HEADER]),
+    "a blank header": (replace(GENUINE, header="  "), [Code.NO_HEADER]),
     "a header that is beyond repair": (replace(GENUINE, header="Bearer abc"), []),
     "a damaged header of a forgery": (
         with_header(lambda text: f'"{text[:-1]}0"'.replace("00", "01")),

@@ -64,16 +64,19 @@ def genuine_deliveries(secret: str, *, now: int) -> Iterator[Delivery]:
 
 
 def refused_deliveries(secret: str, *, now: int) -> Iterator[Delivery]:
-    """Return one delivery for each thing that can be wrong with one, and one that fails."""
+    """Return one delivery for each thing that can be wrong with one, in the demo's handlers too."""
     body = samples.read("shipment_delivered")
     yield from bad_deliveries(body, secret, now=now, oversized_bytes=MAX_BODY_BYTES + 1)
-    yield _failing(body, secret, now)
+    yield from _genuine_but_unhandled(body, secret, now)
 
 
 def bad_deliveries(
     body: bytes, secret: str, *, now: int, oversized_bytes: int
 ) -> Iterator[Delivery]:
-    """Return one delivery for each thing that can be wrong with body, which is a JSON object."""
+    """Return one delivery for each thing that any receiver refuses.
+
+    body: a JSON object, which is made bad. oversized_bytes: the length of one that is too long.
+    """
     yield from _forged(body, secret, now)
     yield from _not_fresh(body, secret, now)
     yield from _bad_headers(body, secret, now)
@@ -147,26 +150,28 @@ def _bad_requests(body: bytes, secret: str, now: int, oversized_bytes: int) -> I
 def _genuine_but_unusable(body: bytes, secret: str, now: int) -> Iterator[Delivery]:
     event = json.loads(body)
     ungrouped = {key: value for key, value in event.items() if key != "event_group"}
-    unfitting = {**event, "event_data": {"phase": "delivered"}}
     for name, sent, signed_body, reason in (
-        ("not_json", "signed, but not JSON", body[:-1], Reason.INVALID_JSON),
+        ("not_json", "signed, but not JSON", body.rstrip()[:-1], Reason.INVALID_JSON),
         ("not_an_object", "signed, but a JSON list", b"[%b]" % body, Reason.INVALID_ENVELOPE),
         ("ungrouped", "signed, without event_group", _json(ungrouped), Reason.INVALID_ENVELOPE),
-        ("unfitting", "a shipment without shipment_id", _json(unfitting), Reason.UNDECODABLE_EVENT),
     ):
-        signature = sign(signed_body, secret, timestamp=now)
-        yield Delivery(name=name, sent=sent, body=signed_body, signature=signature, reason=reason)
+        yield _signed(name, sent, signed_body, reason, secret, now)
 
 
-def _failing(body: bytes, secret: str, now: int) -> Delivery:
-    failing = _json({**json.loads(body), "ref": FAILING_REF})
-    return Delivery(
-        name="failing",
-        sent="an event whose handler raises",
-        body=failing,
-        signature=sign(failing, secret, timestamp=now),
-        reason=Reason.HANDLER_ERROR,
-    )
+def _genuine_but_unhandled(body: bytes, secret: str, now: int) -> Iterator[Delivery]:
+    event = json.loads(body)
+    unfitting = _json({**event, "event_data": {"phase": "delivered"}})
+    failing = _json({**event, "ref": FAILING_REF})
+    for name, sent, signed_body, reason in (
+        ("unfitting", "a shipment without shipment_id", unfitting, Reason.UNDECODABLE_EVENT),
+        ("failing", "an event whose handler raises", failing, Reason.HANDLER_ERROR),
+    ):
+        yield _signed(name, sent, signed_body, reason, secret, now)
+
+
+def _signed(name: str, sent: str, body: bytes, reason: Reason, secret: str, now: int) -> Delivery:
+    signature = sign(body, secret, timestamp=now)
+    return Delivery(name=name, sent=sent, body=body, signature=signature, reason=reason)
 
 
 def _json(event: object) -> bytes:

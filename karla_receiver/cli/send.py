@@ -41,7 +41,6 @@ class Bad(StrEnum):
     NOT_JSON = "not_json"
     NOT_AN_OBJECT = "not_an_object"
     UNGROUPED = "ungrouped"
-    UNFITTING = "unfitting"
 
 
 def send(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ from karla_receiver.signature import HEADER
 __all__ = ["AllowRemote", "Answer", "Concurrency", "To", "deliver_all"]
 
 _TIMEOUT_SECONDS = 15
+_REASON = re.compile(r"[a-z0-9_]{1,40}")
 
 To: TypeAlias = Annotated[str, typer.Option("--to", metavar="URL", help="Where to deliver.")]
 AllowRemote: TypeAlias = Annotated[
@@ -125,4 +127,5 @@ def _reason(answer: httpx2.Response) -> str | None:
         reason = json.loads(answer.content).get("reason")
     except (ValueError, AttributeError):
         return None
-    return reason if isinstance(reason, str) else None
+    # An endpoint's own words could hold anything, escape sequences for the terminal too.
+    return reason if isinstance(reason, str) and _REASON.fullmatch(reason) else None

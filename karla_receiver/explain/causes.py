@@ -100,7 +100,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     hints: where nothing is proven, facts that may lead on.
     tried: how many signatures were computed in search of a cause.
     is_complete: False if the search ended at its bound before everything was tried.
-    No secret, no signature and nothing of the body is in it.
+    No secret and no signature is in it, and nothing of the body but, escaped, names of its keys.
     """
 
     reason: Reason | None

@@ -174,7 +174,7 @@ def _with_other_numbers(tree: JSONTree, body: bytes) -> Iterator[Rewriting]:
             continue
         writing = _write(tree, style)
         for keys in _number_keys(writing):
-            names = " and ".join(map(ascii, keys))
+            names = " and ".join(ascii(key[:40]) for key in keys)
             note = f", with the other spelling of 20 and 20.0 in {names}"
             text = _encoded(_respelled(writing, keys))
             yield partial(_change, tree, body, style, note), text

@@ -682,6 +682,11 @@ WRONG_USE: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         ConfigurationError,
         "now must be unix seconds",
     ),
+    "a time beyond all": (
+        lambda: explain(b"", None, "x", now=10**400),
+        ConfigurationError,
+        "now must be unix seconds",
+    ),
     "a time of another type": (
         lambda: explain(b"", None, "x", now="1"),  # type: ignore[arg-type]
         ConfigurationError,

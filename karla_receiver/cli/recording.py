@@ -10,7 +10,6 @@ from typing import Literal
 import msgspec
 
 from karla_receiver import ConfigurationError
-from karla_receiver.request import header_values
 from karla_receiver.signature import HEADER
 
 __all__ = ["Recorded", "Recorder", "decoded"]
@@ -38,9 +37,13 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
         return f"<Recorded {self.method[:20]!a} {self.path[:80]!a}, {len(self.body)} bytes>"
 
     @property
-    def signature(self) -> list[str | bytes]:
+    def signature(self) -> list[str]:
         """The values of the signature header's lines."""
-        return header_values(self.headers, HEADER.lower())
+        return self.lines_of(HEADER.lower())
+
+    def lines_of(self, name: str) -> list[str]:
+        """Return the values of all lines of one header; name is in lower case."""
+        return [value for key, value in self.headers if key.lower() == name]
 
 
 def decoded(content: bytes, name: str) -> list[Recorded]:

@@ -17,7 +17,6 @@ from karla_receiver.cli.deliveries import Delivery
 from karla_receiver.cli.recording import Recorded, decoded
 from karla_receiver.cli.secret_input import SecretFile, ask_or_refuse
 from karla_receiver.cli.sending import AllowRemote, Concurrency, To, deliver_all
-from karla_receiver.request import header_values
 
 __all__ = ["replay"]
 
@@ -69,13 +68,13 @@ def replay(
 
 
 def _signed_anew(recorded: Recorded, number: int, secret: str) -> Delivery:
-    content_types = header_values(recorded.headers, "content-type")
+    content_types = recorded.lines_of("content-type")
     return Delivery(
         name=f"delivery {number}",
         sent=f"delivery {number}",
         method=recorded.method,
         body=recorded.body,
-        content_type=str(content_types[0]) if content_types else "application/json",
+        content_type=content_types[0] if content_types else "application/json",
         signature=sign(recorded.body, secret),
         reason=None,
     )

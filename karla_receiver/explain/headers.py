@@ -13,7 +13,7 @@ from karla_receiver.explain.causes import Change, Code
 from karla_receiver.request import Headers
 from karla_receiver.signature import HEADER, parse_header
 
-__all__ = ["HeaderLines", "HeaderPairs", "Reading", "as_lines", "as_pairs", "readings"]
+__all__ = ["HeaderLines", "HeaderPairs", "Reading", "as_lines", "as_pairs", "lines_of", "readings"]
 
 HeaderLines: TypeAlias = Sequence[str]
 HeaderPairs: TypeAlias = Sequence[tuple[str, str]]
@@ -59,6 +59,11 @@ def as_pairs(headers: Headers) -> HeaderPairs:
     if isinstance(headers, Mapping):
         return list(cast("Mapping[str, str]", headers).items())
     return [(_text(name), _text(value)) for name, value in headers]
+
+
+def lines_of(headers: HeaderPairs, name: str) -> list[str]:
+    """Return the values of all lines of one header; name is in lower case."""
+    return [value for key, value in headers if key.lower() == name]
 
 
 def _text(value: str | bytes) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from karla_receiver.errors import RequestError
 from karla_receiver.explain import json_styles
 from karla_receiver.explain.causes import Change, Code
-from karla_receiver.explain.headers import HeaderLines, HeaderPairs, readings
-from karla_receiver.request import content_length, header_values
+from karla_receiver.explain.headers import HeaderLines, HeaderPairs, lines_of, readings
+from karla_receiver.request import content_length
 
 __all__ = ["hints"]
 
@@ -24,7 +24,7 @@ def hints(body: bytes, lines: HeaderLines, headers: HeaderPairs) -> Iterator[Cha
     if not body:
         yield Change(Code.EMPTY_BODY, "0 bytes")
         return
-    if header_values(headers, "content-encoding"):
+    if lines_of(headers, "content-encoding"):
         yield Change(Code.ENCODING_DECLARED, "there is a Content-Encoding header")
     tree = json_styles.read(body)
     if tree is None:
@@ -35,7 +35,7 @@ def hints(body: bytes, lines: HeaderLines, headers: HeaderPairs) -> Iterator[Cha
 
 def _of_length(body: bytes, headers: HeaderPairs) -> Iterator[Change]:
     try:
-        declared = content_length(header_values(headers, "content-length"))
+        declared = content_length(lines_of(headers, "content-length"))
     except RequestError:
         return
     if declared is not None and declared != len(body):

@@ -83,9 +83,13 @@ def explain(
 def _checked_time(now: float | None) -> float:
     if now is None:
         return time.time()
-    if isinstance(now, bool) or not isinstance(now, int | float) or not math.isfinite(now):
+    try:
+        is_usable = isinstance(now, int | float) and math.isfinite(now)
+    except OverflowError:  # an integer beyond any float
+        is_usable = False
+    if not is_usable:
         raise ConfigurationError("now must be unix seconds: a finite number")
-    return now
+    return float(now)
 
 
 def _checked(secrets: dict[str, str | bytes]) -> dict[str, bytes]:

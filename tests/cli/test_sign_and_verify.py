@@ -150,12 +150,12 @@ WRONG: dict[str, tuple[list[str], str | None, str]] = {
     "a timestamp of another age": (
         ["sign", "shipment_delivered", "--timestamp=-1"],
         SECRET,
-        "timestamp must lie between 0 and",
+        "timestamp must ",
     ),
     "a bad tolerance": (
         ["verify", "shipment_delivered", "--tolerance=-1"],
         SECRET,
-        "tolerance must be finite and not negative",
+        "tolerance must be ",
     ),
 }
 

@@ -13,7 +13,7 @@ import typer
 from typer.testing import CliRunner
 
 from karla_receiver.cli.program import program
-from karla_receiver.cli.terminal import mute_stdout
+from karla_receiver.cli.terminal import Terminal, mute_stdout
 from tests.cli.running import MAIN, SECRET, run, started
 
 COMMANDS = ("demo", "listen", "send", "replay", "sign", "verify", "explain", "samples")
@@ -85,6 +85,17 @@ def test_what_others_see_to_goes_through(error: Exception, monkeypatch: pytest.M
 def test_a_closed_pipe_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     ended = crash(BrokenPipeError(), monkeypatch)
     assert (getattr(ended, "exit_code", None), getattr(ended, "stderr", None)) == (0, "")
+
+
+def test_a_closed_pipe_is_left_to_the_program() -> None:
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    terminal = Terminal()
+    terminal.file = Closed()
+    with pytest.raises(BrokenPipeError):
+        terminal.print("a row")
 
 
 def test_nothing_more_is_written_to_a_closed_pipe(tmp_path: Path) -> None:

@@ -13,7 +13,10 @@ pytest_plugins = ["pytester"]
 DOCS = Path(__file__).parent.parent / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 # These need more than Python: each has a test module of its own.
-OWN_TESTS = {"register-an-endpoint.md": "test_docs_register.py"}
+OWN_TESTS = {
+    "my-signature-does-not-match.md": "cli/test_signature_page.py",
+    "register-an-endpoint.md": "test_docs_register.py",
+}
 # Python is run; text is output to look at; a command is for the reader's shell.
 LANGUAGES = {"python", "text", "sh"}
 

@@ -16,6 +16,7 @@ PACKAGE = Path(karla_receiver.__file__).parent
 CORE = sorted(PACKAGE.glob("*.py"))
 SAMPLES = sorted((PACKAGE / "samples").glob("*.py"))
 TEST_KIT = sorted((PACKAGE / "testing").glob("*.py"))
+EXPLAIN = sorted((PACKAGE / "explain").glob("*.py"))
 ADAPTERS = sorted((PACKAGE / "adapters").glob("*.py"))
 
 # What an adapter may import beside the standard library and the core.
@@ -59,14 +60,14 @@ def test_there_is_something_to_check() -> None:
     assert {path.stem for path in ADAPTERS} == set(FRAMEWORKS)
 
 
-@pytest.mark.parametrize("path", [*CORE, *SAMPLES], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*CORE, *SAMPLES, *EXPLAIN], ids=lambda path: path.stem)
 def test_the_core_imports_the_standard_library_and_msgspec_only(path: Path) -> None:
     assert foreign(path) <= {"msgspec"}
 
 
 @pytest.mark.parametrize("path", CORE, ids=lambda path: path.stem)
 def test_the_core_never_imports_what_is_built_on_it(path: Path) -> None:
-    upwards = ("adapters", "cli", "samples", "testing", "registration")
+    upwards = ("adapters", "cli", "explain", "samples", "testing", "registration")
     assert not {
         name
         for name in imports(path)
@@ -85,6 +86,11 @@ def test_an_adapter_imports_its_framework_and_the_core_only(path: Path) -> None:
 def test_the_test_kit_imports_its_tools_only_where_they_are_used(path: Path) -> None:
     assert foreign(path) - {"msgspec"} <= TESTING.get(path.stem, set())
     assert not any(name.startswith("karla_receiver.cli") for name in imports(path))
+
+
+@pytest.mark.parametrize("path", [*CORE, *ADAPTERS], ids=lambda path: path.stem)
+def test_no_request_can_reach_the_explanations(path: Path) -> None:
+    assert not any(name.startswith("karla_receiver.explain") for name in imports(path))
 
 
 def test_importing_the_package_brings_no_framework_along() -> None:

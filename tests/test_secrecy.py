@@ -28,6 +28,7 @@ from karla_receiver import (
 from karla_receiver.adapters.asgi import KarlaApp as ASGIApp
 from karla_receiver.adapters.flask import webhook
 from karla_receiver.adapters.wsgi import KarlaApp as WSGIApp
+from karla_receiver.explain import explain
 from karla_receiver.keys import Key
 
 # In two parts, so that no line of this file that a traceback quotes holds it.
@@ -94,6 +95,12 @@ MISUSES: dict[str, Callable[[], Any]] = {
     "sign with a bad timestamp": lambda: sign(b"", CANARY, timestamp=-1),
     "flask": lambda: webhook(CANARY, ""),
     "flask, mixed": lambda: webhook(CANARY, Receiver("other")),
+    "explain": lambda: explain(b"", None, CANARY, ""),
+    "explain, others": lambda: explain(b"", None, CANARY, others={"old": CANARY, "new": ""}),
+    "explain, not UTF-8": lambda: explain(b"", None, CANARY + "\udc80"),
+    "explain without bytes": lambda: explain("", None, CANARY),  # type: ignore[arg-type]
+    "explain, a bad tolerance": lambda: explain(b"", None, CANARY, tolerance=-1),
+    "explain, a bad header": lambda: explain(b"", [5], CANARY),  # type: ignore[list-item]
     "replacement": lambda: Receiver("other").replace_secrets(CANARY, ""),
 }
 

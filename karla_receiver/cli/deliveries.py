@@ -14,6 +14,7 @@ __all__ = [
     "MAX_BODY_BYTES",
     "Delivery",
     "all_deliveries",
+    "bad_deliveries",
     "genuine_deliveries",
     "refused_deliveries",
 ]
@@ -41,6 +42,7 @@ class Delivery:
     sent: str
     method: str = "POST"
     body: bytes
+    content_type: str = "application/json"
     signature: str | None
     reason: Reason | None
 
@@ -62,12 +64,23 @@ def genuine_deliveries(secret: str, *, now: int) -> Iterator[Delivery]:
 
 
 def refused_deliveries(secret: str, *, now: int) -> Iterator[Delivery]:
-    """Return one delivery for each thing that can be wrong with one."""
+    """Return one delivery for each thing that can be wrong with one, in the demo's handlers too."""
     body = samples.read("shipment_delivered")
+    yield from bad_deliveries(body, secret, now=now, oversized_bytes=MAX_BODY_BYTES + 1)
+    yield from _genuine_but_unhandled(body, secret, now)
+
+
+def bad_deliveries(
+    body: bytes, secret: str, *, now: int, oversized_bytes: int
+) -> Iterator[Delivery]:
+    """Return one delivery for each thing that any receiver refuses.
+
+    body: a JSON object, which is made bad. oversized_bytes: the length of one that is too long.
+    """
     yield from _forged(body, secret, now)
     yield from _not_fresh(body, secret, now)
     yield from _bad_headers(body, secret, now)
-    yield from _bad_requests(body, secret, now)
+    yield from _bad_requests(body, secret, now, oversized_bytes)
     yield from _genuine_but_unusable(body, secret, now)
 
 
@@ -115,8 +128,8 @@ def _bad_headers(body: bytes, secret: str, now: int) -> Iterator[Delivery]:
         yield Delivery(name=name, sent=sent, body=body, signature=header, reason=reason)
 
 
-def _bad_requests(body: bytes, secret: str, now: int) -> Iterator[Delivery]:
-    too_long = body.ljust(MAX_BODY_BYTES + 1)  # blanks at the end are good JSON
+def _bad_requests(body: bytes, secret: str, now: int, oversized_bytes: int) -> Iterator[Delivery]:
+    too_long = body.ljust(oversized_bytes)  # blanks at the end are good JSON
     yield Delivery(
         name="oversized",
         sent="a byte over the size limit",
@@ -137,17 +150,28 @@ def _bad_requests(body: bytes, secret: str, now: int) -> Iterator[Delivery]:
 def _genuine_but_unusable(body: bytes, secret: str, now: int) -> Iterator[Delivery]:
     event = json.loads(body)
     ungrouped = {key: value for key, value in event.items() if key != "event_group"}
-    unfitting = {**event, "event_data": {"phase": "delivered"}}
-    failing = {**event, "ref": FAILING_REF}
     for name, sent, signed_body, reason in (
-        ("not_json", "signed, but not JSON", body[:-1], Reason.INVALID_JSON),
+        ("not_json", "signed, but not JSON", body.rstrip()[:-1], Reason.INVALID_JSON),
         ("not_an_object", "signed, but a JSON list", b"[%b]" % body, Reason.INVALID_ENVELOPE),
         ("ungrouped", "signed, without event_group", _json(ungrouped), Reason.INVALID_ENVELOPE),
-        ("unfitting", "a shipment without shipment_id", _json(unfitting), Reason.UNDECODABLE_EVENT),
-        ("failing", "an event whose handler raises", _json(failing), Reason.HANDLER_ERROR),
     ):
-        signature = sign(signed_body, secret, timestamp=now)
-        yield Delivery(name=name, sent=sent, body=signed_body, signature=signature, reason=reason)
+        yield _signed(name, sent, signed_body, reason, secret, now)
+
+
+def _genuine_but_unhandled(body: bytes, secret: str, now: int) -> Iterator[Delivery]:
+    event = json.loads(body)
+    unfitting = _json({**event, "event_data": {"phase": "delivered"}})
+    failing = _json({**event, "ref": FAILING_REF})
+    for name, sent, signed_body, reason in (
+        ("unfitting", "a shipment without shipment_id", unfitting, Reason.UNDECODABLE_EVENT),
+        ("failing", "an event whose handler raises", failing, Reason.HANDLER_ERROR),
+    ):
+        yield _signed(name, sent, signed_body, reason, secret, now)
+
+
+def _signed(name: str, sent: str, body: bytes, reason: Reason, secret: str, now: int) -> Delivery:
+    signature = sign(body, secret, timestamp=now)
+    return Delivery(name=name, sent=sent, body=body, signature=signature, reason=reason)
 
 
 def _json(event: object) -> bytes:

@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 from typing import Protocol
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from karla_receiver import Event
 from karla_receiver.cli.deliveries import Delivery
 from karla_receiver.cli.exchange import Exchange, Result, documented_result
+from karla_receiver.cli.terminal import Terminal
 
 __all__ = ["Display", "JSONLines", "Rows", "Summary"]
 
@@ -52,7 +52,7 @@ class Rows:
     """A line for each delivery; what an answer should have been goes beneath a wrong one."""
 
     def __init__(self) -> None:
-        self._console = Console(highlight=False)
+        self._console = Terminal(soft_wrap=False)
         self._heading = ""
 
     def begin(self, adapter: str, url: str) -> None:

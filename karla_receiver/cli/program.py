@@ -1,20 +1,67 @@
-"""The program: its commands, and what it says about itself."""
+"""The program: its commands, what it says about itself, and how it ends."""
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from karla_receiver import ConfigurationError
 from karla_receiver.cli.demo import demo
+from karla_receiver.cli.explain import explain
+from karla_receiver.cli.listen import listen
+from karla_receiver.cli.replay import replay
+from karla_receiver.cli.samples import list_samples
+from karla_receiver.cli.send import send
+from karla_receiver.cli.sign import sign
+from karla_receiver.cli.terminal import mute_stdout
+from karla_receiver.cli.verify import verify
 from karla_receiver.cli.webhooks import webhooks
 
 __all__ = ["program"]
 
+_CRASHED = 70  # what sysexits.h has for an internal error: neither wrong use nor a result
+
+
+class _Program(TyperGroup):
+    """Ends every command in the same way, whatever it raises."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            try:
+                return super().invoke(ctx)
+            finally:
+                sys.stdout.flush()
+        except BrokenPipeError:
+            # Whoever read it has seen enough.
+            mute_stdout()
+            raise typer.Exit(0) from None
+        except (ConfigurationError, OSError) as error:
+            if ctx.params["debug"]:
+                raise
+            raise typer.BadParameter(_told(error)) from None
+        except Exception as error:
+            # Those with a status are the library's own way to end a command.
+            is_ours = isinstance(error, typer.Abort | ModuleNotFoundError)
+            if is_ours or hasattr(error, "exit_code") or ctx.params["debug"]:
+                raise
+            kind = type(error).__name__
+            typer.echo(f"internal error: {kind}; `karla-receiver --debug` shows where", err=True)
+            raise typer.Exit(_CRASHED) from None
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
 program: typer.Typer = typer.Typer(
+    cls=_Program,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,  # they can show local variables, and so a secret
 )
@@ -32,12 +79,30 @@ def describe(
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show where an error came from: before the command.")
+    ] = False,
 ) -> None:
-    """Receive webhooks from Karla: see it work, on this machine.
+    """Receive webhooks from Karla: see it work, try it out, find out what is wrong.
 
-    Example: karla-receiver demo
+    Examples:
+
+      karla-receiver demo
+      karla-receiver listen
+      karla-receiver send
+      karla-receiver explain deliveries.jsonl
+
+    Exit status of every command: 0 for success, 1 for a negative result, 2
+    for wrong usage, 130 if interrupted, 70 for an error in this program.
     """
 
 
 program.command()(demo)
 program.add_typer(webhooks)
+program.command()(listen)
+program.command()(send)
+program.command()(replay)
+program.command()(sign)
+program.command()(verify)
+program.command()(explain)
+program.command("samples")(list_samples)

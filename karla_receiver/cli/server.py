@@ -20,7 +20,7 @@ from karla_receiver.adapters import asgi, wsgi
 from karla_receiver.cli.shop import Shop, attached
 from karla_receiver.mounting import DEFAULT_PATH
 
-__all__ = ["Adapter", "serving"]
+__all__ = ["Adapter", "serving", "serving_asgi"]
 
 
 @unique
@@ -49,10 +49,14 @@ def serving(adapter: Adapter, shop: Shop) -> Generator[str]:
             yield f"http://127.0.0.1:{port}{DEFAULT_PATH}"
 
 
-@contextmanager
-def _serving_asgi(shop: Shop, listener: socket.socket) -> Generator[None]:
+def _serving_shop(shop: Shop, listener: socket.socket) -> AbstractContextManager[None]:
     shop.receiver.on("*")(shop.take_rest)
-    app = asgi.KarlaApp(shop.receiver)
+    return serving_asgi(asgi.KarlaApp(shop.receiver), listener)
+
+
+@contextmanager
+def serving_asgi(app: asgi.ASGIApp, listener: socket.socket) -> Generator[None]:
+    """Serve an ASGI app on a socket that listens; the caller closes it."""
     server = uvicorn.Server(
         uvicorn.Config(app, lifespan="off", log_config=None, access_log=False, ws="none")
     )
@@ -89,7 +93,7 @@ def _serving_flask(shop: Shop, listener: socket.socket) -> Generator[None]:
 
 
 _SERVERS: dict[Adapter, Callable[[Shop, socket.socket], AbstractContextManager[None]]] = {
-    Adapter.ASGI: _serving_asgi,
+    Adapter.ASGI: _serving_shop,
     Adapter.WSGI: _serving_wsgi,
     Adapter.FLASK: _serving_flask,
 }
@@ -118,7 +122,7 @@ def _waitress(app: wsgi.WSGIApp, listener: socket.socket) -> Generator[None]:
 
 @contextmanager
 def _running(run: Callable[[], object], stop: Callable[[], None]) -> Generator[None]:
-    thread = threading.Thread(target=run, name="demo-server", daemon=True)
+    thread = threading.Thread(target=run, name="server", daemon=True)
     thread.start()
     try:
         yield

@@ -1,0 +1,72 @@
+"""Showing what came of deliveries: counted and timed, or as lines of JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from karla_receiver.cli.sending import Answer
+from karla_receiver.cli.terminal import Terminal, write_json
+
+__all__ = ["report"]
+
+_QUANTILES: Final = {"median": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
+
+
+def report(answers: Sequence[Answer], *, seconds: float, as_json: bool) -> bool:
+    """Show the answers, and return whether all of them are right. seconds: all took together."""
+    wrong = sum(not answer.is_right for answer in answers)
+    latencies = sorted(answer.seconds for answer in answers)
+    if as_json:
+        for answer in answers:
+            write_json(_as_json(answer))
+        write_json(
+            {
+                "type": "summary",
+                "answers": len(answers),
+                "wrong": wrong,
+                "seconds": round(seconds, 3),
+                "milliseconds": {
+                    name: round(_quantile(latencies, share) * 1000, 3)
+                    for name, share in _QUANTILES.items()
+                },
+            }
+        )
+        return wrong == 0
+    terminal = Terminal()
+    for (mark, text), number in _counted(answers).items():
+        terminal.print(mark, end=" ", style="green" if mark == "ok" else "bold red")
+        terminal.print(f"{number} x {text}" if len(answers) > 1 else text)
+    times = ", ".join(
+        f"{name} {_quantile(latencies, share) * 1000:.1f}" for name, share in _QUANTILES.items()
+    )
+    if len(answers) > 1:
+        rate = len(answers) / seconds
+        terminal.print(f"{len(answers)} in {seconds:.2f} s, {rate:.0f} a second; ms: {times}")
+    return wrong == 0
+
+
+def _quantile(ordered: Sequence[float], share: float) -> float:
+    return ordered[min(int(share * len(ordered)), len(ordered) - 1)]
+
+
+def _counted(answers: Sequence[Answer]) -> dict[tuple[str, str], int]:
+    counted: dict[tuple[str, str], int] = {}
+    for answer in answers:
+        outcome = answer.problem or f"{answer.status} {answer.reason or ''}".strip()
+        milliseconds = f" in {answer.seconds * 1000:.1f} ms" if len(answers) == 1 else ""
+        key = ("ok" if answer.is_right else "!!", f"{answer.name}: {outcome}{milliseconds}")
+        counted[key] = counted.get(key, 0) + 1
+    return counted
+
+
+def _as_json(answer: Answer) -> dict[str, object]:
+    return {
+        "type": "answer",
+        "name": answer.name,
+        "status": answer.status,
+        "reason": answer.reason,
+        "problem": answer.problem,
+        "is_right": answer.is_right,
+        "milliseconds": round(answer.seconds * 1000, 3),
+    }

@@ -1,0 +1,161 @@
+"""The command `explain`: why a recorded delivery is refused, with proof."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from karla_receiver import ConfigurationError
+from karla_receiver.cli.content import STANDARD_INPUT, file_content
+from karla_receiver.cli.recording import Recorded, decoded
+from karla_receiver.cli.secret_input import SecretFile, ask_or_refuse, secret_in_file
+from karla_receiver.cli.terminal import Terminal, write_json
+from karla_receiver.explain import Cause, Explanation
+from karla_receiver.explain import explain as explanation_of
+from karla_receiver.signature import HEADER
+
+__all__ = ["explain"]
+
+
+def explain(
+    source: Annotated[
+        str,
+        typer.Argument(metavar="FILE|-", help="What `karla-receiver listen --record` wrote."),
+    ] = STANDARD_INPUT,
+    line: Annotated[
+        int | None,
+        typer.Option(min=1, help="Only this delivery of the recording.", show_default=False),
+    ] = None,
+    signature: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="FILE is a raw body, and this its Karla-Signature header.", show_default=False
+        ),
+    ] = None,
+    at: Annotated[
+        float | None,
+        typer.Option(
+            help="When it was received, in unix seconds; else as recorded, or now.",
+            show_default=False,
+        ),
+    ] = None,
+    tolerance: Annotated[float, typer.Option(help="Seconds that t may lie from then.")] = 300,
+    secret_file: SecretFile = None,
+    other_secret_file: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A secret of another environment to try; may be repeated.",
+            dir_okay=False,
+            show_default=False,
+        ),
+    ] = None,
+    other_secret_env: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A variable that holds another secret to try; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Write JSON, an object a delivery, for programs.")
+    ] = False,
+) -> None:
+    """Say why a signature does not match, and prove it.
+
+    Tries what usually happens to a body, a header, a secret and a clock,
+    until the signature fits. Works offline. Give the secret exactly as the
+    app that refuses has it: from its environment or its file.
+
+    Examples:
+
+      karla-receiver listen --record deliveries.jsonl
+      karla-receiver explain deliveries.jsonl
+      tail -n 1 deliveries.jsonl | karla-receiver explain
+      karla-receiver explain body.json --signature "t=...,v1=..."
+      karla-receiver explain deliveries.jsonl --other-secret-file old.txt
+
+    Exit status: 0 if all verify, 1 if one does not, 2 for wrong usage.
+    """
+    deliveries = _deliveries(source, line, signature, at)
+    others = {str(file): secret_in_file(file, as_is=True) for file in other_secret_file or ()}
+    others |= {name: _in_environment(name) for name in other_secret_env or ()}
+    given = ask_or_refuse(secret_file, as_is=True)
+    is_any_refused = False
+    for number, delivery in deliveries.items():
+        explanation = explanation_of(
+            delivery.body,
+            delivery.signature,
+            *given,
+            now=delivery.received_at if at is None else at,
+            tolerance=tolerance,
+            others=others,
+            headers=delivery.headers,
+        )
+        is_any_refused |= not explanation.verifies
+        if as_json:
+            write_json({"delivery": number, **msgspec.to_builtins(explanation)})
+        else:
+            _show(number, delivery, explanation)
+    raise typer.Exit(1 if is_any_refused else 0)
+
+
+def _deliveries(
+    source: str, line: int | None, signature: list[str] | None, at: float | None
+) -> dict[int, Recorded]:
+    content = file_content(source)
+    if signature is not None:
+        received_at = time.time() if at is None else at
+        headers = [(HEADER, value) for value in signature]
+        return {1: Recorded(received_at=received_at, headers=headers, body=content)}
+    recorded = dict(enumerate(decoded(content, source), 1))
+    if line is None:
+        return recorded
+    if line not in recorded:
+        raise ConfigurationError(f"--line {line}: {source} holds {len(recorded)} deliveries")
+    return {line: recorded[line]}
+
+
+def _in_environment(name: str) -> str:
+    if name not in os.environ:
+        raise ConfigurationError(f"--other-secret-env {name}: there is no such variable")
+    return os.environ[name]
+
+
+def _show(number: int, delivery: Recorded, explanation: Explanation) -> None:
+    terminal = Terminal()
+    verdict = "verifies" if explanation.reason is None else str(explanation.reason)
+    terminal.print(f"Delivery {number}, {len(delivery.body)} bytes: ", end="", style="bold")
+    terminal.print(verdict, style="green" if explanation.verifies else "bold red")
+    for cause in explanation.causes:
+        _show_cause(terminal, "Cause", cause)
+    if explanation.causes:
+        terminal.print("  Proven: with this undone, the signature fits.", style="green")
+    elif not explanation.verifies:
+        _show_unknown(terminal, explanation)
+
+
+def _show_unknown(terminal: Terminal, explanation: Explanation) -> None:
+    bound = "" if explanation.is_complete else ", where the search ended"
+    terminal.print(
+        f"  No known cause: {explanation.tried} signatures were computed{bound}, and none fits.\n"
+        "  It is forged, or signed with another secret (try --other-secret-file), or its body\n"
+        "  or header was changed in a way that cannot be undone."
+    )
+    for hint in explanation.hints:
+        _show_cause(terminal, "Hint", hint)
+
+
+def _show_cause(terminal: Terminal, title: str, cause: Cause) -> None:
+    terminal.print(f"  {title}: {cause.sentence}", end=" ", style="bold")
+    terminal.print(f"({cause.code})", style="dim")
+    terminal.print(f"    Evidence: {cause.evidence}")
+    terminal.print(f"    To do: {cause.fix}")
+    terminal.print("    Usual places:")
+    for place, habit in cause.where.items():
+        terminal.print(f"      {place}: {habit}")

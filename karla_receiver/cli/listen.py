@@ -1,0 +1,180 @@
+"""The command `listen`: a receiver for local work that shows each delivery as it comes."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Annotated, Protocol
+
+import typer
+
+from karla_receiver import parse_event
+from karla_receiver.cli.addresses import DEFAULT_PORT, listening, webhook_url
+from karla_receiver.cli.recording import Recorded, Recorder
+from karla_receiver.cli.secret_input import ONE, SecretFile, configured_secrets
+from karla_receiver.cli.server import serving_asgi
+from karla_receiver.cli.shop import attached
+from karla_receiver.cli.terminal import Terminal, write_json
+from karla_receiver.cli.watching import Seen, WatchedApp
+from karla_receiver.logs import logger
+
+__all__ = ["listen"]
+
+
+def listen(
+    port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="Where to listen; 0 for any free port.")
+    ] = DEFAULT_PORT,
+    host: Annotated[
+        str, typer.Option(help="The address to listen at. Others reach only 0.0.0.0 or ::.")
+    ] = "127.0.0.1",
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            help="Append each delivery to this file, as a line of JSON.",
+            dir_okay=False,
+            show_default=False,
+        ),
+    ] = None,
+    keep: Annotated[
+        int, typer.Option(min=1, help="Keep at least so many deliveries in the recording.")
+    ] = 1000,
+    count: Annotated[
+        int | None,
+        typer.Option(min=1, help="Leave after so many deliveries.", show_default=False),
+    ] = None,
+    tolerance: Annotated[float, typer.Option(help="Seconds that t may lie from now.")] = 300,
+    secret_file: SecretFile = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Write JSON, an object a line, for programs.")
+    ] = False,
+) -> None:
+    """Receive deliveries on this machine, and show each as it comes.
+
+    Shows the verdict, the reason for a refusal, the event and the time it
+    took. Takes POST at every path. Without a secret it makes one for the
+    session and shows it once.
+
+    Examples:
+
+      karla-receiver listen
+      karla-receiver listen --record deliveries.jsonl
+      karla-receiver listen --port 0 --count 1 --json
+
+    Recorded deliveries hold personal data: delete the file after use. Their
+    bytes are exact, for `explain` and `replay`.
+
+    Exit status: 0 if --count deliveries were all accepted, 1 if one was
+    refused, 2 for wrong usage, such as a port in use; 130 if interrupted.
+    """
+    given = configured_secrets(secret_file)
+    made = () if given else (secrets.token_urlsafe(32),)
+    recorder = None if record is None else Recorder(record, keep)
+    display: _Display = _JSON() if as_json else _Rows(record)
+    seen: SimpleQueue[Seen] = SimpleQueue()
+    app = WatchedApp(*given, *made, tolerance=tolerance, notify=seen.put)
+    with (
+        listening(host, port) as listener,
+        attached(logger, logging.NullHandler()),  # the rows say more
+        serving_asgi(app, listener),
+    ):
+        display.begin(webhook_url(host, listener.getsockname()[1]), *made)
+        is_any_refused = False
+        while count is None or count > 0:
+            one = seen.get()
+            if recorder is not None:
+                recorder.add(one.delivery)
+            display.show(one)
+            is_any_refused |= one.delivery.reason is not None
+            count = None if count is None else count - 1
+    raise typer.Exit(1 if is_any_refused else 0)
+
+
+class _Display(Protocol):
+    def begin(self, url: str, *made: str) -> None: ...
+
+    def show(self, seen: Seen) -> None: ...
+
+
+class _Rows:
+    def __init__(self, record: Path | None) -> None:
+        self._terminal = Terminal()
+        self._record = record
+        self._is_first = True
+
+    def begin(self, url: str, *made: str) -> None:
+        self._terminal.print(f"Listening at {url}", style="bold")
+        for secret in made:
+            self._terminal.print(f"A secret for this session:\n  export {ONE}={secret}")
+        self._terminal.print("Ctrl-C ends it.", style="dim")
+
+    def show(self, seen: Seen) -> None:
+        delivery = seen.delivery
+        is_accepted = delivery.reason is None
+        at = time.strftime("%H:%M:%S", time.localtime(delivery.received_at))
+        self._terminal.print(at, end=" ", style="dim")
+        self._terminal.print("ok" if is_accepted else "!!", end=" ", style=_style(is_accepted))
+        self._terminal.print(
+            f"{delivery.status or '---'} {_story(delivery)}"
+            f" ({len(delivery.body)} bytes, {seen.seconds * 1000:.1f} ms)"
+        )
+        if not is_accepted and self._is_first:
+            self._is_first = False
+            file = "FILE" if self._record is None else str(self._record)
+            how = f"karla-receiver explain {file}"
+            hint = how if self._record else f"listen with --record FILE, then {how}"
+            self._terminal.print(f"         why? {hint}", style="dim")
+
+
+class _JSON:
+    def begin(self, url: str, *made: str) -> None:
+        write_json({"type": "listening", "url": url, "secret": made[0] if made else None})
+
+    def show(self, seen: Seen) -> None:
+        delivery = seen.delivery
+        write_json(
+            {
+                "type": "delivery",
+                "received_at": delivery.received_at,
+                "method": delivery.method,
+                "path": delivery.path,
+                "status": delivery.status,
+                "reason": delivery.reason,
+                "event": _event(delivery),
+                "bytes": len(delivery.body),
+                "milliseconds": round(seen.seconds * 1000, 3),
+            }
+        )
+
+
+def _style(is_accepted: bool) -> str:
+    return "green" if is_accepted else "bold red"
+
+
+def _event(delivery: Recorded) -> dict[str, str | None] | None:
+    # What is not verified is not parsed.
+    if delivery.reason is not None:
+        return None
+    event = parse_event(delivery.body)
+    return {
+        "event_type": type(event).__name__,
+        "ref": event.ref,
+        "event_group": event.event_group,
+        "order_number": event.order_number,
+    }
+
+
+def _story(delivery: Recorded) -> str:
+    event = _event(delivery)
+    if event is None:
+        return f"{delivery.reason}"
+    # Signed, but still somebody's text: no escape sequence of it may reach the terminal.
+    told = (event["order_number"], event["ref"], event["event_type"])
+    return " ".join(_printable(part or "-") for part in told)
+
+
+def _printable(text: str) -> str:
+    return "".join(mark if mark.isprintable() else "?" for mark in text[:100])

@@ -1,0 +1,80 @@
+"""The command `replay`: recorded deliveries once more, under fresh signatures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from karla_receiver import sign
+from karla_receiver.cli.addresses import DEFAULT_URL, checked_url
+from karla_receiver.cli.answers import report
+from karla_receiver.cli.content import file_content
+from karla_receiver.cli.deliveries import Delivery
+from karla_receiver.cli.recording import Recorded, decoded
+from karla_receiver.cli.secret_input import SecretFile, ask_or_refuse
+from karla_receiver.cli.sending import AllowRemote, Concurrency, To, deliver_all
+
+__all__ = ["replay"]
+
+
+def replay(
+    source: Annotated[
+        str,
+        typer.Argument(metavar="FILE|-", help="What `karla-receiver listen --record` wrote."),
+    ],
+    to: To = DEFAULT_URL,
+    refused: Annotated[
+        bool, typer.Option("--refused", help="Only those that were refused.")
+    ] = False,
+    concurrency: Concurrency = 1,
+    secret_file: SecretFile = None,
+    allow_remote: AllowRemote = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Write JSON, an object a line, for programs.")
+    ] = False,
+) -> None:
+    """Deliver recorded deliveries again, signed anew.
+
+    The bodies are the recorded bytes. Old signatures would be too old.
+
+    Examples:
+
+      karla-receiver replay deliveries.jsonl
+      karla-receiver replay deliveries.jsonl --to http://127.0.0.1:8000/karla
+      tail -n 1 deliveries.jsonl | karla-receiver replay -
+
+    Exit status: 0 if all were answered 200, 1 if not, 2 for wrong usage,
+    130 if interrupted.
+    """
+    url = checked_url(to, allow_remote=allow_remote)
+    recorded = decoded(file_content(source), source)
+    chosen = [each for each in recorded if each.reason is not None or not refused]
+    secret = ask_or_refuse(secret_file)[0]
+    makers: list[Callable[[], Delivery]] = [
+        partial(_signed_anew, each, number, secret) for number, each in enumerate(chosen, 1)
+    ]
+    if not makers:
+        typer.echo("none of the recorded deliveries was refused", err=True)
+        return
+    makers[0]()  # a secret that cannot sign is told before anything is sent
+    started = time.perf_counter()
+    answers = deliver_all(makers, url, concurrency=concurrency, as_json=as_json)
+    is_right = report(answers, seconds=time.perf_counter() - started, as_json=as_json)
+    raise typer.Exit(0 if is_right else 1)
+
+
+def _signed_anew(recorded: Recorded, number: int, secret: str) -> Delivery:
+    content_types = recorded.lines_of("content-type")
+    return Delivery(
+        name=f"delivery {number}",
+        sent=f"delivery {number}",
+        method=recorded.method,
+        body=recorded.body,
+        content_type=content_types[0] if content_types else "application/json",
+        signature=sign(recorded.body, secret),
+        reason=None,
+    )

@@ -1,0 +1,131 @@
+"""Delivering to an endpoint: several at a time, bounded, to this machine unless told otherwise."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, TypeAlias
+from urllib.parse import urlsplit
+
+import httpx2
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from karla_receiver.cli.addresses import is_loopback
+from karla_receiver.cli.deliveries import Delivery
+from karla_receiver.signature import HEADER
+
+__all__ = ["AllowRemote", "Answer", "Concurrency", "To", "deliver_all"]
+
+_TIMEOUT_SECONDS = 15
+_REASON = re.compile(r"[a-z0-9_]{1,40}")
+
+To: TypeAlias = Annotated[str, typer.Option("--to", metavar="URL", help="Where to deliver.")]
+AllowRemote: TypeAlias = Annotated[
+    bool, typer.Option("--allow-remote", help="Deliver to other machines than this one too.")
+]
+Concurrency: TypeAlias = Annotated[
+    int, typer.Option(min=1, max=64, help="How many to deliver at a time.")
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What came of one delivery.
+
+    status: None if no answer came, and then problem says why.
+    is_right: a genuine one was answered 200, a bad one was answered with a refusal.
+    """
+
+    name: str
+    status: int | None
+    reason: str | None
+    problem: str | None
+    seconds: float
+    is_right: bool
+
+
+def deliver_all(
+    makers: Sequence[Callable[[], Delivery]], url: str, *, concurrency: int, as_json: bool
+) -> list[Answer]:
+    """Make and deliver each delivery, and return the answers in the order they came.
+
+    makers: called just before sending, so that signatures are fresh.
+    """
+    # A proxy of the environment may serve a remote endpoint, but never this machine.
+    is_local = is_loopback(urlsplit(url).hostname or "")
+    limits = httpx2.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
+    answers: list[Answer] = []
+    with (
+        httpx2.Client(trust_env=not is_local, timeout=_TIMEOUT_SECONDS, limits=limits) as client,
+        _pool(concurrency) as pool,
+        _progress(len(makers), is_shown=not as_json) as advance,
+    ):
+        for answer in pool.map(partial(_deliver, client, url), makers):
+            answers.append(answer)
+            advance()
+    return answers
+
+
+@contextmanager
+def _pool(concurrency: int) -> Generator[ThreadPoolExecutor]:
+    pool = ThreadPoolExecutor(concurrency, thread_name_prefix="deliver")
+    try:
+        yield pool
+    finally:
+        # After an interrupt nothing more is sent than what is under way.
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _progress(total: int, *, is_shown: bool) -> Generator[Callable[[], None]]:
+    console = Console(stderr=True)
+    is_shown = is_shown and total > 1 and console.is_terminal
+    with Progress(console=console, transient=True, disable=not is_shown) as progress:
+        task = progress.add_task("Delivering", total=total)
+        yield lambda: progress.advance(task)
+
+
+def _deliver(client: httpx2.Client, url: str, make: Callable[[], Delivery]) -> Answer:
+    delivery = make()
+    headers = {"Content-Type": delivery.content_type}
+    if delivery.signature is not None:
+        headers[HEADER] = delivery.signature
+    status, reason, problem = None, None, None
+    started = time.perf_counter()
+    try:
+        answer = client.request(delivery.method, url, content=delivery.body, headers=headers)
+        status, reason = answer.status_code, _reason(answer)
+    except httpx2.HTTPError as error:
+        problem = f"{type(error).__name__}: {error}"
+    seconds = time.perf_counter() - started
+    if delivery.reason is None:
+        is_right = status == 200
+    else:
+        is_right = status is not None and not 200 <= status < 300
+    return Answer(
+        name=delivery.name,
+        status=status,
+        reason=reason,
+        problem=problem,
+        seconds=seconds,
+        is_right=is_right,
+    )
+
+
+def _reason(answer: httpx2.Response) -> str | None:
+    if answer.headers.get("content-type") != "application/problem+json":
+        return None
+    try:
+        reason = json.loads(answer.content).get("reason")
+    except (ValueError, AttributeError):
+        return None
+    # An endpoint's own words could hold anything, escape sequences for the terminal too.
+    return reason if isinstance(reason, str) and _REASON.fullmatch(reason) else None

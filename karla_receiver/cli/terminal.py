@@ -1,0 +1,45 @@
+"""Writing to the terminal: rows for people, lines of JSON for programs, and closed pipes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+
+import msgspec
+import typer
+from rich.console import Console
+
+__all__ = ["Terminal", "mute_stdout", "write_bytes", "write_json"]
+
+
+class Terminal(Console):
+    """Standard output; colours only where there are some, and never against NO_COLOR."""
+
+    def __init__(self, *, soft_wrap: bool = True) -> None:
+        super().__init__(highlight=False, markup=False, soft_wrap=soft_wrap)
+
+    def on_broken_pipe(self) -> None:
+        """Let the program see to it, for every command in the same way."""
+        raise BrokenPipeError
+
+
+def write_json(line: Mapping[str, object]) -> None:
+    """Write one object as a line."""
+    typer.echo(msgspec.json.encode(line))
+
+
+def write_bytes(content: bytes) -> None:
+    """Write bytes as they are."""
+    typer.echo(content, nl=False)
+
+
+def mute_stdout() -> None:
+    """Have nothing more written to a pipe that was closed, not even when Python ends."""
+    try:
+        descriptor = sys.stdout.fileno()
+    except OSError:
+        return  # it is no file
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)

@@ -1,0 +1,115 @@
+# ruff: noqa: S105 - what is called SECRET_... here is the name of a cause
+"""What an explanation consists of: a closed list of causes, and plain data about each found."""
+
+from __future__ import annotations
+
+from enum import StrEnum, unique
+from typing import NamedTuple
+
+import msgspec
+
+from karla_receiver.errors import Reason
+
+__all__ = ["Cause", "Change", "Code", "Explanation"]
+
+
+@unique
+class Code(StrEnum):
+    """What can have happened to a delivery, or be wrong with a secret or a clock."""
+
+    # Proven: undoing it makes the delivery verify.
+    JSON_RESERIALISED = "json_reserialised"
+    UNICODE_ESCAPED = "unicode_escaped"
+    UNICODE_UNESCAPED = "unicode_unescaped"
+    KEYS_REORDERED = "keys_reordered"
+    NEWLINE_ADDED = "newline_added"
+    NEWLINE_LOST = "newline_lost"
+    CRLF_BECAME_LF = "crlf_became_lf"
+    LF_BECAME_CRLF = "lf_became_crlf"
+    BOM_ADDED = "bom_added"
+    BOM_LOST = "bom_lost"
+    NOT_DECOMPRESSED = "not_decompressed"
+    DECOMPRESSED = "decompressed"
+    BASE64_BODY = "base64_body"
+    FORM_BODY = "form_body"
+    JSON_IN_STRING = "json_in_string"
+    WRAPPED_BODY = "wrapped_body"
+    PYTHON_REPR = "python_repr"
+    CHARSET_CHANGED = "charset_changed"
+    OTHER_MESSAGE = "other_message"
+    SECRET_BLANKS = "secret_blanks"
+    SECRET_QUOTED = "secret_quoted"
+    SECRET_LINE = "secret_line"
+    SECRET_BASE64 = "secret_base64"
+    SECRET_HEX = "secret_hex"
+    SECRET_DECODED = "secret_decoded"
+    SECRET_URL_ENCODED = "secret_url_encoded"
+    SECRET_CASE = "secret_case"
+    SECRET_REGISTERED_WITH_BLANKS = "secret_registered_with_blanks"
+    SECRET_OF_ANOTHER_ENVIRONMENT = "secret_of_another_environment"
+    HEADER_TRUNCATED = "header_truncated"
+    HEADER_SPLIT = "header_split"
+    HEADER_JOINED = "header_joined"
+    HEADER_QUOTED = "header_quoted"
+    HEADER_URL_ENCODED = "header_url_encoded"
+    HEADER_RESPELLED = "header_respelled"
+    HEADER_NAME_IN_VALUE = "header_name_in_value"
+    HEADER_RENAMED = "header_renamed"
+    SIGNATURE_IN_BASE64 = "signature_in_base64"
+    TIMESTAMP_UNIT = "timestamp_unit"
+    TIMESTAMP_RESPELLED = "timestamp_respelled"
+    TIME_ZONE = "time_zone"
+    TOO_LATE = "too_late"
+    CLOCK_BEHIND = "clock_behind"
+    # Hints: facts about what came that no computation can prove to be the cause.
+    NO_HEADER = "no_header"
+    EMPTY_BODY = "empty_body"
+    OTHER_LENGTH = "other_length"
+    ENCODING_DECLARED = "encoding_declared"
+    SORTED_KEYS = "sorted_keys"
+    NOT_JSON = "not_json"
+
+
+class Change(NamedTuple):
+    """Something that was undone on the way to a signature that fits, and how it showed."""
+
+    code: Code
+    evidence: str
+
+
+class Cause(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that is wrong, for people and programs.
+
+    code: for programs; sentence: what happened; evidence: how that showed in this delivery;
+    fix: what to do. where: framework or tool, and how it usually happens there.
+    """
+
+    code: Code
+    sentence: str
+    evidence: str
+    fix: str
+    where: dict[str, str]
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a delivery is refused.
+
+    reason: what a `Verifier` refuses it for; None if it does not.
+    causes: together they are proven, since the signature fits once they are undone. Empty for
+    what verifies, and for what no known cause explains, such as a forgery.
+    hints: where nothing is proven, facts that may lead on.
+    tried: how many signatures were computed in search of a cause.
+    is_complete: False if the search ended at its bound before everything was tried.
+    No secret and no signature is in it, and nothing of the body but, escaped, names of its keys.
+    """
+
+    reason: Reason | None
+    causes: tuple[Cause, ...] = ()
+    hints: tuple[Cause, ...] = ()
+    tried: int = 0
+    is_complete: bool = True
+
+    @property
+    def verifies(self) -> bool:
+        """Whether there is nothing to explain."""
+        return self.reason is None

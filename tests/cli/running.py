@@ -1,0 +1,91 @@
+"""Runs the command line: in this process, or as a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from typer.testing import CliRunner
+
+from karla_receiver.cli.program import program
+
+SECRET = "the-secret-of-these-tests"
+MAIN = "from karla_receiver.cli import main; main()"
+
+
+class Run(NamedTuple):
+    """How a command ended."""
+
+    status: int
+    output: str
+    errors: str
+
+    @property
+    def told(self) -> str:
+        """The error as one line, without the frame around it."""
+        return " ".join(self.errors.replace("\u2502", " ").split())
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """The lines of JSON."""
+        return [json.loads(line) for line in self.output.splitlines()]
+
+
+def run(*arguments: str | Path, stdin: bytes | None = None, secret: str | None = SECRET) -> Run:
+    """Run a command in this process. secret: in the environment; None for none."""
+    environment = {
+        "KARLA_WEBHOOK_SECRET": secret,
+        "KARLA_WEBHOOK_SECRETS": None,
+        "COLUMNS": "200",
+        "NO_COLOR": "1",
+    }
+    result = CliRunner().invoke(program, list(map(str, arguments)), input=stdin, env=environment)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return Run(result.exit_code, result.stdout, result.stderr)
+
+
+@contextmanager
+def started(*arguments: str | Path, **variables: str) -> Generator[subprocess.Popen[str]]:
+    """Start a command as a process, and see to it that it ends."""
+    command = [sys.executable, "-W", "error", "-c", MAIN, *map(str, arguments)]
+    environment = {key: value for key, value in os.environ.items() if "KARLA" not in key}
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**environment, **variables},
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def free_port() -> int:
+    """Return a port that nobody listens at."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+    return port
+
+
+def when_listening(port: int, host: str = "127.0.0.1") -> socket.socket:
+    """Return a connection to a port as soon as somebody listens there."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            return socket.create_connection((host, port), timeout=30)
+        except ConnectionRefusedError:
+            assert time.monotonic() < deadline, f"nobody listens at port {port}"
+            time.sleep(0.01)

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from karla_receiver import samples, sign
+from karla_receiver.cli.recording import Recorded, Recorder
+from tests.cli.running import SECRET, run
+
+BODY = samples.read("shipment_delivered")
+NOW = 1_700_000_000
+HEADER = sign(BODY, SECRET, timestamp=NOW)
+
+
+def recorded(body: bytes = BODY, header: str = HEADER, name: str = "karla-signature") -> Recorded:
+    headers = [("content-length", str(len(BODY))), (name, header)]
+    return Recorded(received_at=NOW + 1, headers=headers, body=body)
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    path = tmp_path / "deliveries.jsonl"
+    recorder = Recorder(path, 9)
+    recorder.add(recorded())
+    recorder.add(recorded(BODY + b"\n"))
+    recorder.add(recorded(BODY.replace(b"54.8", b"54.9")))
+    recorder.add(recorded(BODY[:-1]))
+    return path
+
+
+def test_what_verifies_needs_no_explanation(recording: Path) -> None:
+    explained = run("explain", recording, "--line", "1")
+    assert explained == (0, f"Delivery 1, {len(BODY)} bytes: verifies\n", "")
+
+
+def test_a_cause_is_told_with_its_proof_and_what_to_do(recording: Path) -> None:
+    explained = run("explain", recording, "--line", "2")
+    lines = explained.output.splitlines()
+
+    assert explained.status == 1
+    assert lines[:3] == [
+        f"Delivery 2, {len(BODY) + 1} bytes: signature_mismatch",
+        "  Cause: A newline or blanks were added at the end of the body. (newline_added)",
+        "    Evidence: without 1 blank byte(s) at the end",
+    ]
+    assert lines[3].startswith("    To do: Hand on the bytes as they came")
+    assert "      curl: -d @file drops line ends; use --data-binary @file" in lines
+    assert lines[-1] == "  Proven: with this undone, the signature fits."
+
+
+def test_a_forgery_is_said_to_have_no_known_cause(recording: Path) -> None:
+    explained = run("explain", recording, "--line", "3")
+    assert explained.status == 1
+    assert "  No known cause: " in explained.output
+    assert "Cause:" not in explained.output
+    assert "Hint" not in explained.output
+
+
+def test_a_search_that_reached_its_bound_says_so(
+    recording: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("karla_receiver.explain.search._MAX_HASHES", 10)
+    explained = run("explain", recording, "--line", "3")
+    assert "10 signatures were computed, where the search ended, and none fits" in explained.output
+
+
+def test_hints_are_told_where_nothing_is_proven(recording: Path) -> None:
+    explained = run("explain", recording, "--line", "4")
+    assert "  Hint: The body is not as long as the request said. (other_length)" in explained.output
+
+
+def test_all_deliveries_are_explained_from_a_file_or_standard_input(recording: Path) -> None:
+    from_file = run("explain", recording)
+    assert from_file.status == 1
+    assert from_file.output.count("Delivery ") == 4
+    assert run("explain", stdin=recording.read_bytes()) == from_file
+
+
+def test_explanations_may_be_had_as_json(recording: Path) -> None:
+    lines = run("explain", recording, "--json").lines
+
+    assert [each["delivery"] for each in lines] == [1, 2, 3, 4]
+    assert [each["reason"] for each in lines] == [None] + ["signature_mismatch"] * 3
+    assert [each["code"] for each in lines[1]["causes"]] == ["newline_added"]
+    assert lines[1]["causes"][0]["where"]["curl"]
+    assert lines[2]["causes"] == []
+    assert lines[2]["is_complete"]
+
+
+def test_a_raw_body_may_be_explained_with_its_header(tmp_path: Path) -> None:
+    body = tmp_path / "body.json"
+    body.write_bytes(BODY + b"\n")
+    arguments = ("explain", body, "--signature", HEADER, "--json")
+
+    (then,) = run(*arguments, "--at", str(NOW)).lines
+    assert [each["code"] for each in then["causes"]] == ["newline_added"]
+    (now,) = run(*arguments).lines
+    assert [each["code"] for each in now["causes"]] == ["newline_added", "too_late"]
+
+
+def test_the_time_of_receipt_is_the_recorded_one_unless_given(recording: Path) -> None:
+    late = run("explain", recording, "--line", "1", "--at", str(NOW + 1000), "--json")
+    assert late.status == 1
+    assert [each["code"] for each in late.lines[0]["causes"]] == ["too_late"]
+    tolerant = ("--at", str(NOW + 1000), "--tolerance", "1000")
+    assert run("explain", recording, "--line", "1", *tolerant).status == 0
+
+
+def test_a_secret_is_taken_as_the_app_has_it(recording: Path, tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text(f"{SECRET}\n")
+    for explained in (
+        run("explain", recording, "--line", "1", "--secret-file", file, "--json", secret=None),
+        run("explain", recording, "--line", "1", "--json", secret=f"{SECRET} "),
+    ):
+        assert [each["code"] for each in explained.lines[0]["causes"]] == ["secret_blanks"]
+
+
+def test_secrets_of_other_environments_are_tried(
+    recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "staging.txt"
+    file.write_text(SECRET)
+    monkeypatch.setenv("STAGING", SECRET)
+    for option, value in (("--other-secret-file", str(file)), ("--other-secret-env", "STAGING")):
+        explained = run("explain", recording, "--line", "1", option, value, secret="production")
+        assert "(secret_of_another_environment)" in explained.output
+        assert f"    Evidence: with the secret '{value}'" in explained.output
+        assert SECRET not in explained.output
+
+
+def test_wrong_use_is_told(recording: Path) -> None:
+    for arguments, secret, message in (
+        ([recording, "--line", "5"], SECRET, f"--line 5: {recording} holds 4 deliveries"),
+        ([recording, "--other-secret-env", "NOTHING"], SECRET, "there is no such variable"),
+        ([recording], None, "no secret: set KARLA_WEBHOOK_SECRET"),
+        ([recording], " ", "secret 1 is empty or blank"),
+        (["nothing.jsonl"], SECRET, "nothing.jsonl: No such file"),
+        ([recording, "--tolerance=-1"], SECRET, "tolerance must be"),
+    ):
+        wrong = run("explain", *arguments, secret=secret)
+        assert (wrong.status, wrong.output) == (2, "")
+        assert message in wrong.told.replace("\n", "")

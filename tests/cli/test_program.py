@@ -1,0 +1,171 @@
+"""How every command ends, whatever happens in it."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from karla_receiver.cli.program import program
+from karla_receiver.cli.terminal import Terminal, mute_stdout
+from tests.cli.running import MAIN, SECRET, run, started
+
+COMMANDS = ("demo", "listen", "send", "replay", "sign", "verify", "explain", "samples")
+
+every_command = pytest.mark.parametrize("command", COMMANDS)
+
+
+@every_command
+def test_help_teaches_by_example_and_documents_the_exit_status(command: str) -> None:
+    shown = run(command, "--help").output
+    text = " ".join(shown.split())
+
+    assert f"Examples: karla-receiver {command}" in text or f" karla-receiver {command} " in text
+    assert "Exit status: 0" in text
+    assert "2 for wrong usage" in text
+    assert "--json" in text
+
+
+@every_command
+def test_help_fits_80_columns(command: str) -> None:
+    environment = {"COLUMNS": "80", "NO_COLOR": "1"}
+    shown = CliRunner().invoke(program, [command, "--help"], env=environment).stdout
+    assert max(map(len, shown.splitlines())) <= 80
+    # Examples stand as they were written: no line of them is folded into the next.
+    assert f"\n   karla-receiver {command}" in shown
+
+
+def crash(error: Exception, monkeypatch: pytest.MonkeyPatch, *options: str) -> object:
+    def fail(*arguments: object, **named: object) -> bytes:
+        raise error
+
+    monkeypatch.setattr("karla_receiver.cli.sign.content_of", fail)
+    return CliRunner().invoke(program, [*options, "sign"], env={"KARLA_WEBHOOK_SECRET": SECRET})
+
+
+def test_an_error_of_ours_leaves_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = crash(LookupError("private"), monkeypatch)
+    assert getattr(ended, "exit_code", None) == 70
+    assert getattr(ended, "stderr", None) == (
+        "internal error: LookupError; `karla-receiver --debug` shows where\n"
+    )
+
+
+@pytest.mark.parametrize("error", [LookupError("here"), OSError("here")])
+def test_with_debug_it_is_raised_as_it_is(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = crash(error, monkeypatch, "--debug")
+    assert getattr(ended, "exception", None) is error
+
+
+def test_an_error_of_the_system_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for error, message in (
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (PermissionError(13, "Permission denied", "/x"), "/x: Permission denied"),
+    ):
+        ended = crash(error, monkeypatch)
+        assert getattr(ended, "exit_code", None) == 2
+        assert message in getattr(ended, "stderr", "")
+
+
+@pytest.mark.parametrize("error", [typer.Abort(), ModuleNotFoundError(name="flask")])
+def test_what_others_see_to_goes_through(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = crash(error, monkeypatch)
+    assert getattr(ended, "exit_code", None) == 1
+    assert "internal error" not in getattr(ended, "stderr", "")
+
+
+def test_a_closed_pipe_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = crash(BrokenPipeError(), monkeypatch)
+    assert (getattr(ended, "exit_code", None), getattr(ended, "stderr", None)) == (0, "")
+
+
+def test_a_closed_pipe_is_left_to_the_program() -> None:
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    terminal = Terminal()
+    terminal.file = Closed()
+    with pytest.raises(BrokenPipeError):
+        terminal.print("a row")
+
+
+def test_nothing_more_is_written_to_a_closed_pipe(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    program_text = (
+        "import sys; from karla_receiver.cli.terminal import mute_stdout;"
+        "print('before', flush=True); mute_stdout(); print('after')"
+    )
+    with target.open("wb") as file:
+        subprocess.run([sys.executable, "-c", program_text], stdout=file, check=True)
+    assert target.read_text() == "before\n"
+
+
+def test_what_is_no_file_needs_no_muting(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    mute_stdout()
+    with Path(os.devnull).open("w") as nowhere:
+        monkeypatch.setattr(sys, "stdout", nowhere)
+        mute_stdout()
+    os.write(1, b"still there")
+    assert capfd.readouterr().out == "still there"
+
+
+@pytest.mark.parametrize("arguments", [["samples"], ["samples", "--json"]])
+def test_its_output_may_be_closed_early(arguments: list[str]) -> None:
+    # A pipe whose reader is gone before anything is written.
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-W", "error", "-c", MAIN, *arguments]
+    try:
+        ended = subprocess.run(
+            command, stdout=writer, stderr=subprocess.PIPE, timeout=60, check=False
+        )
+    finally:
+        os.close(writer)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+def test_no_color_is_honoured_even_by_a_terminal() -> None:
+    colourful = {"FORCE_COLOR": "1", "TERM": "xterm", "KARLA_WEBHOOK_SECRET": SECRET}
+    outputs: list[str] = []
+    for variables in (colourful, {**colourful, "NO_COLOR": "1"}):
+        with started("verify", "shipment_delivered", "--signature", "x", **variables) as process:
+            outputs.append(process.communicate(timeout=60)[0])
+    assert "\x1b[31m" in outputs[0]
+    assert "\x1b[31m" not in outputs[1]
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [("karla-receiver sa", "samples"), ("karla-receiver send --bad for", "forged")],
+)
+def test_the_shell_completes_commands_and_choices(typed: str, completed: str) -> None:
+    variables = {
+        "_KARLA_RECEIVER_COMPLETE": "complete_bash",
+        "COMP_WORDS": typed,
+        "COMP_CWORD": str(typed.count(" ")),
+    }
+    with started(**variables) as process:
+        assert process.communicate(timeout=60)[0].split() == [completed]
+
+
+def test_without_debug_no_command_shows_a_traceback() -> None:
+    with started("sign", "nothing.json", KARLA_WEBHOOK_SECRET=SECRET) as process:
+        output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output) == (2, "")
+    assert "Traceback" not in errors
+    with started("--debug", "sign", "nothing.json", KARLA_WEBHOOK_SECRET=SECRET) as process:
+        _, errors = process.communicate(timeout=60)
+    assert "Traceback" in errors
+    assert SECRET not in errors

@@ -1,0 +1,355 @@
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import sys
+import threading
+from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from karla_receiver import ConfigurationError, Reason, parse_event, samples
+from karla_receiver.cli.addresses import checked_url
+from karla_receiver.cli.answers import report
+from karla_receiver.cli.content import changed
+from karla_receiver.cli.deliveries import bad_deliveries
+from karla_receiver.cli.recording import Recorded, Recorder
+from karla_receiver.cli.send import Bad
+from karla_receiver.cli.sending import Answer
+from tests.cli.endpoint import endpoint
+from tests.cli.running import SECRET, free_port, run, started
+
+BODY = samples.read("shipment_delivered")
+
+# What a receiver without handlers refuses each kind of bad delivery for.
+REASONS = {
+    Bad.FORGED: Reason.SIGNATURE_MISMATCH,
+    Bad.ALTERED: Reason.SIGNATURE_MISMATCH,
+    Bad.RESERIALISED: Reason.SIGNATURE_MISMATCH,
+    Bad.STALE: Reason.TIMESTAMP_TOO_OLD,
+    Bad.REDATED: Reason.SIGNATURE_MISMATCH,
+    Bad.FROM_THE_FUTURE: Reason.TIMESTAMP_IN_FUTURE,
+    Bad.UNSIGNED: Reason.MISSING_SIGNATURE,
+    Bad.MALFORMED_HEADER: Reason.MALFORMED_HEADER,
+    Bad.ONLY_V0: Reason.NO_V1,
+    Bad.OVERSIZED: Reason.BODY_TOO_LARGE,
+    Bad.GET: Reason.METHOD_NOT_ALLOWED,
+    Bad.NOT_JSON: Reason.INVALID_JSON,
+    Bad.NOT_AN_OBJECT: Reason.INVALID_ENVELOPE,
+    Bad.UNGROUPED: Reason.INVALID_ENVELOPE,
+}
+
+
+@contextmanager
+def answering(status: int, body: bytes = b"", kind: str = "text/plain") -> Generator[str]:
+    """Serve an endpoint that gives one answer to everything."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://localhost:{server.server_port}/karla"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_sample_is_signed_and_sent_as_it_is() -> None:
+    with endpoint() as (url, seen):
+        sent = run("send", "--to", url)
+
+    assert sent.status == 0
+    assert sent.output.startswith("ok shipment_delivered: 200 in ")
+    (one,) = seen
+    assert one.delivery.body == BODY
+    assert dict(one.delivery.headers)["content-type"] == "application/json"
+
+
+def test_a_file_and_standard_input_are_sent_byte_for_byte(tmp_path: Path) -> None:
+    body = b'{"event_group": "x"}\r\n'
+    (tmp_path / "body").write_bytes(body)
+    with endpoint() as (url, seen):
+        assert run("send", tmp_path / "body", "--to", url).status == 0
+        assert run("send", "-", "--to", url, stdin=body).status == 0
+    assert [each.delivery.body for each in seen] == [body, body]
+
+
+def test_values_are_set_before_signing() -> None:
+    with endpoint() as (url, seen):
+        sent = run(
+            "send",
+            "--to",
+            url,
+            "--set=context.order.order_number=NT-\u00d6",
+            "--set=context.order.products.1.quantity=7",
+            "--set=shop_slug=",
+        )
+    assert sent.status == 0
+    event = parse_event(seen[0].delivery.body)
+    assert event.order_number == "NT-\u00d6"
+    assert event.raw["context"]["order"]["products"][1]["quantity"] == 7
+    assert event.raw["shop_slug"] == ""
+
+
+def test_many_are_sent_several_at_a_time_and_summed_up() -> None:
+    with endpoint() as (url, seen):
+        sent = run("send", "--to", url, "--count", "30", "--concurrency", "4")
+    first, second = sent.output.splitlines()
+
+    assert (sent.status, len(seen)) == (0, 30)
+    assert first == "ok 30 x shipment_delivered: 200"
+    assert second.startswith("30 in ")
+    assert " a second; ms: median " in second
+
+
+def test_answers_may_be_had_as_json() -> None:
+    with endpoint() as (url, _):
+        *answers, summary = run("send", "--to", url, "--count", "2", "--json").lines
+
+    assert [each.pop("milliseconds") > 0 for each in answers] == [True, True]
+    assert answers == 2 * [
+        {
+            "type": "answer",
+            "name": "shipment_delivered",
+            "status": 200,
+            "reason": None,
+            "problem": None,
+            "is_right": True,
+        }
+    ]
+    assert summary.pop("seconds") > 0
+    assert set(summary.pop("milliseconds")) == {"median", "p90", "p99", "max"}
+    assert summary == {"type": "summary", "answers": 2, "wrong": 0}
+
+
+@pytest.mark.parametrize(("bad", "reason"), REASONS.items())
+def test_what_is_made_bad_is_refused_for_it_and_that_is_right(bad: Bad, reason: Reason) -> None:
+    with endpoint() as (url, seen):
+        sent = run("send", "claim_created", "--to", url, "--bad", bad)
+    assert sent.status == 0
+    assert [each.delivery.reason for each in seen] == [reason]
+
+
+def test_every_kind_of_bad_delivery_can_be_asked_for() -> None:
+    made = bad_deliveries(BODY, SECRET, now=1_700_000_000, oversized_bytes=9)
+    assert [each.name for each in made] == list(Bad) == list(REASONS)
+
+
+def test_a_bad_delivery_that_is_accepted_is_wrong() -> None:
+    with answering(200) as url:
+        sent = run("send", "--to", url, "--bad", "forged")
+    assert sent.status == 1
+    assert sent.output.startswith("!! forged: 200 in ")
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b'{"reason": "handler_error"}', " handler_error"),
+        (b'{"reason": 5}', ""),
+        (b'{"reason": "\\u001b[31m"}', ""),
+        (b"[]", ""),
+        (b"not json", ""),
+    ],
+)
+def test_a_genuine_delivery_that_is_refused_is_wrong(body: bytes, reason: str) -> None:
+    with answering(500, body, "application/problem+json") as url:
+        sent = run("send", "--to", url)
+    assert sent.status == 1
+    assert sent.output.startswith(f"!! shipment_delivered: 500{reason} in ")
+
+
+def test_any_other_success_than_200_is_no_acknowledgement() -> None:
+    with answering(204) as url:
+        assert run("send", "--to", url).status == 1
+
+
+def test_where_nobody_answers_it_says_so() -> None:
+    url = f"http://127.0.0.1:{free_port()}/"
+    sent = run("send", "--to", url)
+    assert sent.status == 1
+    assert sent.output.startswith("!! shipment_delivered: ConnectError: ")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://127.0.0.1:1/x", "http://localhost/", "https://[::1]/", "http://shop.localhost/"],
+)
+def test_this_machine_may_be_delivered_to(url: str) -> None:
+    assert checked_url(url, allow_remote=False) == url
+
+
+@pytest.mark.parametrize(
+    "url", ["https://shop.example/x", "http://192.0.2.1/", "http://localhost.example/"]
+)
+def test_other_machines_only_if_that_is_meant(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="add --allow-remote"):
+        checked_url(url, allow_remote=False)
+    assert checked_url(url, allow_remote=True) == url
+    assert "leads to another machine" in run("send", "--to", url).told
+
+
+@pytest.mark.parametrize("url", ["", "localhost:80", "ftp://localhost/", "http://", "http://x:y/"])
+def test_what_is_no_url_is_told(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="no URL to deliver to"):
+        checked_url(url, allow_remote=True)
+
+
+WRONG_SETTINGS = {
+    "no value": ("shop_slug", "takes path=value, not 'shop_slug'"),
+    "no path": ("=x", "takes path=value"),
+    "nowhere": ("context.nothing.x=1", "there is no 'nothing'"),
+    "no place in a list": ("context.order.products.x.sku=1", "there is no 'x'"),
+    "past a list's end": ("context.order.products.9=1", "there is no '9'"),
+    "within a text": ("shop_slug.x=1", "there is no 'x'"),
+}
+
+
+@pytest.mark.parametrize(("setting", "message"), WRONG_SETTINGS.values(), ids=WRONG_SETTINGS)
+def test_a_setting_that_leads_nowhere_is_told(setting: str, message: str) -> None:
+    wrong = run("send", f"--set={setting}")
+    assert wrong.status == 2
+    assert message in wrong.told
+
+
+def test_without_settings_the_bytes_stay() -> None:
+    assert changed(b"not json", []) == b"not json"
+    with pytest.raises(ConfigurationError, match="needs a body that is JSON"):
+        changed(b"not json", ["a=1"])
+
+
+@pytest.mark.parametrize("body", [b"not json", b"[]"])
+def test_what_is_no_object_cannot_be_made_bad(body: bytes) -> None:
+    wrong = run("send", "-", "--bad", "ungrouped", stdin=body)
+    assert wrong.status == 2
+    assert "--bad needs a body that is a JSON object" in wrong.told
+
+
+def test_a_secret_that_cannot_sign_is_told_before_anything_is_sent() -> None:
+    wrong = run("send", secret="secret ")
+    assert (wrong.status, wrong.output) == (2, "")
+
+
+def test_progress_is_shown_to_a_terminal_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def terminal(**options: object) -> Console:
+        return Console(stderr=True, force_terminal=True, width=80)
+
+    monkeypatch.setattr("karla_receiver.cli.sending.Console", terminal)
+    with endpoint() as (url, _):
+        shown = run("send", "--to", url, "--count", "3")
+        hidden = run("send", "--to", url, "--count", "3", "--json")
+    assert "Delivering" in shown.errors
+    assert hidden.errors == ""
+
+
+def test_answers_of_several_kinds_are_counted_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    def answer(status: int, seconds: float) -> Answer:
+        return Answer(
+            name="it",
+            status=status,
+            reason=None,
+            problem=None,
+            seconds=seconds,
+            is_right=status == 200,
+        )
+
+    answers = [answer(200, 0.001 * number) for number in range(1, 100)] + [answer(500, 5)]
+    assert not report(answers, seconds=10, as_json=False)
+    assert capsys.readouterr().out.splitlines() == [
+        "ok 99 x it: 200",
+        "!! 1 x it: 500",
+        "100 in 10.00 s, 10 a second; ms: median 51.0, p90 91.0, p99 5000.0, max 5000.0",
+    ]
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    path = tmp_path / "deliveries.jsonl"
+    recorder = Recorder(path, 9)
+    old = ("karla-signature", "t=1,v1=00")
+    bodies = (BODY, b'{"event_group":"x"}\n', b"not json")
+    for body, reason in zip(bodies, (None, "timestamp_too_old", "invalid_json"), strict=True):
+        headers = [old, ("content-type", "application/x"), ("x-other", "1")]
+        recorder.add(Recorded(received_at=1, headers=headers, body=body, reason=reason))
+    recorder.add(Recorded(received_at=1, headers=[], body=BODY))
+    return path
+
+
+def test_what_was_recorded_is_delivered_under_fresh_signatures(recording: Path) -> None:
+    with endpoint() as (url, seen):
+        replayed = run("replay", recording, "--to", url)
+
+    assert replayed.status == 1
+    assert [(each.delivery.body, each.delivery.reason) for each in seen] == [
+        (BODY, None),
+        (b'{"event_group":"x"}\n', None),
+        (b"not json", "invalid_json"),
+        (BODY, None),
+    ]
+    kinds = Counter(dict(each.delivery.headers)["content-type"] for each in seen)
+    assert kinds == {"application/x": 3, "application/json": 1}
+    assert "!! 1 x delivery 3: 400 invalid_json" in replayed.output
+
+
+def test_only_what_was_refused_may_be_replayed(recording: Path) -> None:
+    with endpoint() as (url, seen):
+        run("replay", "-", "--refused", "--to", url, stdin=recording.read_bytes())
+    assert [each.delivery.body for each in seen] == [b'{"event_group":"x"}\n', b"not json"]
+
+
+def test_where_nothing_was_refused_nothing_is_replayed(recording: Path) -> None:
+    lines = recording.read_bytes().splitlines(keepends=True)
+    replayed = run("replay", "-", "--refused", stdin=lines[0])
+    assert replayed == (0, "", "none of the recorded deliveries was refused\n")
+
+
+def test_wrong_use_of_replay_is_told(recording: Path) -> None:
+    assert run("replay").status == 2
+    for arguments, secret, message in (
+        (["nothing.jsonl"], SECRET, "nothing.jsonl: No such file"),
+        (["-"], SECRET, "- is empty"),
+        ([recording], None, "no secret"),
+        ([recording], " ", "empty or blank"),
+        ([recording, "--to=http://192.0.2.1"], SECRET, "--allow-remote"),
+    ):
+        wrong = run("replay", *arguments, secret=secret)
+        assert (wrong.status, wrong.output) == (2, "")
+        assert message in wrong.told
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process cannot be sent Ctrl-C alone")
+def test_an_interrupt_stops_sending_quietly() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        arguments = ("send", "--to", url, "--count", "10000", "--concurrency", "2")
+        with started(*arguments, KARLA_WEBHOOK_SECRET=SECRET) as process:
+            connections = [silent.accept()[0] for _ in range(2)]
+            process.send_signal(signal.SIGINT)
+            for connection in connections:
+                connection.close()
+            output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert (output, errors) == ("", "")
+
+
+def test_a_body_that_is_set_stays_as_readable_as_json_is() -> None:
+    assert changed(b'{"a": "\xc3\xb6"}', ['b={"c": [1]}']) == '{"a":"ö","b":{"c":[1]}}'.encode()
+    assert json.loads(changed(b"{}", ["a=01"])) == {"a": "01"}

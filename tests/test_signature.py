@@ -242,6 +242,22 @@ def test_every_byte_of_the_digest_counts(place: int) -> None:
     assert refusal.value.clock_skew == 5
 
 
+@pytest.mark.parametrize("header", [HEADER, f"t={NOW},v1={'0' * 64}"])
+def test_nothing_but_the_comparison_in_constant_time_tells_whether_digests_are_equal(
+    monkeypatch: pytest.MonkeyPatch, header: str
+) -> None:
+    compared: list[tuple[bytes, bytes]] = []
+
+    def never_equal(given: bytes, expected: bytes) -> bool:
+        compared.append((given, expected))
+        return False
+
+    monkeypatch.setattr("karla_receiver.signature.compare_digest", never_equal)
+    with pytest.raises(SignatureError, match="signature_mismatch"):
+        verifier().verify(BODY, header)
+    assert compared == [(bytes.fromhex(header[-64:]), bytes.fromhex(HEADER[-64:]))]
+
+
 DETAILS: list[tuple[Any, str]] = [
     (None, "missing_signature: the Karla-Signature header is absent or empty"),
     ("x" * 4097, "malformed_header: longer than 4096 bytes"),
@@ -401,6 +417,25 @@ def test_a_single_change_of_the_body_is_refused(data: st.DataObject, body: bytes
     changed[place] ^= data.draw(st.integers(1, 255))
     with pytest.raises(SignatureError, match="signature_mismatch"):
         verifier().verify(bytes(changed), sign(body, SECRET, timestamp=NOW))
+
+
+@given(data=st.data(), secret=SECRETS)
+def test_a_single_change_of_the_secret_is_refused(data: st.DataObject, secret: str) -> None:
+    place = data.draw(st.integers(0, len(secret) - 1))
+    changed = secret[:place] + data.draw(st.characters(codec="utf-8")) + secret[place + 1 :]
+    assume(changed not in {secret, ""} and changed.strip() == changed and changed.strip("\0"))
+    # A key is padded with NUL: one at the end makes no difference to HMAC.
+    assume(changed.rstrip("\0") != secret.rstrip("\0"))
+    with pytest.raises(SignatureError, match="signature_mismatch"):
+        verifier(changed).verify(BODY, sign(BODY, secret, timestamp=NOW))
+
+
+@given(timestamp=st.integers(0, 10**15 - 1), changed=st.integers(0, 10**15 - 1))
+def test_another_timestamp_than_the_signed_one_is_refused(timestamp: int, changed: int) -> None:
+    assume(timestamp != changed)
+    _, _, signature = sign(BODY, SECRET, timestamp=timestamp).partition(",")
+    with pytest.raises(SignatureError, match="signature_mismatch"):
+        verifier(now=changed).verify(BODY, f"t={changed},{signature}")
 
 
 @given(place=st.integers(0, len(HEADER) - 1), character=st.characters(max_codepoint=255))

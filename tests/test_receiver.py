@@ -21,6 +21,7 @@ from karla_receiver import (
     Response,
     ShipmentEvent,
     UnknownEvent,
+    parse_event,
     samples,
     sign,
 )
@@ -545,6 +546,16 @@ def test_an_environment_that_does_not_say_which_secret_is_refused(
         Receiver.from_env(environ)
     assert remedy in str(refusal.value)
     assert "canary" not in str(refusal.value)
+
+
+def test_an_event_that_was_kept_is_handled_as_it_was_sent() -> None:
+    receiver = Receiver(SECRET)
+    handled: list[Event] = []
+    receiver.on("shipments")(handled.append)
+    event = parse_event(DELIVERED)
+
+    receiver.handle(event)
+    assert handled == [event]
 
 
 def test_the_clock_is_the_receivers_own() -> None:

@@ -46,6 +46,7 @@ def test_signatures_of_another_implementation_verify(row: Any) -> None:
     assert len(body) == row["body_bytes"]
     assert sign(body, row["secret"], timestamp=now) == row["header_value"]
     assert verifier(row["secret"], now=now).verify(body, row["header_value"]) == (now, 0)
+    assert verifier(row["secret"], now=now).verify(body, [row["header_value"]]) == (now, 0)
 
 
 @pytest.mark.parametrize("name", samples.names())
@@ -63,6 +64,7 @@ def test_it_tells_which_secret_matched() -> None:
     rotating = verifier("new-secret", SECRET)
 
     assert rotating.verify(BODY, HEADER) == Verified(timestamp=NOW, secret_index=1)
+    assert rotating.verify(BODY, [HEADER]) == Verified(timestamp=NOW, secret_index=1)
     assert rotating.verify(BODY, sign(BODY, "new-secret", timestamp=NOW)).secret_index == 0
 
 
@@ -117,14 +119,15 @@ def test_any_bytes_like_body_verifies(kind: Any) -> None:
         (math.nan, Reason.TIMESTAMP_TOO_OLD),
     ],
 )
+@pytest.mark.parametrize("header", [HEADER, [HEADER]], ids=["short way", "long way"])
 def test_the_window_is_inclusive_both_ways_and_closed_to_a_broken_clock(
-    now: float, reason: Reason | None
+    now: float, reason: Reason | None, header: Any
 ) -> None:
     if reason is None:
-        assert verifier(now=now).verify(BODY, HEADER)
+        assert verifier(now=now).verify(BODY, header)
         return
     with pytest.raises(SignatureError) as refusal:
-        verifier(now=now).verify(BODY, HEADER)
+        verifier(now=now).verify(BODY, header)
     assert refusal.value.reason is reason
     assert math.isnan(now) or refusal.value.clock_skew == now - NOW
 
@@ -236,15 +239,19 @@ def test_every_v1_is_tried_with_every_secret(place: int) -> None:
 def test_every_byte_of_the_digest_counts(place: int) -> None:
     digest = bytearray.fromhex(HEADER[-64:])
     digest[place] ^= 1
-    with pytest.raises(SignatureError) as refusal:
-        verifier(now=NOW + 5).verify(BODY, HEADER[:-64] + digest.hex())
-    assert refusal.value.reason is Reason.SIGNATURE_MISMATCH
-    assert refusal.value.clock_skew == 5
+    header = HEADER[:-64] + digest.hex()
+    forms: list[Any] = [header, [header]]
+    for form in forms:
+        with pytest.raises(SignatureError) as refusal:
+            verifier(now=NOW + 5).verify(BODY, form)
+        assert refusal.value.reason is Reason.SIGNATURE_MISMATCH
+        assert refusal.value.clock_skew == 5
 
 
 @pytest.mark.parametrize("header", [HEADER, f"t={NOW},v1={'0' * 64}"])
+@pytest.mark.parametrize("form", [str, lambda header: [header]], ids=["short way", "long way"])
 def test_nothing_but_the_comparison_in_constant_time_tells_whether_digests_are_equal(
-    monkeypatch: pytest.MonkeyPatch, header: str
+    monkeypatch: pytest.MonkeyPatch, header: str, form: Any
 ) -> None:
     compared: list[tuple[bytes, bytes]] = []
 
@@ -254,7 +261,7 @@ def test_nothing_but_the_comparison_in_constant_time_tells_whether_digests_are_e
 
     monkeypatch.setattr("karla_receiver.signature.compare_digest", never_equal)
     with pytest.raises(SignatureError, match="signature_mismatch"):
-        verifier().verify(BODY, header)
+        verifier().verify(BODY, form(header))
     assert compared == [(bytes.fromhex(header[-64:]), bytes.fromhex(HEADER[-64:]))]
 
 

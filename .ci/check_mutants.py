@@ -30,7 +30,7 @@ def mutmut(*arguments: str) -> list[str]:
 def change_of(mutant: str) -> tuple[str, str]:
     """Return the lines that a mutant takes away and puts in their place."""
     lines = [line for line in mutmut("show", mutant) if not line.startswith(("---", "+++"))]
-    old, new = ([line[1:] for line in lines if line.startswith(sign)] for sign in "-+")
+    old, new = ([line[1:].strip() for line in lines if line.startswith(sign)] for sign in "-+")
     return "\n".join(old), "\n".join(new)
 
 

@@ -50,6 +50,8 @@ class Knock:
     method: str = "POST"
     headers: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     body: bytes = b""
+    # The core only: the body in these pieces, instead of as a whole.
+    pieces: list[bytes] | None = None
     query: str = ""
     # ASGI only: the messages, instead of one with the whole body.
     messages: Iterator[dict[str, Any]] | None = None
@@ -96,7 +98,8 @@ def _answer(
 def through_core(receiver: Receiver, knock: Knock) -> Answer:
     with logged_reasons() as reasons:
         try:
-            response = receiver.receive(Request(knock.method, knock.headers, knock.body))
+            body = knock.body if knock.pieces is None else iter(knock.pieces)
+            response = receiver.receive(Request(knock.method, knock.headers, body))
         except DeliveryError:
             return _answer(reasons)
     return _answer(reasons, response.status, response.headers, response.body)
@@ -104,7 +107,8 @@ def through_core(receiver: Receiver, knock: Knock) -> Answer:
 
 def through_core_async(receiver: Receiver, knock: Knock) -> Answer:
     async def chunks() -> AsyncIterator[bytes]:
-        yield knock.body
+        for piece in knock.pieces or [knock.body]:
+            yield piece
 
     with logged_reasons() as reasons:
         request = Request(knock.method, knock.headers, chunks())

@@ -9,7 +9,16 @@ from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
 from karla_receiver import Event, Receiver, samples, sign
-from tests.doors import DOORS, Answer, Knock, through_asgi, through_core, through_wsgi
+from tests.doors import (
+    DOORS,
+    Answer,
+    Knock,
+    through_asgi,
+    through_core,
+    through_core_async,
+    through_flask,
+    through_wsgi,
+)
 
 NOW = 1_700_000_000
 SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
@@ -93,6 +102,10 @@ def test_a_body_split_anywhere_gives_the_same_answer(data: st.DataObject, body: 
     assert outcome(through_asgi, knock) == whole
     knock.read_at_most = data.draw(st.integers(1, 64))
     assert outcome(through_wsgi, knock) == whole
+    assert outcome(through_flask, knock) == whole
+    knock.pieces = pieces
+    assert outcome(through_core, knock) == whole
+    assert outcome(through_core_async, knock) == whole
 
 
 @pytest.mark.parametrize("status", [200, 400, 401, 405, 413, 500])

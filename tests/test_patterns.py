@@ -203,6 +203,16 @@ def test_every_known_group_is_about_something_known(group: EventGroup) -> None:
             " out the '*' and what follows it",
         ),
         (
+            "shipments/delivered,claims",
+            "pattern 'shipments/delivered,claims' never matches: between slashes a ref has letters,"
+            " digits, '_' and '-'; several patterns are several arguments",
+        ),
+        (
+            "RETURNS/label",
+            "pattern 'RETURNS/label' never matches: a ref begins with a source in lower case, as in"
+            " 'shipments/delivered/SUCCESSFULLY_DELIVERED'",
+        ),
+        (
             "shipment_delivered",
             "'shipment_delivered' is an event group: write on(group='shipment_delivered')",
         ),

@@ -21,6 +21,7 @@ from karla_receiver import (
     Response,
     ShipmentEvent,
     UnknownEvent,
+    parse_event,
     samples,
     sign,
 )
@@ -348,12 +349,13 @@ def test_what_can_be_refused_without_the_body_is_refused_unread(
 def test_a_body_is_read_no_further_than_the_limit(receive: Receive) -> None:
     read: list[int] = []
 
-    def endless() -> Iterator[bytes]:
-        while True:
+    def very_long() -> Iterator[bytes]:
+        # Not endless: a reader without a limit is to fail here, and not to take all memory.
+        for _ in range(1000):
             read.append(1000)
             yield b"a" * 1000
 
-    response = receive(Receiver(SECRET, max_body_bytes=4096), signed(b"", body=endless()))
+    response = receive(Receiver(SECRET, max_body_bytes=4096), signed(b"", body=very_long()))
     assert response.reason is Reason.BODY_TOO_LARGE
     assert sum(read) == 5000
 
@@ -470,7 +472,7 @@ class GeneratorCalled:
         (lambda *, event: None, "does not take that"),
         (generator, "generator is a generator"),
         (async_generator, "is a generator"),
-        (GeneratorCalled(), "is a generator"),
+        (GeneratorCalled(), "GeneratorCalled is a generator"),
         ("a text", "must be callable, not str"),
         (None, "must be callable, not NoneType"),
     ],
@@ -526,7 +528,11 @@ def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("environ", "remedy"),
     [
-        ({}, "neither is set"),
+        (
+            {},
+            "set KARLA_WEBHOOK_SECRET to the webhook's secret, or KARLA_WEBHOOK_SECRETS to several,"
+            " separated by commas: neither is set",
+        ),
         ({"KARLA_WEBHOOK_SECRET": "canary", "KARLA_WEBHOOK_SECRETS": "canary"}, "both are set"),
         ({"KARLA_WEBHOOK_SECRET": ""}, "secret 1 is empty"),
         ({"KARLA_WEBHOOK_SECRETS": "canary,"}, "secret 2 is empty"),
@@ -540,6 +546,16 @@ def test_an_environment_that_does_not_say_which_secret_is_refused(
         Receiver.from_env(environ)
     assert remedy in str(refusal.value)
     assert "canary" not in str(refusal.value)
+
+
+def test_an_event_that_was_kept_is_handled_as_it_was_sent() -> None:
+    receiver = Receiver(SECRET)
+    handled: list[Event] = []
+    receiver.on("shipments")(handled.append)
+    event = parse_event(DELIVERED)
+
+    receiver.handle(event)
+    assert handled == [event]
 
 
 def test_the_clock_is_the_receivers_own() -> None:

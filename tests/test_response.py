@@ -9,7 +9,7 @@ import pytest
 
 from karla_receiver import Reason, SignatureError, response
 from karla_receiver.errors import STATUS, DeliveryError
-from karla_receiver.response import REFUSALS, SUCCESS
+from karla_receiver.response import REFUSALS, SUCCESS, retry_later
 
 # The table of answers once more, by hand: the promise to users, which must not change by chance.
 ANSWERS = {
@@ -115,12 +115,23 @@ def test_a_refusal_has_these_very_bytes(
     refusal = made_anew().REFUSALS[reason]
 
     assert refusal.body.decode() == body
-    assert refusal.reason == reason
+    assert (refusal.reason, refusal.status) == (reason, json.loads(body)["status"])
     assert list(refusal.headers) == [
         ("content-type", "application/problem+json"),
         ("content-length", str(len(body))),
         *extra,
     ]
+
+
+def test_the_answer_to_a_handler_that_wants_to_be_tried_later_says_when() -> None:
+    usual, later = REFUSALS[Reason.RETRY_LATER], retry_later(90)
+
+    assert (later.status, later.reason, later.body) == (503, Reason.RETRY_LATER, usual.body)
+    assert later.headers == (
+        ("content-type", "application/problem+json"),
+        ("content-length", str(len(usual.body))),
+        ("retry-after", "90"),
+    )
 
 
 def test_success_has_these_very_bytes() -> None:

@@ -46,6 +46,7 @@ def test_signatures_of_another_implementation_verify(row: Any) -> None:
     assert len(body) == row["body_bytes"]
     assert sign(body, row["secret"], timestamp=now) == row["header_value"]
     assert verifier(row["secret"], now=now).verify(body, row["header_value"]) == (now, 0)
+    assert verifier(row["secret"], now=now).verify(body, [row["header_value"]]) == (now, 0)
 
 
 @pytest.mark.parametrize("name", samples.names())
@@ -63,6 +64,7 @@ def test_it_tells_which_secret_matched() -> None:
     rotating = verifier("new-secret", SECRET)
 
     assert rotating.verify(BODY, HEADER) == Verified(timestamp=NOW, secret_index=1)
+    assert rotating.verify(BODY, [HEADER]) == Verified(timestamp=NOW, secret_index=1)
     assert rotating.verify(BODY, sign(BODY, "new-secret", timestamp=NOW)).secret_index == 0
 
 
@@ -117,14 +119,15 @@ def test_any_bytes_like_body_verifies(kind: Any) -> None:
         (math.nan, Reason.TIMESTAMP_TOO_OLD),
     ],
 )
+@pytest.mark.parametrize("header", [HEADER, [HEADER]], ids=["short way", "long way"])
 def test_the_window_is_inclusive_both_ways_and_closed_to_a_broken_clock(
-    now: float, reason: Reason | None
+    now: float, reason: Reason | None, header: Any
 ) -> None:
     if reason is None:
-        assert verifier(now=now).verify(BODY, HEADER)
+        assert verifier(now=now).verify(BODY, header)
         return
     with pytest.raises(SignatureError) as refusal:
-        verifier(now=now).verify(BODY, HEADER)
+        verifier(now=now).verify(BODY, header)
     assert refusal.value.reason is reason
     assert math.isnan(now) or refusal.value.clock_skew == now - NOW
 
@@ -236,10 +239,30 @@ def test_every_v1_is_tried_with_every_secret(place: int) -> None:
 def test_every_byte_of_the_digest_counts(place: int) -> None:
     digest = bytearray.fromhex(HEADER[-64:])
     digest[place] ^= 1
-    with pytest.raises(SignatureError) as refusal:
-        verifier(now=NOW + 5).verify(BODY, HEADER[:-64] + digest.hex())
-    assert refusal.value.reason is Reason.SIGNATURE_MISMATCH
-    assert refusal.value.clock_skew == 5
+    header = HEADER[:-64] + digest.hex()
+    forms: list[Any] = [header, [header]]
+    for form in forms:
+        with pytest.raises(SignatureError) as refusal:
+            verifier(now=NOW + 5).verify(BODY, form)
+        assert refusal.value.reason is Reason.SIGNATURE_MISMATCH
+        assert refusal.value.clock_skew == 5
+
+
+@pytest.mark.parametrize("header", [HEADER, f"t={NOW},v1={'0' * 64}"])
+@pytest.mark.parametrize("form", [str, lambda header: [header]], ids=["short way", "long way"])
+def test_nothing_but_the_comparison_in_constant_time_tells_whether_digests_are_equal(
+    monkeypatch: pytest.MonkeyPatch, header: str, form: Any
+) -> None:
+    compared: list[tuple[bytes, bytes]] = []
+
+    def never_equal(given: bytes, expected: bytes) -> bool:
+        compared.append((given, expected))
+        return False
+
+    monkeypatch.setattr("karla_receiver.signature.compare_digest", never_equal)
+    with pytest.raises(SignatureError, match="signature_mismatch"):
+        verifier().verify(BODY, form(header))
+    assert compared == [(bytes.fromhex(header[-64:]), bytes.fromhex(HEADER[-64:]))]
 
 
 DETAILS: list[tuple[Any, str]] = [
@@ -401,6 +424,25 @@ def test_a_single_change_of_the_body_is_refused(data: st.DataObject, body: bytes
     changed[place] ^= data.draw(st.integers(1, 255))
     with pytest.raises(SignatureError, match="signature_mismatch"):
         verifier().verify(bytes(changed), sign(body, SECRET, timestamp=NOW))
+
+
+@given(data=st.data(), secret=SECRETS)
+def test_a_single_change_of_the_secret_is_refused(data: st.DataObject, secret: str) -> None:
+    place = data.draw(st.integers(0, len(secret) - 1))
+    changed = secret[:place] + data.draw(st.characters(codec="utf-8")) + secret[place + 1 :]
+    assume(changed not in {secret, ""} and changed.strip() == changed and changed.strip("\0"))
+    # A key is padded with NUL: one at the end makes no difference to HMAC.
+    assume(changed.rstrip("\0") != secret.rstrip("\0"))
+    with pytest.raises(SignatureError, match="signature_mismatch"):
+        verifier(changed).verify(BODY, sign(BODY, secret, timestamp=NOW))
+
+
+@given(timestamp=st.integers(0, 10**15 - 1), changed=st.integers(0, 10**15 - 1))
+def test_another_timestamp_than_the_signed_one_is_refused(timestamp: int, changed: int) -> None:
+    assume(timestamp != changed)
+    _, _, signature = sign(BODY, SECRET, timestamp=timestamp).partition(",")
+    with pytest.raises(SignatureError, match="signature_mismatch"):
+        verifier(now=changed).verify(BODY, f"t={changed},{signature}")
 
 
 @given(place=st.integers(0, len(HEADER) - 1), character=st.characters(max_codepoint=255))

@@ -55,6 +55,12 @@ class RedisServer:
                     assert time.monotonic() < deadline, "redis-server does not answer"
                     time.sleep(0.01)
 
+    @property
+    def pid(self) -> int:
+        """The process to send signals to."""
+        assert self._process is not None
+        return self._process.pid
+
     def client(self) -> Redis:
         """Return a client for the tests' own questions."""
         return Redis(port=self.port, socket_timeout=5, decode_responses=True)
@@ -69,12 +75,11 @@ class RedisServer:
     @contextlib.contextmanager
     def paused(self) -> Generator[None]:
         """Have it hang: SIGSTOP, and SIGCONT afterwards."""
-        assert self._process is not None
-        os.kill(self._process.pid, signal.SIGSTOP)
+        os.kill(self.pid, signal.SIGSTOP)
         try:
             yield
         finally:
-            os.kill(self._process.pid, signal.SIGCONT)
+            os.kill(self.pid, signal.SIGCONT)
 
 
 @contextlib.contextmanager

@@ -9,9 +9,10 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Generator
+from functools import partial
 from multiprocessing import get_context
 from traceback import TracebackException
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from redis import Redis
@@ -128,7 +129,8 @@ def test_each_verb_is_one_round_trip(server: RedisServer) -> None:
 
         def execute_command(self, *args: Any, **options: Any) -> Any:
             self.trips += 1
-            return super().execute_command(*args, **options)
+            answer: Any = cast("Any", super()).execute_command(*args, **options)
+            return answer
 
     with Counting(port=server.port) as client:
         store = RedisStore(client)
@@ -176,6 +178,10 @@ def test_a_redis_that_is_down_is_a_storage_error_at_once() -> None:
         assert "ConnectionError" in refusal(verb)
 
 
+def is_claimable(store: RedisStore) -> bool:
+    return store.claim("a", "o").state is CLAIMED
+
+
 def test_a_redis_that_hangs_is_a_storage_error_soon_and_no_claim_for_ever(
     server: RedisServer,
 ) -> None:
@@ -187,7 +193,7 @@ def test_a_redis_that_hangs_is_a_storage_error_soon_and_no_claim_for_ever(
             for verb in every_verb(store):
                 assert "TimeoutError" in refusal(verb)
         # Redis may carry out what it was asked when nobody waited any more.
-        until(lambda store=store: store.claim("a", "o").state is CLAIMED)
+        until(partial(is_claimable, store))
         server.client().flushall()
 
 

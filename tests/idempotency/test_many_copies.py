@@ -22,6 +22,12 @@ from tests.redis_server import running_redis
 CONNECTIONS = 200
 
 
+def kill_all(servers: list[subprocess.Popen[bytes]]) -> None:
+    for server in servers:
+        server.kill()
+        server.wait()
+
+
 @contextlib.contextmanager
 def served(processes: int, store: str, effects: Path) -> Generator[int]:
     """Run so many uvicorns that accept from one socket; return its port."""
@@ -43,15 +49,13 @@ def served(processes: int, store: str, effects: Path) -> Generator[int]:
             )
             for _ in range(processes)
         ]
-        watchdog = threading.Timer(120, lambda: [server.kill() for server in servers])
+        watchdog = threading.Timer(120, kill_all, (servers,))
         watchdog.start()
         try:
             yield listener.getsockname()[1]
         finally:
             watchdog.cancel()
-            for server in servers:
-                server.kill()
-                server.wait()
+            kill_all(servers)
 
 
 async def statuses(port: int, request: bytes, count: int) -> list[int]:

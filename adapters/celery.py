@@ -416,11 +416,12 @@ class _Publisher:
 
 def _connection(app: Celery, timeout: float) -> Connection:
     connect: Any = app.connection_for_write
-    kind = str(connect().transport.driver_type)
-    options = _TRANSPORT_OPTIONS.get(kind, lambda _: {})(timeout)
+    kind: str = cast("Any", connect()).transport.driver_type
+    options = _TRANSPORT_OPTIONS[kind](timeout) if kind in _TRANSPORT_OPTIONS else {}
     connection: Connection = connect(connect_timeout=timeout, transport_options=options)
     # Or the first use would try for seconds, and a publisher be busy long after its caller left.
-    connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=timeout)
+    at_once: dict[str, Any] = {"interval_start": 0, "interval_step": 0, "timeout": timeout}
+    connection.ensure_connection(max_retries=1, **at_once)
     return connection
 
 

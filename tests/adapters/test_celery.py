@@ -25,7 +25,7 @@ from karla_receiver.delivery import Delivery
 from karla_receiver.errors import StorageError
 from karla_receiver.idempotency import Claim, ClaimState, MemoryStore, occurrence_key
 from karla_receiver.outcomes import Discard, RetryLater
-from tests.redis_server import free_port
+from tests.many_machines.redis_server import free_port
 
 SECRET = "secret-of-the-workers"
 BODY = samples.read("shipment_delivered")

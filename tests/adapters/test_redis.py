@@ -22,7 +22,7 @@ from karla_receiver import ConfigurationError
 from karla_receiver.adapters.redis import RedisStore
 from karla_receiver.errors import StorageError
 from karla_receiver.idempotency import ClaimState
-from tests.redis_server import RedisServer, free_port, running_redis
+from tests.many_machines.redis_server import RedisServer, free_port, running_redis
 
 CLAIMED, IN_PROGRESS, DONE = ClaimState.CLAIMED, ClaimState.IN_PROGRESS, ClaimState.DONE
 

@@ -10,7 +10,7 @@ import pytest
 from karla_receiver.adapters.redis import RedisStore
 from karla_receiver.idempotency import IdempotencyStore, MemoryStore
 from tests.idempotency.contract import Kit, StoreContract
-from tests.redis_server import RedisServer, running_redis
+from tests.many_machines.redis_server import RedisServer, running_redis
 
 
 class MemoryKit:

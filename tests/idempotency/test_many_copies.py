@@ -17,7 +17,7 @@ import pytest
 
 from karla_receiver import samples, sign
 from tests.idempotency.copies import SECRET
-from tests.redis_server import running_redis
+from tests.many_machines.redis_server import running_redis
 
 CONNECTIONS = 200
 

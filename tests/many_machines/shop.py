@@ -13,6 +13,7 @@ from karla_receiver.adapters.asgi import KarlaApp
 from karla_receiver.adapters.redis import RedisStore
 
 SECRET = "secret-of-many-machines"
+HANDLING_SECONDS = float(os.environ.get("HANDLING_SECONDS", "0.03"))  # before, and after
 
 # Not ten seconds, after which a claim is looked at again whose owner was killed.
 adapter.__dict__["_SHORT_WAIT"] = 1
@@ -27,11 +28,11 @@ def make(broker: str, redis: str, effects: str) -> tuple[Celery, KarlaApp]:
 
     @receiver.on("*")
     def write_down(event: Event) -> None:
-        time.sleep(0.02)
+        time.sleep(HANDLING_SECONDS)
         descriptor = os.open(effects, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         os.write(descriptor, f"{event.order_number}\n".encode())
         os.close(descriptor)
-        time.sleep(0.03)  # time to be killed in between the effect and the mark
+        time.sleep(HANDLING_SECONDS)  # time to be killed in between the effect and the mark
 
     return app, KarlaApp(receiver)
 

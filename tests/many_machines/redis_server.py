@@ -44,7 +44,7 @@ class RedisServer:
 
     def start(self) -> None:
         """Start it, and return when it answers."""
-        self._process = subprocess.Popen(self._command)
+        self._process = subprocess.Popen(self._command, start_new_session=True)
         deadline = time.monotonic() + 20
         with self.client() as client:
             while True:

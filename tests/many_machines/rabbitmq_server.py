@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from kombu import Connection
 
-from tests.redis_server import free_port
+from tests.many_machines.redis_server import free_port
 
 __all__ = ["RabbitServer", "running_rabbitmq"]
 
@@ -47,6 +47,11 @@ class RabbitServer:
             "RABBITMQ_CONF_ENV_FILE": os.devnull,
         }
         self._processes: list[subprocess.Popen[bytes]] = []
+
+    @property
+    def pids(self) -> list[int]:
+        """Its processes, each with a session of its own."""
+        return [process.pid for process in self._processes]
 
     def start(self) -> None:
         """Start it, and return when it answers: this takes seconds."""

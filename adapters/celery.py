@@ -386,32 +386,33 @@ class _Publisher:
             connection.collect()
 
     def _run(self, send: Callable[[Producer], None]) -> None:
+        start = time.monotonic()
         is_used = hasattr(self._local, "producer")
         try:
             send(self._producer())
-        except TimeoutError:
-            self._drop()
-            raise
         except Exception:
             self._drop()
-            if not is_used:
+            # A connection may have died while it was idle, and what was declared over it be gone:
+            # such an error comes at once. After one that took its time, nobody waits any more.
+            if not is_used or time.monotonic() - start > self._timeout / 2:
                 raise
-            # It may have died while idle, or what was declared over it may be gone.
             self._run(send)
 
     def _producer(self) -> Producer:
         if not hasattr(self._local, "producer"):
-            self._local.connection = _connection(self._app, self._timeout)
-            self._connections.append(self._local.connection)
-            self._local.producer = self._app.amqp.Producer(self._local.connection)
+            connection = _connection(self._app, self._timeout)
+            self._connections.append(connection)
+            self._local.connection = connection
+            self._local.producer = self._app.amqp.Producer(connection)
         producer: Producer = self._local.producer
         return producer
 
     def _drop(self) -> None:
-        connection = self._local.__dict__.pop("connection")
+        connection: Connection | None = self._local.__dict__.pop("connection", None)
         self._local.__dict__.pop("producer", None)
-        self._connections.remove(connection)
-        connection.collect()  # without a word to the broker, which may not listen
+        if connection is not None:
+            self._connections.remove(connection)
+            connection.collect()  # without a word to the broker, which may not listen
 
 
 def _connection(app: Celery, timeout: float) -> Connection:

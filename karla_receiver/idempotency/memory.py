@@ -200,5 +200,5 @@ def _start_anew_in_child() -> None:
         store.start_anew_in_child()
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
     os.register_at_fork(after_in_child=_start_anew_in_child)

@@ -237,6 +237,24 @@ def test_what_was_given_up_stays_until_it_is_asked_for(shop: Shop) -> None:
     assert shop.failures() == ["broken"]
 
 
+def test_two_operators_do_not_get_in_each_others_way(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.inbox.put(delivery(problem="broken"))
+    declare = cast("Any", Queue).queue_declare
+
+    def declare_and_lose(*arguments: Any, **options: Any) -> Any:
+        """Say how many there are, and have another operator take them."""
+        monkeypatch.undo()
+        answer = declare(*arguments, **options)
+        assert shop.failures() == ["broken"]
+        return answer
+
+    shop.inbox.put(delivery())  # a producer that has declared what it needs
+    monkeypatch.setattr(Queue, "queue_declare", declare_and_lose)
+    assert shop.inbox.requeue_failed() == 0
+
+
 def test_the_waits_between_attempts_grow(shop: Shop) -> None:
     shop = Shop(max_attempts=8)
     bounds = [10 * 2**n for n in range(7)]
@@ -513,6 +531,8 @@ def test_without_a_broker_the_answer_is_503(scheme: str) -> None:
     broker = f"{scheme}://127.0.0.1:{free_port()}//"
     inbox = CeleryInbox(Celery(broker=broker, set_as_current=False))
     receiver = Receiver(SECRET, inbox=inbox)
+    with pytest.raises(StorageError, match=r"OperationalError|TimeoutError"):
+        inbox.put(delivery())
     start = time.monotonic()
     response = receiver.receive(Request("POST", {"Karla-Signature": sign(BODY, SECRET)}, BODY))
 

@@ -117,7 +117,9 @@ def send(port: int, body: bytes, secret: str) -> int:
 
 
 def order(number: int) -> bytes:
-    return samples.read("shipment_delivered").replace(b"NT-20417", b"NT-%d" % number)
+    """Return a delivery of an order, and of a shipment, of its own."""
+    body = samples.read("shipment_delivered").replace(b"NT-20417", b"NT-%d" % number)
+    return body.replace(b"2f3f4a0e-9b5c-4c2b-8a71-5f0c9f1f6a10", b"shipment-%d" % number)
 
 
 def queue_length(url: str) -> int:

@@ -54,6 +54,9 @@ _LONGEST_WAIT: Final = 900
 # Until a claim is looked at again, or a store that could not be reached.
 _SHORT_WAIT: Final = 10
 _PAUSE: Final = 1
+# A delivery over which a worker dies so often is what kills it. Some are not, for a worker also
+# has some in its hands that it has not begun with.
+_MOST_RETURNS: Final = 10
 
 # The queues of each application that have a receiver.
 _QUEUES: Final[WeakKeyDictionary[Celery, set[str]]] = WeakKeyDictionary()
@@ -63,11 +66,13 @@ class _Message(msgspec.Struct, frozen=True, kw_only=True):
     """What a task carries. Bytes travel as base64.
 
     attempt: 1 for the first. not_before: unix seconds. failure: why it was given up.
+    returns: how often the broker has handed it out again, since its worker was gone.
     """
 
     delivery: Delivery
     attempt: int = 1
     not_before: float = 0
+    returns: int = 0
     failure: str | None = None
 
 
@@ -92,7 +97,8 @@ class CeleryInbox:
     twice, is handled once. Without it, at least once. Its lease must be longer than the slowest
     handler takes. The receiver may have the same store: they use different keys.
     max_attempts: calls of the handlers, 1 or more, before a delivery is given up. Between them
-    lie 10 s, 20 s, 40 s ... up to 15 minutes, less a random part; or what RetryLater says.
+    lie 10 s, 20 s, 40 s ... up to 15 minutes, less a random part; or what RetryLater says. One
+    that ten workers died over is given up too, whatever its attempts.
     timeout: seconds in which the broker must confirm, more than 0.
     publishers: threads in each process that publish, with a connection each, 1 or more.
     Raises ConfigurationError for anything else.
@@ -230,6 +236,9 @@ class CeleryInbox:
 
     def _work(self, receiver: EventHandler, message: _Message) -> None:
         """Do one task: when this returns, the message is acknowledged."""
+        if self._is_returned():
+            self._count_return(message)
+            return
         wait = message.not_before - time.time()
         if wait > 1:  # it was longer than a message may wait in one go
             self._send_on(message, wait)
@@ -262,6 +271,19 @@ class CeleryInbox:
         self._settle(self._store.release if follow_up else self._store.done, name, claim.token)
         if follow_up:
             follow_up()
+
+    def _is_returned(self) -> bool:
+        delivery_info: dict[str, object] = self._task.request.delivery_info or {}
+        return bool(delivery_info.get("redelivered"))
+
+    def _count_return(self, message: _Message) -> None:
+        """Count, in a message of its own, what no broker that Celery knows counts for us."""
+        counted = replace(message, returns=message.returns + 1)
+        if counted.returns > _MOST_RETURNS:
+            error = StorageError(f"{_MOST_RETURNS} workers were gone before they were done with it")
+            self._give_up(counted, error)
+        else:
+            self._publish(counted, self._queue).result(self._timeout)
 
     def _attempt(
         self, receiver: EventHandler, message: _Message, event: Event
@@ -340,7 +362,9 @@ class CeleryInbox:
                     if found is None:
                         break
                     (content,), *_ = found.payload
-                    message = replace(_read(content), attempt=1, not_before=0, failure=None)
+                    message = replace(
+                        _read(content), attempt=1, not_before=0, returns=0, failure=None
+                    )
                     self._publish(message, self._queue).result(self._timeout)
                     found.ack()
                     moved += 1

@@ -22,7 +22,8 @@ from karla_receiver.adapters.redis import RedisStore
 
 celery = Celery("shop", broker=os.environ.get("BROKER_URL", "amqp://guest:guest@127.0.0.1//"))
 once = RedisStore(os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0"), lease=60)
-receiver = Receiver.from_env(idempotency=once, inbox=CeleryInbox(celery, idempotency=once))
+inbox = CeleryInbox(celery, idempotency=once)
+receiver = Receiver.from_env(idempotency=once, inbox=inbox)
 web = KarlaApp(receiver)
 
 

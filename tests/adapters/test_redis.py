@@ -312,8 +312,8 @@ def test_a_killed_redis_remembers_what_it_has_written_down(appendonly: bool) -> 
 
 
 def claim_and_hang(url: str, claimed: Any) -> None:
-    assert RedisStore(url, lease=1).claim("a", "o").state is CLAIMED
-    claimed.set()
+    if RedisStore(url, lease=1).claim("a", "o").state is CLAIMED:
+        claimed.set()
     signal.pause()
 
 

@@ -24,6 +24,9 @@ from karla_receiver.errors import StorageError
 from karla_receiver.idempotency import ClaimState
 from tests.many_machines.redis_server import RedisServer, free_port, running_redis
 
+# The client library compares the two; `python -bb` would make that an error.
+pytestmark = pytest.mark.filterwarnings("ignore::BytesWarning:redis")
+
 CLAIMED, IN_PROGRESS, DONE = ClaimState.CLAIMED, ClaimState.IN_PROGRESS, ClaimState.DONE
 
 # Twice what is promised, and half of what the client's own defaults take: for a busy machine.

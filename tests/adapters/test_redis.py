@@ -94,7 +94,7 @@ def test_a_url_may_say_how_long_to_wait(server: RedisServer) -> None:
 def test_a_client_of_the_users_own_is_used_as_it_is(
     server: RedisServer, decode_responses: bool
 ) -> None:
-    with Redis(port=server.port, decode_responses=decode_responses) as client:
+    with Redis(port=server.port, socket_timeout=5, decode_responses=decode_responses) as client:
         store = RedisStore(client, prefix="mine")
         store.done("a", store.claim("a", "o").token)
         store.release("b", store.claim("b", "o").token)
@@ -135,7 +135,7 @@ def test_each_verb_is_one_round_trip(server: RedisServer) -> None:
             answer: Any = cast("Any", super()).execute_command(*args, **options)
             return answer
 
-    with Counting(port=server.port) as client:
+    with Counting(port=server.port, socket_timeout=5) as client:
         store = RedisStore(client)
         store.release("a", store.claim("a", "o").token)
         store.done("a", store.claim("a", "o").token)  # by now Redis knows the scripts

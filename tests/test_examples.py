@@ -138,7 +138,8 @@ def test_an_example_says_first_how_to_run_it(path: Path) -> None:
 
     assert "Run it:" in head
     assert path.stem in TOOLS or "send.py http://127.0.0.1:" in head
-    assert path.stem in TOOLS or path.stem in EXAMPLES
+    # tests/many_machines runs the example of that name.
+    assert path.stem in {"many_machines", *TOOLS, *EXAMPLES}
 
 
 def test_the_sender_says_how_it_is_used() -> None:

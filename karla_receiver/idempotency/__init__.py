@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from karla_receiver.idempotency.keys import occurrence_key
+from karla_receiver.idempotency.memory import MemoryStore
 from karla_receiver.idempotency.protocol import Claim, ClaimState, IdempotencyStore, Key
 
-__all__ = ["Claim", "ClaimState", "IdempotencyStore", "Key", "occurrence_key"]
+__all__ = ["Claim", "ClaimState", "IdempotencyStore", "Key", "MemoryStore", "occurrence_key"]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from karla_receiver.errors import ConfigurationError
 from karla_receiver.events import ClaimEvent, Event, JSONObject, ShipmentEvent
 
 if TYPE_CHECKING:
@@ -19,18 +20,27 @@ def delivery_key(body: bytes, event: Event | None, key: Key) -> str:
     """Return the idempotency key of a delivery: 64 hex digits, whatever the parts are.
 
     key: the store's; without one, and for a body that is no event, the raw body decides.
+    Raises what key raises, and ConfigurationError if it returns anything but text of at least
+    one character: an empty key would make all events the same one, and lose all but the first.
     """
     if key is None or event is None:
         return hashlib.sha256(body).hexdigest()
-    return hashlib.sha256(key(event).encode("utf-8", "surrogatepass")).hexdigest()
+    name = key(event)
+    if not isinstance(name, str) or not name:
+        raise ConfigurationError(
+            f"a key function returns text, 1 character or more, not {type(name).__name__}"
+        )
+    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def occurrence_key(event: Event) -> str:
     """Return what happened, whatever else the delivery tells: an idempotency key to choose.
 
-    The event's id if it has one; else shop, ref, group, shipment or claim, and when that was
+    Shop, ref, group, shipment or claim, and the event's id if it has one, else when that was
     updated. Two deliveries of one occurrence may differ in their context. An event that lacks
-    one of these is told apart by all that it says.
+    one of these is told apart by all that it says, as a digest: nothing personal is in a key.
+    Two changes with one time of update, in whole seconds in every known sample, are one
+    occurrence: who cannot have that takes the raw body as the key, which is the default.
     """
     data: JSONObject = event.raw.get("event_data") or {}
     subject: str | None = None
@@ -40,12 +50,22 @@ def occurrence_key(event: Event) -> str:
         subject = event.claim_id
     event_id = data.get("event_id")
     updated_at = data.get("updated_at")
-    scope = [event.raw.get("shop_id") or event.raw.get("shop_slug"), event.event_group]
-    if isinstance(event_id, str) and event_id:
-        parts = ["event", event_id, *scope]
-    elif event.ref and subject and isinstance(updated_at, str) and updated_at:
-        parts = ["occurrence", event.ref, subject, updated_at, *scope]
+    if event.ref and subject and _is_text(event_id):
+        moment = ["event", event_id]
+    elif event.ref and subject and _is_text(updated_at):
+        moment = ["occurrence", updated_at]
     else:
         # A key that merges two different events loses one: nothing is left out here.
-        parts = ["content", event.raw]
+        content = msgspec.json.encode(event.raw, order="sorted")
+        return _text(["content", hashlib.sha256(content).hexdigest()])
+    # With an event's id too: who says that one id is not used for each parcel of an order?
+    shop = event.raw.get("shop_id") or event.raw.get("shop_slug")
+    return _text([*moment, event.ref, subject, shop, event.event_group])
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _text(parts: list[object]) -> str:
     return msgspec.json.encode(parts, order="sorted").decode()

@@ -1,0 +1,486 @@
+"""Celery: an inbox over a broker, for any number of machines. Install the extra `celery`.
+
+The web side publishes each delivery as a task and answers when the broker has confirmed it; a
+worker verifies the signed bytes once more and calls the receiver's handlers. The broker decides
+what "kept" means: RabbitMQ confirms a persistent message of a durable queue when it is on disk;
+Redis answers when it is in memory, and on disk only as far as its `appendonly` goes.
+
+The worker runs `celery -A module worker -Q karla`, where importing the module makes the receiver.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any, Final, cast
+from weakref import WeakKeyDictionary
+
+import msgspec
+from celery import Celery
+from celery.exceptions import Reject
+from kombu import Connection, Exchange, Producer, Queue
+from msgspec.structs import replace
+
+from karla_receiver import logs
+from karla_receiver.attempt import CURRENT
+from karla_receiver.decoding import parse_event
+from karla_receiver.delivery import Delivery
+from karla_receiver.errors import (
+    ConfigurationError,
+    DeliveryError,
+    PayloadError,
+    Reason,
+    SignatureError,
+    StorageError,
+)
+from karla_receiver.events import Event
+from karla_receiver.idempotency.protocol import Claim, ClaimState, IdempotencyStore, Key
+from karla_receiver.inbox.protocol import EventHandler
+from karla_receiver.logs import logger
+from karla_receiver.outcomes import Discard, RetryLater
+
+__all__ = ["CeleryInbox"]
+
+_FIRST_WAIT: Final = 10
+# A message that waits is in a worker's memory, unacknowledged: RabbitMQ takes it away after half
+# an hour, Redis after an hour. A longer wait is done in several.
+_LONGEST_WAIT: Final = 900
+# Until a claim is looked at again, or a store that could not be reached.
+_SHORT_WAIT: Final = 10
+_PAUSE: Final = 1
+# A delivery over which a worker dies so often is what kills it. Some are not, for a worker also
+# has some in its hands that it has not begun with.
+_MOST_RETURNS: Final = 10
+
+# The queues of each application that have a receiver.
+_QUEUES: Final[WeakKeyDictionary[Celery, set[str]]] = WeakKeyDictionary()
+
+
+class _Message(msgspec.Struct, frozen=True, kw_only=True):
+    """What a task carries. Bytes travel as base64.
+
+    attempt: 1 for the first. not_before: unix seconds. failure: why it was given up.
+    returns: how often the broker has handed it out again, since its worker was gone.
+    """
+
+    delivery: Delivery
+    attempt: int = 1
+    not_before: float = 0
+    returns: int = 0
+    failure: str | None = None
+
+
+class _Attempt(msgspec.Struct, frozen=True):
+    """The attempt that a task makes; a broker has no transaction to hand out."""
+
+    key: str
+    number: int
+
+    @property
+    def transaction(self) -> Any:
+        raise ConfigurationError("only an inbox in a database has a transaction to hand out")
+
+
+class CeleryInbox:
+    """Hands deliveries to Celery workers: give it to `Receiver(..., inbox=CeleryInbox(app))`.
+
+    app: a Celery application; only its broker is used, no result backend.
+    queue: of the broker; what was given up goes to `<queue>.failed`, which no worker reads, and
+    stays there until `requeue_failed`. One receiver for each queue.
+    idempotency: a RedisStore, so that a delivery which the broker hands out twice, or which came
+    twice, is handled once. Without it, at least once. Its lease must be longer than the slowest
+    handler takes. The receiver may have the same store: they use different keys.
+    max_attempts: calls of the handlers, 1 or more, before a delivery is given up. Between them
+    lie 10 s, 20 s, 40 s ... up to 15 minutes, less a random part; or what RetryLater says. One
+    that ten workers died over is given up too, whatever its attempts.
+    timeout: seconds in which the broker must confirm, more than 0.
+    publishers: threads in each process that publish, with a connection each, 1 or more.
+    Raises ConfigurationError for anything else.
+
+    May be shared by threads and event loops, and be forked.
+    """
+
+    def __init__(
+        self,
+        app: Celery,
+        *,
+        queue: str = "karla",
+        idempotency: IdempotencyStore | None = None,
+        max_attempts: int = 8,
+        timeout: float = 0.9,
+        publishers: int = 8,
+    ) -> None:
+        if not isinstance(app, Celery):
+            raise ConfigurationError(f"app is a Celery application, not {type(app).__name__}")
+        if not isinstance(queue, str) or not queue:
+            raise ConfigurationError(f"queue is the name of a queue, not {queue!a}")
+        for name, count in {"max_attempts": max_attempts, "publishers": publishers}.items():
+            if type(count) is not int or count < 1:
+                raise ConfigurationError(f"{name} is a whole number, 1 or more, not {count!a}")
+        if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
+            raise ConfigurationError(f"timeout is a number of seconds over 0, not {timeout!a}")
+        self._app = app
+        self._queue = _durable(queue)
+        self._failed = _durable(f"{queue}.failed")
+        self._store: IdempotencyStore = _NoStore() if idempotency is None else idempotency
+        self._max_attempts = max_attempts
+        self._timeout = timeout
+        self._publisher_count = publishers
+        # One for each process, by its id. A parent's stays in its child, unused, for what is
+        # collected there as garbage would close the connections under the parent.
+        self._publishers: dict[int, _Publisher] = {}
+        self._task: Any = None
+
+    @property
+    def key(self) -> Key:
+        """The idempotency store's; without one, None: the raw body decides."""
+        return self._store.key
+
+    def attach(self, receiver: EventHandler) -> None:
+        """Same as `Inbox.attach`: make the task that workers run.
+
+        Raises ConfigurationError if another receiver is attached already.
+        """
+        taken = _QUEUES.setdefault(self._app, set())
+        if self._queue.name in taken:
+            raise ConfigurationError(
+                f"queue {self._queue.name!a} has a receiver already: give each its own inbox and"
+                " queue"
+            )
+        taken.add(self._queue.name)
+
+        def work(content: object) -> None:
+            message = _read(content)
+            try:
+                self._work(receiver, message)
+            except Exception as error:
+                logger.exception("delivery %s goes back to the broker", message.delivery.key[:16])
+                # Or a broker that is half there has it go round as fast as it can.
+                time.sleep(_PAUSE)
+                raise Reject(type(error).__name__, requeue=True) from error
+
+        self._task = self._app.task(
+            name=f"karla_receiver.{self._queue.name}",
+            shared=False,  # or other applications of this process would get it too
+            # Acknowledged after the handlers, and handed out again if the worker dies over them
+            # or Celery's hard time limit ends it.
+            acks_late=True,
+            reject_on_worker_lost=True,
+            acks_on_failure_or_timeout=False,
+            ignore_result=True,
+            serializer="json",
+        )(work)
+
+    # --- the web side ---
+
+    def put(self, delivery: Delivery) -> bool:
+        """Same as `Inbox.put`, but always True: a broker does not say whether it knows a key.
+
+        A StorageError may leave a message behind that the broker confirmed too late: the sender
+        tries again, and then there are two.
+        """
+        try:
+            future = self._submit(delivery)
+            try:
+                future.result(self._timeout)
+            finally:
+                future.cancel()  # if it has not begun, the broker shall not have it later
+        except Exception as error:
+            raise _unconfirmed(error) from error
+        return True
+
+    async def put_async(self, delivery: Delivery) -> bool:
+        """Same as `put`, in one of the publishers' threads."""
+        try:
+            await asyncio.wait_for(asyncio.wrap_future(self._submit(delivery)), self._timeout)
+        except Exception as error:
+            raise _unconfirmed(error) from error
+        return True
+
+    def close(self) -> None:
+        """Close the connections of this process; it may go on using the inbox all the same."""
+        publisher = self._publishers.pop(os.getpid(), None)
+        if publisher is not None:
+            publisher.close()
+
+    def _submit(self, delivery: Delivery) -> Future[None]:
+        if delivery.problem is None:
+            return self._publish(_Message(delivery=delivery), self._queue)
+        return self._publish(_Message(delivery=delivery, failure=delivery.problem), self._failed)
+
+    def _publish(self, message: _Message, queue: Queue, wait: float = 0) -> Future[None]:
+        def send(producer: Producer) -> None:
+            self._task.apply_async(
+                args=[msgspec.to_builtins(message)],
+                producer=producer,
+                queue=queue,
+                countdown=wait or None,
+                retry=False,
+                delivery_mode="persistent",
+                mandatory=True,  # a queue that somebody has deleted is an error, and not a hole
+                confirm_timeout=self._timeout,
+                # What logs and monitors show of the arguments: neither body nor signature.
+                argsrepr=f"({message.delivery!r},)",
+            )
+
+        fresh = _Publisher(self._app, self._publisher_count, self._timeout)
+        return self._publishers.setdefault(os.getpid(), fresh).submit(send)
+
+    # --- the worker's side ---
+
+    def _work(self, receiver: EventHandler, message: _Message) -> None:
+        """Do one task: when this returns, the message is acknowledged."""
+        if self._is_returned():
+            self._count_return(message)
+            return
+        wait = message.not_before - time.time()
+        if wait > 1:  # it was longer than a message may wait in one go
+            self._send_on(message, wait)
+            return
+        delivery = message.delivery
+        try:
+            receiver.verify_kept(delivery)
+            event = parse_event(delivery.body)
+        except (SignatureError, PayloadError) as error:
+            self._give_up(message, error)
+            return
+        # Not the key that the receiver claims in the same store before it publishes.
+        name = f"handled:{delivery.key}"
+        try:
+            claim = self._store.claim(name, delivery.occurrence)
+        except StorageError:
+            logger.warning("a delivery waits for the idempotency store", exc_info=True)
+            self._send_on(message, _SHORT_WAIT)
+            return
+        if claim.state == ClaimState.IN_PROGRESS:  # or its owner has died, and the claim has not
+            self._send_on(message, _SHORT_WAIT)
+        if claim.state != ClaimState.CLAIMED:
+            return
+        follow_up: Callable[[], None] | None = None
+        try:
+            follow_up = self._attempt(receiver, message, event)
+        except BaseException:  # the process is to end: the broker hands the message out again
+            self._settle(self._store.release, name, claim.token)
+            raise
+        self._settle(self._store.release if follow_up else self._store.done, name, claim.token)
+        if follow_up:
+            follow_up()
+
+    def _is_returned(self) -> bool:
+        delivery_info: dict[str, object] = self._task.request.delivery_info or {}
+        return bool(delivery_info.get("redelivered"))
+
+    def _count_return(self, message: _Message) -> None:
+        """Count, in a message of its own, what no broker that Celery knows counts for us."""
+        counted = replace(message, returns=message.returns + 1)
+        if counted.returns > _MOST_RETURNS:
+            error = StorageError(f"{_MOST_RETURNS} workers were gone before they were done with it")
+            self._give_up(counted, error)
+        else:
+            self._publish(counted, self._queue).result(self._timeout)
+
+    def _attempt(
+        self, receiver: EventHandler, message: _Message, event: Event
+    ) -> Callable[[], None] | None:
+        """Call the handlers; return None if that was the end of it, else what is to be done."""
+        delivery = message.delivery
+        attempt = CURRENT.set(_Attempt(delivery.key, message.attempt))
+        try:
+            receiver.handle(event)
+        except Discard as discard:
+            logs.discarded(discard, event)
+        except RetryLater as postponed:
+            return partial(self._try_again, message, postponed, postponed.after)
+        except DeliveryError as error:
+            if error.reason == Reason.UNDECODABLE_EVENT:  # which no further attempt would change
+                return partial(self._give_up, message, error)
+            return partial(self._try_again, message, error, _backoff(message.attempt))
+        finally:
+            CURRENT.reset(attempt)
+        return None
+
+    def _try_again(self, message: _Message, error: Exception, wait: float) -> None:
+        if message.attempt >= self._max_attempts:
+            self._give_up(message, error)
+            return
+        logger.warning(
+            "delivery %s: attempt %d of %d failed, the next is in %.0f s: %s",
+            message.delivery.key[:16],
+            message.attempt,
+            self._max_attempts,
+            wait,
+            _in_short(error),
+            exc_info=error.__cause__,
+        )
+        self._send_on(replace(message, attempt=message.attempt + 1), wait)
+
+    def _give_up(self, message: _Message, error: Exception) -> None:
+        """Keep the message where no worker takes it, for an operator."""
+        logger.error(
+            "delivery %s is kept in %s after attempt %d: %s",
+            message.delivery.key[:16],
+            self._failed.name,
+            message.attempt,
+            _in_short(error),
+            exc_info=error.__cause__,
+        )
+        kept = replace(message, failure=_in_short(error))
+        self._publish(kept, self._failed).result(self._timeout)
+
+    def _send_on(self, message: _Message, wait: float) -> None:
+        later = replace(message, not_before=time.time() + wait)
+        self._publish(later, self._queue, min(wait, _LONGEST_WAIT)).result(self._timeout)
+
+    def _settle(self, verb: Callable[[str, str], None], name: str, token: str) -> None:
+        try:
+            verb(name, token)
+        except StorageError:
+            logs.claim_not_settled(name)
+
+    # --- the operator's side ---
+
+    def requeue_failed(self, limit: int | None = None) -> int:
+        """Give what was given up its attempts again, oldest first; return how many.
+
+        limit: how many at most; None: all that are there now.
+        Raises StorageError if the broker does not answer, or does not confirm: what was moved
+        until then stays moved, and nothing is lost.
+        """
+        moved = 0
+        try:
+            with _connection(self._app, self._timeout) as connection:
+                kept = self._failed(connection.default_channel)
+                count: int = cast("Any", kept.queue_declare()).message_count
+                for _ in range(count if limit is None else min(limit, count)):
+                    found = kept.get()
+                    if found is None:
+                        break
+                    (content,), *_ = found.payload
+                    message = replace(
+                        _read(content), attempt=1, not_before=0, returns=0, failure=None
+                    )
+                    self._publish(message, self._queue).result(self._timeout)
+                    found.ack()
+                    moved += 1
+        except Exception as error:
+            raise _unconfirmed(error) from error
+        return moved
+
+
+class _NoStore:
+    """Stands in where no idempotency store was given: everything is new."""
+
+    key: Key = None
+    blocks = False
+
+    def claim(self, key: str, occurrence: str) -> Claim:
+        return Claim(ClaimState.CLAIMED)
+
+    def done(self, key: str, token: str) -> None:
+        """Forget it."""
+
+    release = done
+
+
+class _Publisher:
+    """Threads of one process that publish, each over a connection of its own.
+
+    Threads, so that the caller can stop waiting: no time-out of a broker's client covers all.
+    """
+
+    def __init__(self, app: Celery, threads: int, timeout: float) -> None:
+        self._app = app
+        self._timeout = timeout
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="karla-publisher")
+        self._local = threading.local()
+        self._connections: list[Connection] = []
+
+    def submit(self, send: Callable[[Producer], None]) -> Future[None]:
+        return self._executor.submit(self._run, send)
+
+    def close(self) -> None:
+        self._executor.shutdown(cancel_futures=True)
+        for connection in self._connections:
+            connection.collect()
+
+    def _run(self, send: Callable[[Producer], None]) -> None:
+        start = time.monotonic()
+        is_used = hasattr(self._local, "producer")
+        try:
+            send(self._producer())
+        except Exception:
+            self._drop()
+            # A connection may have died while it was idle, and what was declared over it be gone:
+            # such an error comes at once. After one that took its time, nobody waits any more.
+            if not is_used or time.monotonic() - start > self._timeout / 2:
+                raise
+            self._run(send)
+
+    def _producer(self) -> Producer:
+        if not hasattr(self._local, "producer"):
+            connection = _connection(self._app, self._timeout)
+            self._connections.append(connection)
+            self._local.connection = connection
+            self._local.producer = self._app.amqp.Producer(connection)
+        producer: Producer = self._local.producer
+        return producer
+
+    def _drop(self) -> None:
+        connection: Connection | None = self._local.__dict__.pop("connection", None)
+        self._local.__dict__.pop("producer", None)
+        if connection is not None:
+            self._connections.remove(connection)
+            connection.collect()  # without a word to the broker, which may not listen
+
+
+def _connection(app: Celery, timeout: float) -> Connection:
+    connect: Any = app.connection_for_write
+    kind: str = cast("Any", connect()).transport.driver_type
+    options = _TRANSPORT_OPTIONS[kind](timeout) if kind in _TRANSPORT_OPTIONS else {}
+    connection: Connection = connect(connect_timeout=timeout, transport_options=options)
+    # Or the first use would try for seconds, and a publisher be busy long after its caller left.
+    at_once: dict[str, Any] = {"interval_start": 0, "interval_step": 0, "timeout": timeout}
+    connection.ensure_connection(max_retries=1, **at_once)
+    return connection
+
+
+_TRANSPORT_OPTIONS: Final[dict[str, Callable[[float], dict[str, object]]]] = {
+    "amqp": lambda timeout: {
+        "confirm_publish": True,
+        "read_timeout": timeout,
+        "write_timeout": timeout,
+    },
+    "redis": lambda timeout: {"socket_timeout": timeout, "socket_connect_timeout": timeout},
+}
+
+
+def _durable(name: str) -> Queue:
+    return Queue(name, Exchange(""), routing_key=name, durable=True)
+
+
+def _read(content: object) -> _Message:
+    try:
+        return msgspec.convert(content, _Message)
+    except msgspec.ValidationError as error:
+        # Nothing that this module has written.
+        raise Reject(f"not a delivery: {error}", requeue=False) from None
+
+
+def _in_short(error: Exception) -> str:
+    # What a handler says in RetryLater is quoted: it may be what a customer wrote.
+    return logs.quoted(error.reason) if isinstance(error, RetryLater) else str(error)
+
+
+def _backoff(attempt: int) -> float:
+    wait = min(_FIRST_WAIT * 2 ** (attempt - 1), _LONGEST_WAIT)
+    return random.uniform(wait / 2, wait)  # noqa: S311 - so that not all come back at once
+
+
+def _unconfirmed(error: Exception) -> StorageError:
+    return StorageError(f"the broker did not confirm: {type(error).__name__}: {error}")

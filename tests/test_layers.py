@@ -26,6 +26,12 @@ FRAMEWORKS: dict[str, set[str]] = {
     "flask": {"flask", "werkzeug"},
     "opentelemetry": {"opentelemetry"},
     "prometheus": {"prometheus_client"},
+    "starlette": {"starlette"},
+    "fastapi": {"fastapi", "starlette"},
+    "django": {"django", "asgiref"},
+    "aiohttp": {"aiohttp"},
+    "quart": {"quart", "werkzeug"},
+    "aws_lambda": set(),
 }
 # What a module of the test kit may import beside the standard library, msgspec and this package.
 TESTING: dict[str, set[str]] = {
@@ -99,7 +105,17 @@ def test_importing_the_package_brings_no_framework_along() -> None:
     loaded = {name.partition(".")[0] for name in run.stdout.decode().split()}
 
     assert "msgspec" in loaded
-    assert not loaded & {"flask", "werkzeug", "starlette", "typer", "rich", "httpx2", "uvicorn"}
+    assert not loaded & {
+        "flask",
+        "werkzeug",
+        "starlette",
+        "django",
+        "aiohttp",
+        "typer",
+        "rich",
+        "httpx2",
+        "uvicorn",
+    }
 
 
 def test_nothing_called_adapters_is_installed_at_the_top() -> None:

@@ -21,7 +21,7 @@ NOTICED = {"killed", "timeout"}
 
 def mutmut(*arguments: str) -> list[str]:
     """Return the lines that mutmut prints."""
-    run = subprocess.run(  # noqa: S603
+    run = subprocess.run(
         [sys.executable, "-m", "mutmut", *arguments], capture_output=True, text=True, check=True
     )
     return run.stdout.splitlines()

@@ -80,7 +80,7 @@ class Answer:
 Door: TypeAlias = Callable[[Receiver, Knock], Answer]
 
 
-def _answer(
+def answer_of(
     reasons: list[str],
     status: int | None = None,
     headers: list[tuple[str, str]] | tuple[tuple[str, str], ...] = (),
@@ -101,8 +101,8 @@ def through_core(receiver: Receiver, knock: Knock) -> Answer:
             body = knock.body if knock.pieces is None else iter(knock.pieces)
             response = receiver.receive(Request(knock.method, knock.headers, body))
         except DeliveryError:
-            return _answer(reasons)
-    return _answer(reasons, response.status, response.headers, response.body)
+            return answer_of(reasons)
+    return answer_of(reasons, response.status, response.headers, response.body)
 
 
 def through_core_async(receiver: Receiver, knock: Knock) -> Answer:
@@ -113,7 +113,7 @@ def through_core_async(receiver: Receiver, knock: Knock) -> Answer:
     with logged_reasons() as reasons:
         request = Request(knock.method, knock.headers, chunks())
         response = asyncio.run(receiver.receive_async(request))
-    return _answer(reasons, response.status, response.headers, response.body)
+    return answer_of(reasons, response.status, response.headers, response.body)
 
 
 async def asgi_not_found(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
@@ -135,12 +135,12 @@ def through_asgi(receiver: Receiver, knock: Knock) -> Answer:
     with logged_reasons() as reasons:
         sent = run_asgi(app, asgi_scope(knock), knock.messages or iter([whole]))
     if not sent:
-        return _answer(reasons)
+        return answer_of(reasons)
     start, *rest = sent
     headers = [
         (name.decode("latin-1"), value.decode("latin-1")) for name, value in start["headers"]
     ]
-    return _answer(
+    return answer_of(
         reasons, start["status"], headers, b"".join(message.get("body", b"") for message in rest)
     )
 
@@ -180,7 +180,7 @@ def wsgi_not_found(environ: wsgi.Environ, start_response: wsgi.StartResponse) ->
 def through_wsgi(receiver: Receiver, knock: Knock) -> Answer:
     app = wsgi.KarlaMiddleware(wsgi_not_found, receiver)
     with logged_reasons() as reasons:
-        return _answer(reasons, *run_wsgi(app, wsgi_environ(knock)))
+        return answer_of(reasons, *run_wsgi(app, wsgi_environ(knock)))
 
 
 def through_flask(
@@ -200,7 +200,7 @@ def through_flask(
     if prepare is not None:
         prepare(app)
     with logged_reasons() as reasons:
-        return _answer(reasons, *run_wsgi(app, wsgi_environ(knock)))
+        return answer_of(reasons, *run_wsgi(app, wsgi_environ(knock)))
 
 
 DOORS: dict[str, Door] = {

@@ -1,8 +1,9 @@
-"""The table of attacks, through four doors: same verdict, same reason, same status."""
+"""The table of attacks, through every door: same verdict, same reason, same status."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from itertools import repeat
@@ -13,9 +14,9 @@ from flask import Flask, request
 
 from karla_receiver import ConfigurationError, Event, Reason, Receiver, SignatureError
 from karla_receiver.adapters.asgi import KarlaApp
+from tests.all_doors import DOORS, installed
 from tests.attack_table import Case, load_cases
 from tests.doors import (
-    DOORS,
     Answer,
     Knock,
     asgi_scope,
@@ -56,12 +57,21 @@ def run(case: Case, door: Callable[[Receiver, Knock], Answer], knock: Knock) -> 
     check(case, answer, len(events))
 
 
+# What a framework does not let in: no server hands over a header with a newline in it, and
+# Quart insists on that. (Case by case, so that what it begins to let in is noticed.)
+NOT_LET_IN = {"quart": {"HEAD-046", "HEAD-054"}}
+
+
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize(
     "case", [case for case in CORE if case not in CONFIGURATION and case.id != VECTORS], ids=str
 )
 def test_every_door_gives_the_documented_answer_to_a_delivery(case: Case, door: str) -> None:
-    run(case, DOORS[door], knock_of(case))
+    if case.id in NOT_LET_IN.get(door, ()):
+        with pytest.raises(ValueError, match="newline"):
+            DOORS[door](receiver_of(case, lambda event: pytest.fail("let in")), knock_of(case))
+    else:
+        run(case, DOORS[door], knock_of(case))
 
 
 @pytest.mark.parametrize("case", CONFIGURATION, ids=str)
@@ -127,8 +137,8 @@ def test_an_error_in_a_handler_is_never_success_nor_a_refusal_of_ours(
     else:
         # Passed through to the server, which answers by itself or stops.
         assert None in case.statuses
-        with pytest.raises(error):
-            knock_at(receiver, knock_of(case))
+        with contextlib.suppress(error):
+            assert knock_at(receiver, knock_of(case)).status in case.statuses
         assert len(calls) == case.expect["handler_calls"]
 
 
@@ -166,13 +176,14 @@ def messages_of(case: Case) -> Iterator[dict[str, Any]]:
             yield {"type": "http.request", "body": body, "more_body": place < len(spec)}
 
 
+@pytest.mark.parametrize("door", installed("asgi", "starlette", "fastapi", "fastapi router"))
 @pytest.mark.parametrize("case", BY_MESSAGES, ids=str)
 def test_asgi_bodies_are_joined_cut_off_or_given_up_as_documented(
-    case: Case, caplog: pytest.LogCaptureFixture
+    case: Case, door: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     knock = knock_of(case)
     knock.messages = messages_of(case)
-    run(case, DOORS["asgi"], knock)
+    run(case, DOORS[door], knock)
     if case.expect["reason"] == "client_disconnected":
         assert all(record.levelno < logging.WARNING for record in caplog.records)
 
@@ -195,7 +206,7 @@ def test_the_asgi_app_answers_other_scopes_as_asgi_says(case: Case) -> None:
     }[kind]
 
 
-@pytest.mark.parametrize("door", ["wsgi", "flask"])
+@pytest.mark.parametrize("door", installed("wsgi", "flask", "django"))
 @pytest.mark.parametrize("case", BY_LENGTH, ids=str)
 def test_wsgi_bodies_are_read_by_their_length_and_never_beyond(case: Case, door: str) -> None:
     knock = knock_of(case)
@@ -212,7 +223,7 @@ def test_wsgi_bodies_are_read_by_their_length_and_never_beyond(case: Case, door:
     run(case, DOORS[door], knock)
 
 
-@pytest.mark.parametrize("door", ["core", "asgi"])
+@pytest.mark.parametrize("door", sorted(DOORS.keys() - {"wsgi", "flask", "django"}))
 @pytest.mark.parametrize(
     "case",
     [

@@ -39,6 +39,21 @@ EXAMPLES = {
         ["-m", "uvicorn", "starlette_middleware:app", "--port", "0"],
         "order NT-20417: thank the customer",
     ),
+    "starlette_shop": Example(
+        ["-m", "uvicorn", "starlette_shop:app", "--port", "0"],
+        "order NT-20417: thank the customer",
+    ),
+    "fastapi_shop": Example(
+        ["-m", "uvicorn", "fastapi_shop:app", "--port", "0"],
+        "order NT-20417: thank the customer",
+    ),
+    "django_shop": Example(["django_shop.py"], "order NT-20417: thank the customer"),
+    "aiohttp_shop": Example(["aiohttp_shop.py"], "order NT-20417: thank the customer"),
+    "quart_shop": Example(
+        ["-m", "uvicorn", "quart_shop:app", "--port", "0"],
+        "order NT-20417: thank the customer",
+    ),
+    "lambda_function": Example(["lambda_function.py"], "order NT-20417: thank the customer"),
     "legacy_wsgi": Example(
         ["legacy_wsgi.py"],
         "shipment_delivered: order NT-20417",

@@ -28,6 +28,12 @@ FRAMEWORKS: dict[str, set[str]] = {
     "prometheus": {"prometheus_client"},
     "redis": {"redis"},
     "celery": {"celery", "kombu", "msgspec"},
+    "starlette": {"starlette"},
+    "fastapi": {"fastapi", "starlette"},
+    "django": {"django", "asgiref"},
+    "aiohttp": {"aiohttp"},
+    "quart": {"quart", "werkzeug"},
+    "aws_lambda": set(),
 }
 # What a module of the test kit may import beside the standard library, msgspec and this package.
 TESTING: dict[str, set[str]] = {
@@ -105,6 +111,8 @@ def test_importing_the_package_brings_no_framework_along() -> None:
         "flask",
         "werkzeug",
         "starlette",
+        "django",
+        "aiohttp",
         "typer",
         "rich",
         "httpx2",

@@ -1,0 +1,80 @@
+"""Runs the tests of an adapter on the oldest version that its extra allows, and on the newest.
+
+    python .ci/framework_versions.py [--oldest] [NAME[==VERSION] ...]
+
+Each in a virtual environment of its own. --oldest leaves the newest out, which the suite runs
+anyway. NAME chooses frameworks, NAME==VERSION any version.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+FRAMEWORKS = ("starlette", "fastapi", "django", "aiohttp", "quart")
+
+
+def lower_bound(name: str) -> str:
+    """Return the version that the extra starts at."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (requirement,) = project["optional-dependencies"][name]
+    return str(requirement).replace(f"{name}>=", f"{name}==")
+
+
+def run(command: list[str], **environment: str) -> str:
+    """Run a command at the root; print what it said and stop if it failed."""
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        sys.exit(f"{done.stdout}\n{' '.join(command)} failed")
+    return done.stdout
+
+
+def check(requirement: str) -> None:
+    """Test one framework in one version."""
+    name = re.split("[=<>]", requirement)[0]
+    with tempfile.TemporaryDirectory() as folder:
+        run([sys.executable, "-m", "venv", folder])
+        python = f"{folder}/bin/python"
+        tools = ["pytest", "hypothesis", "flask"]
+        run([python, "-m", "pip", "install", "-q", "-e", ".", *tools, requirement])
+        version = run([python, "-c", f"import importlib.metadata as m; print(m.version('{name}'))"])
+        counts = [
+            # CI: what needs a framework that is not there is left out on purpose.
+            run([python, "-m", "pytest", "-q", *tests], KARLA_DOORS=name, CI="")
+            for tests in (
+                ["tests/test_attacks.py", "-k", name],
+                ["tests/adapters/test_views.py", f"tests/adapters/test_{name}.py"],
+            )
+        ]
+    attacks, others = (re.findall(r"(\d+) passed", output)[-1] for output in counts)
+    print(f"{name:<10} {version.strip():<10} {attacks:>5} attacks, {others:>3} others", flush=True)
+
+
+def main() -> None:
+    """Test the frameworks that were chosen, or all."""
+    chosen = [argument for argument in sys.argv[1:] if argument != "--oldest"]
+    for requirement in chosen or FRAMEWORKS:
+        if "=" in requirement:
+            check(requirement)
+            continue
+        check(lower_bound(requirement))
+        if "--oldest" not in sys.argv:
+            check(requirement)
+
+
+if __name__ == "__main__":
+    main()

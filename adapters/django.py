@@ -1,0 +1,217 @@
+"""Django: a decorator that makes a view receive events. Needs the extra `django`.
+
+A webhook view needs no session and no token, so it is exempt from both. Its body is limited by the
+receiver alone, not by DATA_UPLOAD_MAX_MEMORY_SIZE. In INSTALLED_APPS,
+"karla_receiver.adapters.django.KarlaConfig" adds a system check of the wiring.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from inspect import iscoroutinefunction
+from io import BytesIO
+from typing import Any, TypeAlias, cast
+
+from asgiref.sync import async_to_sync, sync_to_async
+from django.apps import AppConfig
+from django.conf import settings
+from django.core import checks
+from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
+from django.core.handlers.asgi import ASGIRequest
+from django.core.handlers.wsgi import WSGIRequest
+from django.db import connections
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.urls import URLResolver, get_resolver
+
+from karla_receiver import ConfigurationError, Event, Receiver, Request, Response, views
+from karla_receiver.adapters.wsgi import to_request as wsgi_request
+from karla_receiver.wiring import check_receiver
+
+__all__ = [
+    "KarlaConfig",
+    "View",
+    "check_wiring",
+    "endpoint",
+    "receiver_from_settings",
+    "to_request",
+    "webhook",
+]
+
+# Called with the request, the event, and what the URL captures.
+View: TypeAlias = Callable[..., Any]
+DjangoView: TypeAlias = Callable[..., Any]
+
+_CHUNK_BYTES = 65_536
+_ABORTS = (Http404, PermissionDenied, BadRequest, SuspiciousOperation)
+_MARK = "karla_webhook"
+
+
+def webhook(*secrets: str | bytes | Receiver) -> Callable[[View], DjangoView]:
+    """Make the decorated view receive events: called with the request, the event, and what the
+    URL captures.
+
+    secrets: none for those in the settings; one webhook secret; several, while one replaces the
+    other; or a Receiver, whose handlers are called before the view.
+    The view may be async. What it returns is the response; None is the documented success.
+    Http404 and its like go to Django as usual; after any other exception the answer is 500, the
+    exception is logged, and what was written under ATOMIC_REQUESTS is rolled back.
+    Raises ConfigurationError for unusable secrets, and for a view that takes something else.
+    """
+    try:
+        return views.decorator(secrets or (receiver_from_settings(),), _view, "request", "event")
+    finally:
+        del secrets  # so that no error report with local variables shows them
+
+
+def endpoint(receiver: Receiver) -> DjangoView:
+    """Make a view of a receiver whose handlers do everything.
+
+    Raises ConfigurationError if receiver is not a Receiver.
+    """
+    return _view(check_receiver(receiver), None)
+
+
+def receiver_from_settings() -> Receiver:
+    """Make a receiver with KARLA_WEBHOOK_SECRET of the settings, or a list KARLA_WEBHOOK_SECRETS.
+
+    Django's error reports hide settings of such names.
+    Raises ConfigurationError if both are set, or none, or what is set is unusable.
+    """
+    one = getattr(settings, "KARLA_WEBHOOK_SECRET", None)
+    several = getattr(settings, "KARLA_WEBHOOK_SECRETS", None)
+    try:
+        if (one is None) == (several is None) or not isinstance(several, list | tuple | None):
+            raise ConfigurationError(
+                "the settings need KARLA_WEBHOOK_SECRET, one secret, or KARLA_WEBHOOK_SECRETS, a"
+                " list of several, and not both"
+            )
+        return Receiver(*cast("Iterable[str]", [one] if several is None else several))
+    finally:
+        del one, several
+
+
+def to_request(request: HttpRequest) -> Request:
+    """Make a Request whose body is read when the receiver asks for it, and kept for the view."""
+    headers = [
+        (name, request.META[key])
+        for name, key in (
+            ("karla-signature", "HTTP_KARLA_SIGNATURE"),
+            ("content-length", "CONTENT_LENGTH"),
+        )
+        if key in request.META
+    ]
+    # Django's own attribute is in upper case, whatever was received.
+    source = request.scope["method"] if isinstance(request, ASGIRequest) else None
+    method: str = source or request.META["REQUEST_METHOD"]
+    return Request(method, headers, _chunks(request), request.scheme or "http")
+
+
+def _view(receiver: Receiver, view: View | None) -> DjangoView:
+    def receive(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        def call(event: Event) -> object:
+            function = cast("View", view)
+            if is_async:  # made here, in the thread that knows of the event loop
+                function = async_to_sync(function)
+            return function(request, event, *args, **kwargs)
+
+        answer = views.receive(
+            receiver, to_request(request), call if view else None, _status_of, _ABORTS
+        )
+        return _to_response(answer)
+
+    async def receive_async(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        # In Django's thread for sync code: there are the database connections of sync handlers.
+        return await sync_to_async(receive)(request, *args, **kwargs)
+
+    is_async = iscoroutinefunction(view)
+    return _exempt(receive_async if is_async else receive)
+
+
+def _exempt(view: DjangoView) -> DjangoView:
+    # As csrf_exempt and login_not_required do, the latter since Django 5.1. _MARK is for the
+    # check below: a decorator around the view takes it along.
+    vars(view).update({"csrf_exempt": True, "login_required": False, _MARK: view})
+    return view
+
+
+def _chunks(request: HttpRequest) -> Iterator[bytes]:
+    fields = vars(request)
+    if "_body" in fields:  # a middleware has read request.body, and Django keeps it
+        yield request.body
+        return
+    if fields["_read_started"]:
+        views.warn_of_lost_body("request.POST, request.FILES or request.read()")
+        return
+    if isinstance(request, WSGIRequest):
+        source = cast("Iterable[bytes]", wsgi_request(request.environ).body)
+    else:
+        source = iter(partial(request.read, _CHUNK_BYTES), b"")
+    read: list[bytes] = []
+    for chunk in source:
+        read.append(chunk)
+        yield chunk
+    fields["_body"] = b"".join(read)
+    fields["_stream"] = BytesIO(fields["_body"])
+
+
+def _status_of(answer: object) -> int:
+    # The exceptions have none, and are no success.
+    return answer.status_code if isinstance(answer, HttpResponseBase) else 500
+
+
+def _to_response(answer: object) -> HttpResponseBase:
+    if not isinstance(answer, Response):
+        return cast("HttpResponseBase", answer)
+    if answer.reason is not None:
+        _roll_back()
+    return HttpResponse(answer.body, status=answer.status, headers=dict(answer.headers))
+
+
+def _roll_back() -> None:
+    # Django does so for an exception, which a refusal is not: half of a handler's work would stay.
+    for connection in connections.all(initialized_only=True):
+        if connection.settings_dict["ATOMIC_REQUESTS"] and connection.in_atomic_block:
+            connection.set_rollback(True)
+
+
+class KarlaConfig(AppConfig):
+    """For INSTALLED_APPS: brings the check below along."""
+
+    name = __name__
+    label = "karla_receiver"
+
+
+@checks.register(checks.Tags.urls)
+def check_wiring(**options: object) -> list[checks.CheckMessage]:
+    """Find webhook views that no delivery can get to, or that would fail for each one."""
+    found = [view for view in _views(get_resolver()) if hasattr(view, _MARK)]
+    if not found:
+        hint = "Put a view made with @webhook, or endpoint(receiver), into the URLconf."
+        return [checks.Warning("No URL leads to a webhook view.", hint, id="karla_receiver.W001")]
+    return [message for view in found for message in _faults(view)]
+
+
+def _faults(view: DjangoView) -> Iterator[checks.CheckMessage]:
+    if getattr(view, _MARK) is not view:
+        yield checks.Warning(
+            f"Another decorator is around the webhook view {view.__qualname__}.",
+            "It runs for requests that nobody has verified. Put @webhook on top.",
+            id="karla_receiver.W002",
+        )
+    atomic = {name for name in connections if connections[name].settings_dict["ATOMIC_REQUESTS"]}
+    if iscoroutinefunction(view) and atomic.difference(getattr(view, "_non_atomic_requests", ())):
+        yield checks.Error(
+            f"ATOMIC_REQUESTS and the async webhook view {view.__qualname__} exclude each other.",
+            "Django would answer every delivery with 500. Make the view sync, or decorate it with"
+            " transaction.non_atomic_requests.",
+            id="karla_receiver.E001",
+        )
+
+
+def _views(resolver: URLResolver) -> Iterator[DjangoView]:
+    for pattern in resolver.url_patterns:
+        if isinstance(pattern, URLResolver):
+            yield from _views(pattern)
+        else:
+            yield pattern.callback

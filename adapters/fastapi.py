@@ -1,0 +1,146 @@
+"""FastAPI: a router whose path functions receive events. Needs the extra `fastapi`.
+
+A delivery is verified before FastAPI looks at the request: dependencies, those of the app and of
+its routers too, run for genuine deliveries only, and may read the body again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from functools import partial
+from inspect import signature
+from typing import Annotated, Any, ClassVar
+
+from fastapi import APIRouter, Depends
+from fastapi import Request as FastAPIRequest
+from fastapi import Response as FastAPIResponse
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
+
+from karla_receiver import ConfigurationError, Event, Receiver, openapi, views
+from karla_receiver.adapters.asgi import KarlaApp
+from karla_receiver.adapters.starlette import (
+    kept_body,
+    read_again,
+    status_of,
+    to_request,
+    to_response,
+)
+from karla_receiver.mounting import DEFAULT_PATH
+from karla_receiver.response import SUCCESS
+from karla_receiver.wiring import check_receiver
+
+__all__ = ["KarlaEvent", "KarlaRouter", "current_event", "webhook_router"]
+
+
+def current_event(request: FastAPIRequest) -> Any:
+    """Return the event of the request, verified: a dependency, as in Depends(current_event).
+
+    Raises ConfigurationError on a route that does not belong to a `KarlaRouter`.
+    """
+    try:
+        return request.scope["karla.event"]
+    except KeyError:
+        raise ConfigurationError(
+            "nothing has verified this request: make the route with a KarlaRouter, as in"
+            " @router.post(path), and include the router"
+        ) from None
+
+
+# The type of a path function's parameter.
+KarlaEvent = Annotated[Event, Depends(current_event)]
+
+
+class _Success(JSONResponse):
+    def render(self, content: Any) -> bytes:
+        return SUCCESS.body if content is None else super().render(content)
+
+
+class _Route(APIRoute):
+    receiver: ClassVar[Receiver]
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        if set(options.get("methods") or ["GET"]) != {"POST"}:
+            raise ConfigurationError("deliveries are POSTed: write @router.post(path)")
+        if signature(endpoint).return_annotation in (None, "None"):
+            options["response_model"] = None  # or some versions document null
+        options["openapi_extra"] = {**openapi.operation(), **(options.get("openapi_extra") or {})}
+        options["responses"] = {**openapi.responses(), **(options.get("responses") or {})}
+        super().__init__(path, endpoint, **options)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "POST":
+            await super().handle(scope, receive, send)
+        else:
+            await KarlaApp(self.receiver)(scope, receive, send)
+
+    def get_route_handler(
+        self,
+    ) -> Callable[[FastAPIRequest], Coroutine[Any, Any, FastAPIResponse]]:
+        return partial(self._receive, super().get_route_handler())
+
+    async def _receive(
+        self,
+        respond: Callable[[FastAPIRequest], Coroutine[Any, Any, FastAPIResponse]],
+        request: FastAPIRequest,
+    ) -> FastAPIResponse:
+        body = kept_body(request)
+
+        async def view(event: Event) -> FastAPIResponse:
+            request.scope["karla.event"] = event
+            return await respond(read_again(request, body))
+
+        answer = await views.receive_async(
+            self.receiver,
+            to_request(request, body),
+            view,
+            status_of,
+            (HTTPException, RequestValidationError),
+        )
+        return to_response(answer)
+
+
+class KarlaRouter(APIRouter):
+    """A router whose routes receive deliveries; make them with @router.post(path).
+
+    A path function is called with each verified event, if it has a parameter of the type
+    `KarlaEvent`, and may have others. What it returns is the response; None is the documented
+    success. An HTTPException, or a parameter that does not validate, is answered as usual; after
+    any other exception the answer is 500, and the exception is logged.
+    secrets: one webhook secret; or several, while one replaces the other; or a Receiver, whose
+    handlers are called before the path function.
+    options: as for an APIRouter.
+    Raises ConfigurationError for unusable secrets, and for a route of another method.
+    """
+
+    def __init__(self, *secrets: str | bytes | Receiver, **options: Any) -> None:
+        try:
+            receiver = views.to_receiver(secrets)
+        finally:
+            del secrets  # so that no error report with local variables shows them
+        receiver.want("*")
+        super().__init__(**{**_options(receiver), **options})
+
+
+def webhook_router(receiver: Receiver, path: str = DEFAULT_PATH, **options: Any) -> APIRouter:
+    """Make a router with one route, for a receiver whose handlers do everything.
+
+    options: as for an APIRouter.
+    Raises ConfigurationError if receiver is not a Receiver.
+    """
+    router = APIRouter(**{**_options(check_receiver(receiver)), **options})
+
+    @router.post(path)
+    def receive_delivery() -> None:
+        """Receive an event from Karla."""
+
+    return router
+
+
+def _options(receiver: Receiver) -> dict[str, Any]:
+    # A class of its own: routers that include this one make its routes anew, from their class.
+    route_class = type("_Route", (_Route,), {"receiver": receiver})
+    return {"route_class": route_class, "default_response_class": _Success}

@@ -1,0 +1,103 @@
+"""Starlette: a decorator that makes an endpoint receive events. Needs the extra `starlette`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeAlias, cast
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.requests import Request as StarletteRequest
+from starlette.responses import Response as StarletteResponse
+from starlette.types import Message, Receive, Scope, Send
+
+from karla_receiver import Receiver, Request, Response, views
+from karla_receiver.views import KeptBody
+
+__all__ = [
+    "Endpoint",
+    "View",
+    "kept_body",
+    "read_again",
+    "status_of",
+    "to_request",
+    "to_response",
+    "webhook",
+]
+
+# Called with the request and the event.
+View: TypeAlias = Callable[[StarletteRequest, Any], Any]
+
+
+def webhook(*secrets: str | bytes | Receiver) -> Callable[[View], Endpoint]:
+    """Make the decorated view receive events: it is called with the request and each event.
+
+    secrets: one webhook secret; or several, while one replaces the other; or a Receiver, whose
+    handlers are called before the view.
+    What comes out is an endpoint for Route(path, endpoint). It answers every method itself.
+    The view may be sync, and runs in a thread then. What it returns is the response; None is the
+    documented success. An HTTPException goes to Starlette as usual; after any other exception
+    the answer is 500, and the exception is logged.
+    Raises ConfigurationError for unusable secrets, and for a view that takes something else.
+    """
+    try:
+        return views.decorator(secrets, Endpoint, "request", "event")
+    finally:
+        del secrets  # so that no error report with local variables shows them
+
+
+class Endpoint:
+    """A view that receives events, as an ASGI app."""
+
+    def __init__(self, receiver: Receiver, view: View) -> None:
+        self._receiver = receiver
+        self._view = view
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        request = StarletteRequest(scope, receive)
+        body = kept_body(request)
+        view = partial(self._view, read_again(request, body))
+        answer = await views.receive_async(
+            self._receiver, to_request(request, body), view, status_of, (HTTPException,)
+        )
+        await to_response(answer)(scope, receive, send)
+
+
+def to_request(request: StarletteRequest, body: KeptBody) -> Request:
+    """Make a Request whose body is read when the receiver asks for it."""
+    scheme: str = request.scope.get("scheme", "http")
+    return Request(request.method, request.headers.raw, body, scheme)
+
+
+def to_response(answer: object) -> StarletteResponse:
+    """Make Starlette's response of a receiver's; return a view's own as it is."""
+    if isinstance(answer, Response):
+        return StarletteResponse(answer.body, answer.status, dict(answer.headers))
+    return cast("StarletteResponse", answer)
+
+
+def status_of(answer: StarletteResponse | Exception) -> int:
+    """Return the status of a response, or of an exception that the app answers with one."""
+    status: int = getattr(answer, "status_code", 500)
+    return status
+
+
+def kept_body(request: StarletteRequest) -> KeptBody:
+    """Return a request's body, to be read by a receiver and then, with `read_again`, by others."""
+    return KeptBody(request.stream(), (ClientDisconnect,))
+
+
+def read_again(request: StarletteRequest, body: KeptBody) -> StarletteRequest:
+    """Return the request with what has been read of its body unread."""
+    is_read = False
+
+    async def receive() -> Message:
+        nonlocal is_read
+        if is_read:
+            return await request.receive()
+        is_read = True
+        return {"type": "http.request", "body": body.joined, "more_body": False}
+
+    return StarletteRequest(request.scope, receive)

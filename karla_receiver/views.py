@@ -1,0 +1,216 @@
+"""Decorated views, in any framework: which receiver, one call, and what the view answers."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from functools import partial, update_wrapper
+from typing import Any, TypeAlias, TypeVar, cast
+
+from karla_receiver.driving import call_to_end
+from karla_receiver.errors import ConfigurationError, Reason, RequestError
+from karla_receiver.events import Event
+from karla_receiver.logs import logger
+from karla_receiver.receiver import Receiver
+from karla_receiver.request import Request
+from karla_receiver.response import REFUSALS, SUCCESS, Response
+from karla_receiver.routing import check_callable, check_view
+
+__all__ = [
+    "Aborts",
+    "EventView",
+    "KeptBody",
+    "Secrets",
+    "Status",
+    "decorator",
+    "receive",
+    "receive_async",
+    "to_receiver",
+    "warn_of_lost_body",
+]
+
+_ViewT = TypeVar("_ViewT", bound=Callable[..., Any])
+_MadeT = TypeVar("_MadeT", bound=Callable[..., Any])
+
+Secrets: TypeAlias = tuple[str | bytes | Receiver, ...]
+EventView: TypeAlias = Callable[[Event], object]
+# Reads the HTTP status of what a view answers in a framework; raises if that is no answer.
+Status: TypeAlias = Callable[[Any], int]
+# What a framework's views raise to answer with: not found, forbidden, redirected.
+Aborts: TypeAlias = tuple[type[Exception], ...]
+
+
+def to_receiver(secrets: Secrets) -> Receiver:
+    """Return the receiver that a decorator was given, or one with the secrets that it was given.
+
+    Raises ConfigurationError if they are both, none, unusable, or the view: a forgotten secret.
+    """
+    try:
+        if len(secrets) == 1 and isinstance(secrets[0], Receiver):
+            return secrets[0]
+        if len(secrets) == 1 and callable(secrets[0]):
+            raise ConfigurationError("webhook needs a secret: write @webhook(secret)")
+        if any(isinstance(secret, Receiver) for secret in secrets):
+            raise ConfigurationError("webhook takes secrets or one Receiver, not both")
+        return Receiver(*cast("tuple[str | bytes, ...]", secrets))
+    finally:
+        del secrets  # so that no error report with local variables shows them
+
+
+def decorator(
+    secrets: Secrets, make: Callable[[Receiver, _ViewT], _MadeT], *arguments: str
+) -> Callable[[_ViewT], _MadeT]:
+    """Return what an adapter's `webhook` returns: the decorator of a view.
+
+    secrets: what `webhook` was given. It must delete its own reference in a finally clause, so
+    that no error report with local variables shows them.
+    make: makes what the framework calls, of a receiver and a view.
+    arguments: names what the view is called with; it may need more, which come by name.
+    Raises ConfigurationError as `to_receiver` does. The decorator raises it for a view that does
+    not take the arguments, or could do without the event, and if the receiver has an inbox.
+    """
+    try:
+        receiver = to_receiver(secrets)
+    finally:
+        del secrets
+
+    def decorate(view: _ViewT) -> _MadeT:
+        _check(view, arguments)
+        receiver.want("*")
+        return update_wrapper(make(receiver, view), view)  # type: ignore[return-value]
+
+    return decorate
+
+
+def _check(view: Callable[..., Any], arguments: tuple[str, ...]) -> None:
+    check_callable(view, "a view", *arguments, others_allowed=True)
+    # What comes before the event is the framework's, and is there without us too.
+    bound = partial(view, *arguments[: arguments.index("event")])
+    vars(bound)["__qualname__"] = getattr(view, "__qualname__", type(view).__qualname__)
+    check_view(bound)
+
+
+def receive(
+    receiver: Receiver,
+    request: Request,
+    view: EventView | None,
+    status: Status,
+    aborts: Aborts = (),
+) -> object:
+    """Receive, with a view; return what the view answers, or a `Response` in its place.
+
+    A `Response` comes from a refusal, for a view that answers None, and if there is no view. The
+    view may be async.
+    status: reads the HTTP status of what a view answers, and of an abort. Only a 2xx is success.
+    aborts: raised again if the view raised one of them; any other error of it is a refusal.
+    """
+    call = _Call(view, status, aborts)
+    return call.answer_or(receiver.receive(request, view=call.to_end if view else None))
+
+
+async def receive_async(
+    receiver: Receiver,
+    request: Request,
+    view: EventView | None,
+    status: Status,
+    aborts: Aborts = (),
+) -> object:
+    """Same as `receive`, but on an asyncio event loop: a sync view runs in a thread.
+
+    When the sender is gone the answer is one that nobody gets, since frameworks insist on one.
+    """
+    call = _Call(view, status, aborts)
+    try:
+        response = await receiver.receive_async(request, view=call.handler if view else None)
+    except RequestError:
+        response = REFUSALS[Reason.BODY_INCOMPLETE]
+    return call.answer_or(response)
+
+
+class _Call:
+    """One call of a view, and what came of it."""
+
+    def __init__(self, view: EventView | None, status: Status, aborts: Aborts) -> None:
+        self._view = cast("EventView", view)
+        self._status = status
+        self._aborts = aborts
+        self._answer: object = None
+        self._abort: Exception | None = None
+
+    @property
+    def handler(self) -> Callable[[Event], object]:
+        """What to hand to a receiver on an event loop, which runs no coroutine in a thread."""
+        return self.awaited if inspect.iscoroutinefunction(self._view) else self.started
+
+    def to_end(self, event: Event) -> int:
+        try:
+            return self._keep(call_to_end(self._view, event))
+        except self._aborts as abort:
+            return self._keep_abort(abort)
+
+    def started(self, event: Event) -> int | Awaitable[int]:
+        try:
+            answer = self._view(event)
+        except self._aborts as abort:
+            return self._keep_abort(abort)
+        return self._finish(answer) if inspect.isawaitable(answer) else self._keep(answer)
+
+    async def awaited(self, event: Event) -> int:
+        return await self._finish(cast("Awaitable[object]", self._view(event)))
+
+    async def _finish(self, answer: Awaitable[object]) -> int:
+        try:
+            return self._keep(await answer)
+        except self._aborts as abort:
+            return self._keep_abort(abort)
+
+    def _keep(self, answer: object) -> int:
+        status = SUCCESS.status if answer is None else self._status(answer)
+        self._answer = answer  # only now: what has no status is no answer
+        return status
+
+    def _keep_abort(self, abort: Exception) -> int:
+        self._abort = abort
+        return self._status(abort)
+
+    def answer_or(self, response: Response) -> object:
+        if self._abort is not None:
+            raise self._abort
+        return response if self._answer is None else self._answer
+
+
+class KeptBody:
+    """The chunks of a body, kept as they pass, for what reads the body after the receiver.
+
+    gone: what the framework raises while reading when the sender has gone away.
+    """
+
+    def __init__(self, chunks: AsyncIterable[bytes], gone: Aborts) -> None:
+        self._chunks = chunks
+        self._gone = gone
+        self._kept: list[bytes] = []
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in self._chunks:
+                self._kept.append(chunk)
+                yield chunk
+        except self._gone:
+            raise RequestError(Reason.CLIENT_DISCONNECTED) from None
+
+    @property
+    def joined(self) -> bytes:
+        """What has passed so far."""
+        return b"".join(self._kept)
+
+
+def warn_of_lost_body(culprits: str) -> None:
+    """Log that something consumed the body before the receiver could, as a hint for a 401.
+
+    culprits: what reads it so that it cannot be read again, in this framework.
+    """
+    logger.warning(
+        "the body of a delivery was consumed before @webhook could read it: something used %s"
+        " first, and must not at this route",
+        culprits,
+    )

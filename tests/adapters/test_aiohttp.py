@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession, web
+
+from karla_receiver import ConfigurationError, Event, Receiver, samples, sign
+from karla_receiver.adapters.aiohttp import endpoint, webhook
+from tests.doors import logged_reasons
+
+SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
+BODY = samples.read("shipment_delivered")
+
+
+def talk(
+    conversation: Callable[[int], Awaitable[Any]], receiver: Receiver | None = None, **options: Any
+) -> tuple[Any, list[str]]:
+    """Hold a conversation with a server; return its outcome, and the reasons that were logged."""
+
+    async def serve() -> Any:
+        app = web.Application(**options)
+        app.router.add_post("/karla", endpoint(receiver or Receiver(SECRET)))
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        try:
+            return await conversation(runner.addresses[0][1])
+        finally:
+            await runner.cleanup()
+
+    with logged_reasons() as reasons:
+        return asyncio.run(serve()), reasons
+
+
+def post(data: Any, signed: bytes = BODY) -> Callable[[int], Awaitable[int]]:
+    async def conversation(port: int) -> int:
+        headers = {"Karla-Signature": sign(signed, SECRET)}
+        async with (
+            ClientSession() as session,
+            session.post(f"http://127.0.0.1:{port}/karla", data=data, headers=headers) as answer,
+        ):
+            return answer.status
+
+    return conversation
+
+
+async def pieces() -> AsyncIterator[bytes]:
+    for place in range(0, len(BODY), 7):
+        yield BODY[place : place + 7]
+
+
+async def endless() -> AsyncIterator[bytes]:
+    while True:
+        yield b"a" * 65_536
+
+
+def test_a_delivery_is_received_by_a_server_in_one_piece_or_many() -> None:
+    events: list[Event] = []
+    receiver = Receiver(SECRET)
+    receiver.on("*")(events.append)
+
+    assert talk(post(BODY), receiver) == (200, [])
+    assert talk(post(pieces()), receiver) == (200, [])
+    assert len(events) == 2
+
+
+def test_the_servers_own_limit_does_not_replace_the_receivers() -> None:
+    assert talk(post(BODY), client_max_size=10) == (200, [])
+    large = b"a" * 1_048_577
+    assert talk(post(io.BytesIO(large), large), client_max_size=0) == (413, ["body_too_large"])
+
+
+def raw(rest: bytes, *, head: bytes, is_end: bool = True) -> Callable[[int], Awaitable[bytes]]:
+    """Send a request as bytes, say no more, and return the first line of the answer."""
+
+    async def conversation(port: int) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        signature = sign(BODY, SECRET).encode()
+        writer.write(b"POST /karla HTTP/1.1\r\nHost: x\r\nKarla-Signature: " + signature + b"\r\n")
+        writer.write(head + b"\r\n\r\n" + rest)
+        if is_end:
+            writer.write_eof()
+        try:
+            return await reader.readline()
+        finally:
+            writer.close()
+
+    return conversation
+
+
+def test_a_body_that_never_ends_is_refused() -> None:
+    chunk = b"10000\r\n" + b"a" * 65_536 + b"\r\n"
+    answer, reasons = talk(raw(chunk * 20, head=b"Transfer-Encoding: chunked"))
+    assert (answer, reasons) == (b"HTTP/1.1 413 Request Entity Too Large\r\n", ["body_too_large"])
+
+
+def test_nothing_is_called_when_the_client_goes_away() -> None:
+    events: list[Event] = []
+    receiver = Receiver(SECRET)
+    receiver.on("*")(events.append)
+    length = b"Content-Length: %d" % len(BODY)
+    _, reasons = talk(raw(BODY[:20], head=length), receiver)
+
+    assert (events, reasons) == ([], ["client_disconnected"])
+
+
+def test_what_aiohttp_cannot_decompress_is_refused() -> None:
+    head = b"Content-Encoding: gzip\r\nContent-Length: %d" % len(BODY)
+    answer, reasons = talk(raw(BODY, head=head, is_end=False))
+    assert (answer, reasons) == (b"HTTP/1.1 400 Bad Request\r\n", ["body_incomplete"])
+
+
+def test_a_middleware_may_have_read_the_body() -> None:
+    @web.middleware
+    async def read_first(request: web.Request, handler: Any) -> web.StreamResponse:
+        assert await request.read() == BODY
+        answer: web.StreamResponse = await handler(request)
+        return answer
+
+    assert talk(post(BODY), middlewares=[read_first]) == (200, [])
+
+
+def test_a_secret_is_no_receiver() -> None:
+    with pytest.raises(ConfigurationError, match="expected a Receiver"):
+        endpoint(SECRET)  # type: ignore[arg-type]
+
+
+def test_a_handler_fits_a_table_of_routes() -> None:
+    routes = web.RouteTableDef()
+
+    @routes.post("/karla")
+    @webhook(SECRET)
+    async def view(request: web.Request, event: Event) -> None:
+        """Acknowledge."""
+
+    assert len(routes) == 1

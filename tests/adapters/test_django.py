@@ -1,0 +1,299 @@
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from django.core.checks import run_checks
+from django.core.handlers.asgi import ASGIHandler
+from django.core.handlers.wsgi import WSGIHandler
+from django.db import connection, transaction
+from django.http import HttpRequest, HttpResponse
+from django.test import RequestFactory
+from django.test.utils import override_settings
+from django.urls import include, path
+from django.views.debug import SafeExceptionReporterFilter
+from django.views.decorators.http import require_POST
+
+from karla_receiver import ConfigurationError, Event, Receiver, samples, sign
+from karla_receiver.adapters.django import endpoint, receiver_from_settings, webhook
+from tests.asgi_server import knock_at
+from tests.doors import Answer, Knock, answer_of, logged_reasons, run_wsgi, wsgi_environ
+from tests.doors_django import nothing, nothing_async, routed, routed_by
+
+SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
+BODY = samples.read("shipment_delivered")
+
+
+def delivery(body: bytes = BODY, **fields: Any) -> Knock:
+    return Knock(headers=[("Karla-Signature", sign(body, SECRET))], body=body, **fields)
+
+
+def deliver(view: Any, knock: Knock | None = None, **settings: Any) -> Answer:
+    with routed(view), override_settings(**settings), logged_reasons() as reasons:
+        return answer_of(reasons, *run_wsgi(WSGIHandler(), wsgi_environ(knock or delivery())))
+
+
+def test_a_receiver_with_handlers_needs_no_view() -> None:
+    events: list[Event] = []
+    receiver = Receiver(SECRET)
+    receiver.on("*")(events.append)
+
+    assert deliver(endpoint(receiver)).status == 200
+    assert len(events) == 1
+    with pytest.raises(ConfigurationError, match="expected a Receiver"):
+        endpoint(SECRET)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("view", [nothing, nothing_async])
+def test_a_view_is_exempt_from_tokens_and_from_login(view: Any) -> None:
+    received: Any = webhook(SECRET)(view)
+    assert (received.csrf_exempt, received.login_required) == (True, False)
+
+
+def test_a_view_gets_what_the_url_captures() -> None:
+    seen: list[Any] = []
+
+    def view(request: HttpRequest, event: Event, shop: str) -> None:
+        seen.append((shop, request.resolver_match is not None))
+
+    with routed_by([path("<shop>/karla", webhook(SECRET)(view))]):
+        environ = wsgi_environ(delivery(), "/nordlicht/karla")
+        assert run_wsgi(WSGIHandler(), environ)[0] == 200
+    assert seen == [("nordlicht", True)]
+
+
+# --- the body ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("asgi", [False, True], ids=["wsgi", "asgi"])
+def test_djangos_limit_does_not_replace_the_receivers(asgi: bool) -> None:
+    def view(request: HttpRequest, event: Event) -> HttpResponse | None:
+        return None if request.body == BODY else HttpResponse(status=599)
+
+    small = webhook(Receiver(SECRET, max_body_bytes=100))(view)
+    limit: dict[str, Any] = {"DATA_UPLOAD_MAX_MEMORY_SIZE": 10}
+    if not asgi:
+        assert deliver(webhook(SECRET)(view), **limit).status == 200
+        assert deliver(small, **limit).status == 413
+        return
+    with override_settings(**limit):
+        with routed(webhook(SECRET)(view)):
+            assert knock_at(ASGIHandler(), delivery()).status == 200
+        with routed(small):
+            answer = knock_at(ASGIHandler(), delivery())
+            assert (answer.status, answer.reason) == (413, "body_too_large")
+
+
+class ReadBody:
+    """A middleware that reads request.body first."""
+
+    def __init__(self, get_response: Any) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> Any:
+        assert self.read(request) is not None
+        return self._get_response(request)
+
+    def read(self, request: HttpRequest) -> Any:
+        return request.body
+
+
+class TouchPost(ReadBody):
+    """A middleware that looks at request.POST first."""
+
+    def read(self, request: HttpRequest) -> Any:
+        return request.POST
+
+
+class ReadStream(ReadBody):
+    """A middleware that reads the stream first, which Django cannot undo."""
+
+    def read(self, request: HttpRequest) -> Any:
+        return request.read()
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/x-www-form-urlencoded"])
+@pytest.mark.parametrize("middleware", [ReadBody, TouchPost])
+def test_what_ran_before_does_not_matter(middleware: type, kind: str) -> None:
+    knock = delivery()
+    knock.headers.append(("Content-Type", kind))
+    path_of = f"{__name__}.{middleware.__name__}"
+    assert deliver(webhook(SECRET)(nothing), knock, MIDDLEWARE=[path_of]).status == 200
+
+
+def test_a_body_that_something_consumed_is_refused_and_the_log_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    answer = deliver(webhook(SECRET)(nothing), MIDDLEWARE=[f"{__name__}.ReadStream"])
+
+    assert answer.status == 401
+    assert "consumed before @webhook" in caplog.text
+
+
+def test_the_view_can_read_the_body_in_every_way() -> None:
+    seen: list[Any] = []
+
+    def view(request: HttpRequest, event: Event) -> None:
+        seen.extend([request.body, request.read(), request.POST.get("nothing")])
+
+    assert deliver(webhook(SECRET)(view)).status == 200
+    assert seen == [BODY, BODY, None]
+
+
+def test_the_method_counts_as_it_was_received() -> None:
+    assert deliver(webhook(SECRET)(nothing), delivery(method="post")).status == 405
+    with routed(webhook(SECRET)(nothing)):
+        assert knock_at(ASGIHandler(), delivery(method="post")).status == 405
+
+
+def test_https_is_what_django_takes_for_it() -> None:
+    view = webhook(Receiver(SECRET, require_https=True))(nothing)
+    knock = delivery()
+    knock.headers.append(("X-Forwarded-Proto", "https"))
+
+    assert deliver(view, knock).status == 403
+    trusting = {"SECURE_PROXY_SSL_HEADER": ("HTTP_X_FORWARDED_PROTO", "https")}
+    assert deliver(view, knock, **trusting).status == 200
+
+
+# --- the database --------------------------------------------------------------------------------
+
+
+def count() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM orders")
+        (rows,) = cursor.fetchone()
+        return int(rows)
+
+
+def insert() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO orders VALUES (1)")
+
+
+@pytest.fixture
+def atomic_requests() -> Any:
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE orders (number)")
+    connection.settings_dict["ATOMIC_REQUESTS"] = True
+    yield
+    connection.settings_dict["ATOMIC_REQUESTS"] = False
+    with connection.cursor() as cursor:
+        cursor.execute("DROP TABLE orders")
+
+
+@pytest.mark.usefixtures("atomic_requests")
+def test_what_a_failing_handler_wrote_is_rolled_back_with_the_request() -> None:
+    def fail(request: HttpRequest, event: Event) -> None:
+        insert()
+        raise ValueError
+
+    def succeed(request: HttpRequest, event: Event) -> None:
+        insert()
+
+    assert deliver(webhook(SECRET)(fail)).status == 500
+    assert count() == 0
+    assert deliver(webhook(SECRET)(succeed)).status == 200
+    assert count() == 1
+
+
+def test_a_sync_handler_beside_an_async_view_has_the_requests_connection() -> None:
+    kinds: list[str] = []
+    receiver = Receiver(SECRET)
+    receiver.on("*")(lambda event: kinds.append(connection.vendor))
+
+    async def view(request: HttpRequest, event: Event) -> None:
+        kinds.append("view")
+
+    with routed(webhook(receiver)(view)):
+        assert knock_at(ASGIHandler(), delivery()).status == 200
+    assert kinds == ["sqlite", "view"]
+
+
+# --- the settings --------------------------------------------------------------------------------
+
+
+def test_the_secret_may_be_in_the_settings() -> None:
+    with override_settings(KARLA_WEBHOOK_SECRET=SECRET):
+        assert deliver(webhook()(nothing)).status == 200
+        assert deliver(endpoint(receiver_from_settings())).status == 200
+    with override_settings(KARLA_WEBHOOK_SECRETS=["new-secret", SECRET]):
+        assert deliver(webhook()(nothing)).status == 200
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"KARLA_WEBHOOK_SECRETS": "one,two"},
+        {"KARLA_WEBHOOK_SECRET": SECRET, "KARLA_WEBHOOK_SECRETS": [SECRET]},
+        {"KARLA_WEBHOOK_SECRET": ""},
+        {"KARLA_WEBHOOK_SECRETS": []},
+    ],
+)
+def test_settings_that_can_never_work_are_an_error(settings: dict[str, Any]) -> None:
+    with override_settings(**settings), pytest.raises(ConfigurationError) as raised:
+        webhook()
+    assert SECRET not in str(raised.value)
+
+
+@override_settings(KARLA_WEBHOOK_SECRET="canary-secret", KARLA_WEBHOOK_SECRETS=["canary-secret"])
+def test_djangos_error_reports_hide_the_secrets_and_the_signature() -> None:
+    reporter = SafeExceptionReporterFilter()
+    request = RequestFactory().post("/karla", headers={"Karla-Signature": "t=1,v1=canary"})
+
+    assert "canary" not in repr(reporter.get_safe_settings())
+    assert "canary" not in repr(reporter.get_safe_request_meta(request))
+
+
+# --- the check -----------------------------------------------------------------------------------
+
+
+def checked(*views: Any, prefix: bool = False) -> list[str]:
+    patterns = [path(f"{place}", view) for place, view in enumerate(views)]
+    nested = [path("below/", include((patterns, "below")))]
+    with routed_by(nested if prefix else patterns):
+        ids = [message.id for message in run_checks() if "karla" in str(message.id)]
+    return [str(found).removeprefix("karla_receiver.") for found in ids]
+
+
+def page(request: HttpRequest) -> HttpResponse:
+    return HttpResponse()
+
+
+@pytest.mark.parametrize("prefix", [False, True])
+def test_the_check_finds_no_fault_in_a_view_that_works(prefix: bool) -> None:
+    assert checked(page, webhook(SECRET)(nothing), webhook(SECRET)(nothing_async)) == []
+    assert checked(endpoint(Receiver(SECRET)), prefix=prefix) == []
+
+
+def test_the_check_finds_that_no_url_leads_to_a_webhook() -> None:
+    assert checked(page) == ["W001"]
+
+
+def test_the_check_finds_a_decorator_that_runs_before_the_verification() -> None:
+    assert checked(require_POST(webhook(SECRET)(nothing))) == ["W002"]
+    assert checked(webhook(SECRET)(require_POST(nothing))) == []
+
+
+@pytest.mark.usefixtures("atomic_requests")
+def test_the_check_finds_an_async_view_in_a_transaction() -> None:
+    @webhook(SECRET)
+    @transaction.non_atomic_requests
+    async def free(request: HttpRequest, event: Event) -> None:
+        """Leave it to the receiver's handlers."""
+
+    assert checked(webhook(SECRET)(nothing_async)) == ["E001"]
+    assert checked(free, webhook(SECRET)(nothing)) == []
+    with routed(webhook(SECRET)(nothing_async)):
+        assert knock_at(ASGIHandler(), delivery()).status == 500, "as the check says"
+
+
+def test_a_stream_that_breaks_is_refused() -> None:
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            raise OSError
+
+    answer = deliver(webhook(SECRET)(nothing), delivery(environ={"wsgi.input": Broken()}))
+    assert (answer.status, answer.reason) == (400, "body_incomplete")

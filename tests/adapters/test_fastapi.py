@@ -1,0 +1,228 @@
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import pytest
+from fastapi import APIRouter, Body, Depends, FastAPI, Header, HTTPException
+
+from karla_receiver import ConfigurationError, Receiver, ShipmentEvent, samples, sign
+from karla_receiver.adapters.fastapi import (
+    KarlaEvent,
+    KarlaRouter,
+    current_event,
+    webhook_router,
+)
+from karla_receiver.errors import STATUS
+from tests.asgi_server import knock_at, serve
+from tests.doors import PATH, Knock, asgi_scope
+
+SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
+BODY = samples.read("shipment_delivered")
+
+
+def delivery(**fields: Any) -> Knock:
+    headers = [("Karla-Signature", sign(BODY, SECRET)), ("Content-Type", "application/json")]
+    return Knock(headers=headers, body=BODY, **fields)
+
+
+def app_with(router: APIRouter, **options: Any) -> FastAPI:
+    app = FastAPI(**options)
+    app.include_router(router)
+    return app
+
+
+def test_a_path_function_may_have_parameters_of_its_own_and_read_the_body_again() -> None:
+    router = KarlaRouter(SECRET)
+
+    @router.post("/{shop}/karla")
+    def view(
+        shop: str,
+        event: KarlaEvent,
+        parsed: Annotated[dict[str, Any], Body()],
+        content_type: Annotated[str, Header()],
+        length: int = 1,
+    ) -> dict[str, Any]:
+        return {"same": parsed == event.raw, "given": [shop, content_type, length]}
+
+    scope = asgi_scope(delivery(query="length=7"), "/nordlicht/karla")
+    _, sent = serve(app_with(router), scope, iter([{"type": "http.request", "body": BODY}]))
+
+    assert json.loads(sent["body"]) == {"same": True, "given": ["nordlicht", "application/json", 7]}
+
+
+def test_a_parameter_that_does_not_validate_is_answered_as_usual_and_is_no_success() -> None:
+    router = KarlaRouter(SECRET)
+
+    @router.post(PATH)
+    def view(event: KarlaEvent, length: int) -> None:
+        """Never called."""
+
+    answer = knock_at(app_with(router), delivery(query="length=x"))
+    assert (answer.status, answer.reason) == (422, "handler_error")
+    assert json.loads(answer.body)["detail"][0]["loc"] == ["query", "length"]
+
+
+def test_dependencies_run_for_genuine_deliveries_only() -> None:
+    calls: list[str] = []
+
+    def forbid() -> None:
+        calls.append("called")
+        raise HTTPException(403)
+
+    app = app_with(webhook_router(Receiver(SECRET), "/by-handlers"))
+    guarded = KarlaRouter(SECRET, dependencies=[Depends(forbid)])
+
+    @guarded.post(PATH)
+    def view() -> None:
+        """Never called."""
+
+    app.include_router(guarded)
+    forged = Knock(headers=[("Karla-Signature", sign(BODY, "another"))], body=BODY)
+
+    assert knock_at(app, forged).status == 401
+    assert calls == []
+    assert knock_at(app, delivery()).status == 403
+    assert calls == ["called"]
+
+
+def test_a_router_may_be_included_by_others_under_a_prefix() -> None:
+    events: list[Any] = []
+    receiver = Receiver(SECRET)
+    receiver.on("shipments")(events.append)
+    outer = APIRouter(prefix="/shop")
+    outer.include_router(webhook_router(receiver))
+    app = app_with(outer)
+
+    assert knock_at(app, delivery()).status == 404
+    scope = asgi_scope(delivery(), "/shop" + PATH)
+    start, _ = serve(app, scope, iter([{"type": "http.request", "body": BODY}]))
+    assert start["status"] == 200
+    assert isinstance(events[0], ShipmentEvent)
+
+
+def test_a_receiver_with_handlers_only_wants_no_more_than_they_do() -> None:
+    receiver = Receiver(SECRET)
+    receiver.on("claims")(print)
+    webhook_router(receiver)
+
+    assert receiver.enabled_events == ["claims"]
+
+
+def test_other_methods_at_the_path_are_left_to_other_routes() -> None:
+    app = app_with(webhook_router(Receiver(SECRET)))
+
+    @app.get(PATH)
+    def page() -> str:
+        return "a page"
+
+    assert knock_at(app, delivery(method="GET")).status == 200
+    refused = knock_at(app, delivery(method="PUT"))
+    assert (refused.status, refused.reason) == (405, "method_not_allowed")
+
+
+def test_a_middleware_may_have_read_the_body() -> None:
+    app = app_with(webhook_router(Receiver(SECRET)))
+
+    @app.middleware("http")
+    async def read_first(request: Any, call_next: Any) -> Any:
+        await request.body()
+        return await call_next(request)
+
+    assert knock_at(app, delivery()).status == 200
+
+
+def test_the_event_cannot_be_had_where_nothing_has_verified_it() -> None:
+    app = FastAPI()
+
+    @app.post(PATH)
+    def view(event: KarlaEvent) -> None:
+        """Never called."""
+
+    with pytest.raises(ConfigurationError, match="make the route with a KarlaRouter"):
+        knock_at(app, delivery())
+
+
+def test_a_route_that_no_delivery_reaches_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"@router\.post"):
+        KarlaRouter(SECRET).get(PATH)(lambda: None)
+    with pytest.raises(ConfigurationError, match="expected a Receiver"):
+        webhook_router(SECRET)  # type: ignore[arg-type]
+
+
+# --- what is documented --------------------------------------------------------------------------
+
+
+def operation(app: FastAPI, path: str = PATH) -> dict[str, Any]:
+    (method,) = app.openapi()["paths"][path]
+    assert method == "post"
+    found: dict[str, Any] = app.openapi()["paths"][path]["post"]
+    return found
+
+
+def documented(**options: Any) -> dict[str, Any]:
+    router = KarlaRouter(SECRET)
+
+    @router.post(PATH, **options)
+    async def on_karla_event(event: Annotated[Any, Depends(current_event)]) -> None:
+        """Act on an event."""
+
+    return operation(app_with(router))
+
+
+def test_the_signature_and_the_body_are_documented() -> None:
+    found = documented()
+    (header,) = found["parameters"]
+    schema = found["requestBody"]["content"]["application/json"]["schema"]
+
+    assert (header["name"], header["in"], header["required"]) == ("Karla-Signature", "header", True)
+    assert found["description"] == "Act on an event."
+    assert found["requestBody"]["required"] is True
+    assert schema["required"] == ["event_group"]
+    shipment, claim, other = schema["properties"]["event_data"]["anyOf"]
+    assert shipment["required"] == ["shipment_id"]
+    assert claim["properties"]["selected_items"]["items"]["properties"]["sku"]
+    assert other == {"type": ["object", "null"]}
+    assert "$ref" not in json.dumps(schema)
+
+
+def test_every_answer_is_documented_and_no_other() -> None:
+    found = documented()["responses"]
+
+    assert set(found) == {"200", *(str(status) for status in STATUS.values() if status)}
+    assert found["200"]["content"]["application/json"]["example"] == {"status": "success"}
+    reasons = {"invalid_json", "invalid_envelope", "bad_content_length", "body_incomplete"}
+    for status, answer in found.items():
+        if status != "200":
+            (kind,) = answer["content"]
+            assert kind == "application/problem+json"
+    problem = found["400"]["content"]["application/problem+json"]["schema"]
+    assert set(problem["properties"]["reason"]["enum"]) == reasons
+    assert (
+        "reason" not in found["401"]["content"]["application/problem+json"]["schema"]["properties"]
+    )
+    assert found["405"]["headers"]["Allow"]["example"] == "POST"
+    assert set(found["503"]["headers"]) == {"Retry-After"}
+
+
+def test_what_a_route_says_of_itself_counts() -> None:
+    found = documented(
+        openapi_extra={"x-mine": True}, responses={401: {"description": "mine"}}, summary="S"
+    )
+    assert (found["x-mine"], found["summary"]) == (True, "S")
+    assert found["responses"]["401"]["description"] == "mine"
+    assert found["parameters"]
+
+
+def test_a_router_of_handlers_is_documented_alike() -> None:
+    found = operation(app_with(webhook_router(Receiver(SECRET), tags=["karla"])))
+
+    assert found["tags"] == ["karla"]
+    assert found["responses"] == documented()["responses"]
+    assert found["responses"]["200"]["content"]["application/json"]["schema"] == {}
+
+
+def test_the_document_is_valid_for_readers_that_check_it() -> None:
+    document = app_with(webhook_router(Receiver(SECRET))).openapi()
+    assert document["openapi"].startswith("3.1")
+    assert json.loads(json.dumps(document)) == document

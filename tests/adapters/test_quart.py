@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from quart import Quart, request
+from werkzeug.exceptions import HTTPException
+
+from karla_receiver import Receiver, samples, sign
+from karla_receiver.adapters.quart import endpoint, webhook
+from tests.asgi_server import knock_at, serve
+from tests.doors import PATH, Answer, Knock, asgi_scope
+
+SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
+BODY = samples.read("shipment_delivered")
+
+
+def delivery(body: bytes = BODY, **fields: Any) -> Knock:
+    headers = [("Karla-Signature", sign(body, SECRET)), ("Content-Length", str(len(body)))]
+    return Knock(headers=headers, body=body, **fields)
+
+
+def deliver(knock: Knock, before: Any = None, **config: Any) -> Answer:
+    app = Quart("shop")
+    app.config.update(config)
+    app.post(PATH)(endpoint(Receiver(SECRET)))
+    if before is not None:
+        app.before_request(before)
+    return knock_at(app, knock)
+
+
+def test_a_receiver_with_handlers_needs_no_view() -> None:
+    assert deliver(delivery()).status == 200
+
+
+async def read_data() -> None:
+    assert await request.get_data() == BODY
+
+
+async def read_json() -> None:
+    await request.get_json(silent=True)
+
+
+async def touch_form() -> None:
+    await request.form
+
+
+@pytest.mark.parametrize("before", [read_data, read_json, touch_form])
+def test_what_ran_before_does_not_matter(before: Any) -> None:
+    assert deliver(delivery(), before).status == 200
+
+
+def test_a_body_that_something_consumed_is_refused_and_the_log_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def consume() -> None:
+        await request.get_data(cache=False)
+
+    assert deliver(delivery(), consume).status == 401
+    assert "consumed before @webhook" in caplog.text
+
+
+def test_a_body_beyond_quarts_own_limit_is_413() -> None:
+    answer = deliver(delivery(), MAX_CONTENT_LENGTH=10)
+    assert (answer.status, answer.reason) == (413, "body_too_large")
+
+
+def test_a_body_in_pieces_is_joined_and_one_that_never_ends_is_refused() -> None:
+    def pieces() -> Any:
+        for place in range(len(BODY)):
+            yield {"type": "http.request", "body": BODY[place : place + 1], "more_body": True}
+        yield {"type": "http.request", "body": b"", "more_body": False}
+
+    def endless() -> Any:
+        while True:
+            yield {"type": "http.request", "body": b"a" * 65_536, "more_body": True}
+
+    assert deliver(delivery(messages=pieces())).status == 200
+    header_only = Knock(headers=delivery().headers[:1], messages=endless())
+    assert deliver(header_only).status == 413
+
+
+def test_nothing_is_called_or_sent_when_the_client_goes_away() -> None:
+    half = {"type": "http.request", "body": BODY[:9], "more_body": True}
+    answer = deliver(delivery(messages=iter([half, {"type": "http.disconnect"}])))
+    assert answer.status is None
+
+
+def test_a_view_gets_what_the_rule_captures() -> None:
+    app = Quart("shop")
+
+    @app.post("/<shop>/karla")
+    @webhook(SECRET)
+    async def view(event: Any, shop: str) -> dict[str, Any]:
+        return {"shop": shop, "same": (await request.get_json()) == event.raw}
+
+    knock = delivery()
+    knock.headers.append(("Content-Type", "application/json"))
+    scope = asgi_scope(knock, "/nordlicht/karla")
+    _, *sent = serve(app, scope, iter([{"type": "http.request", "body": BODY}]))
+    assert b"".join(message.get("body", b"") for message in sent) == (
+        b'{"same":true,"shop":"nordlicht"}\n'
+    )
+
+
+def test_an_abort_without_a_status_is_no_success() -> None:
+    app = Quart("shop")
+
+    @app.post(PATH)
+    @webhook(SECRET)
+    async def view(event: Any) -> None:
+        raise HTTPException
+
+    assert knock_at(app, delivery()).reason == "handler_error"

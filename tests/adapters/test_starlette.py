@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from karla_receiver import Event, samples, sign
+from karla_receiver.adapters.starlette import webhook
+from tests.asgi_server import knock_at, serve
+from tests.doors import PATH, Knock, asgi_scope
+
+SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
+BODY = samples.read("shipment_delivered")
+
+
+def delivery(**fields: Any) -> Knock:
+    return Knock(headers=[("Karla-Signature", sign(BODY, SECRET))], body=BODY, **fields)
+
+
+@webhook(SECRET)
+async def about_the_request(request: Request, event: Event) -> JSONResponse:
+    return JSONResponse({"shop": request.path_params.get("shop"), "json": await request.json()})
+
+
+@pytest.mark.parametrize("methods", [None, ["POST"]])
+def test_a_route_needs_no_methods(methods: list[str] | None) -> None:
+    app = Starlette(routes=[Route(PATH, about_the_request, methods=methods)])
+
+    assert knock_at(app, delivery()).status == 200
+    refused = knock_at(app, delivery(method="GET"))
+    assert (refused.status, refused.headers["Allow"]) == (405, "POST")
+
+
+def test_a_view_can_read_what_the_path_captures_and_the_body() -> None:
+    app = Starlette(routes=[Route("/{shop}/karla", about_the_request)])
+    scope = asgi_scope(delivery(), "/nordlicht/karla")
+    _, sent = serve(app, scope, iter([{"type": "http.request", "body": BODY}]))
+
+    assert json.loads(sent["body"]) == {"shop": "nordlicht", "json": json.loads(BODY)}
+
+
+def test_a_view_hears_when_the_client_is_gone() -> None:
+    heard: list[str] = []
+
+    @webhook(SECRET)
+    async def view(request: Request, event: Event) -> None:
+        heard.extend([(await request.receive())["type"] for _ in range(2)])
+
+    app = Starlette(routes=[Route(PATH, view)])
+    messages = [{"type": "http.request", "body": BODY}, {"type": "http.disconnect"}]
+    serve(app, asgi_scope(delivery()), iter(messages))
+    assert heard == ["http.request", "http.disconnect"]
+
+
+async def read_the_body(request: Request, call_next: Any) -> Any:
+    await request.body()
+    return await call_next(request)
+
+
+def test_a_middleware_may_have_read_the_body() -> None:
+    app = Starlette(
+        routes=[Route(PATH, about_the_request)],
+        middleware=[Middleware(BaseHTTPMiddleware, dispatch=read_the_body)],
+    )
+    assert knock_at(app, delivery()).status == 200
+
+
+def test_a_client_that_goes_away_is_no_error_under_middleware_that_insists_on_an_answer() -> None:
+    async def pass_on(request: Request, call_next: Any) -> Any:
+        return await call_next(request)
+
+    app = Starlette(
+        routes=[Route(PATH, about_the_request)],
+        middleware=[Middleware(BaseHTTPMiddleware, dispatch=pass_on)],
+    )
+    half = {"type": "http.request", "body": BODY[:9], "more_body": True}
+    answer = knock_at(app, delivery(messages=iter([half, {"type": "http.disconnect"}])))
+    assert (answer.status, answer.reason) == (None, "client_disconnected")

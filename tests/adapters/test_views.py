@@ -1,0 +1,179 @@
+"""What decorated views do alike, in every framework."""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from types import TracebackType
+from typing import Any
+
+import pytest
+
+from karla_receiver import ConfigurationError, Event, Receiver, ShipmentEvent, samples, sign
+from karla_receiver.idempotency.protocol import Claim, ClaimState
+from karla_receiver.outcomes import RetryLater
+from tests.adapters.views import Behaviour, Shop
+from tests.all_doors import CHOSEN
+from tests.doors import Answer, Knock
+
+SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
+BODY = samples.read("shipment_delivered")
+
+MODULES = {name: import_module(f"tests.adapters.shops_{name}") for name in CHOSEN}
+SHOPS: dict[str, Shop] = {name: module.shop for name, module in MODULES.items()}
+IN_EVERY_SHOP = pytest.mark.parametrize("shop", SHOPS.values(), ids=SHOPS)
+SYNC_AND_ASYNC = pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+
+
+def delivery() -> Knock:
+    return Knock(headers=[("Karla-Signature", sign(BODY, SECRET))], body=BODY)
+
+
+def deliver(
+    shop: Shop, behaviour: Behaviour, *secrets: Any, is_async: bool = True, knock: Any = None
+) -> Answer:
+    return shop(behaviour, secrets or (SECRET,), is_async, knock or delivery())
+
+
+@IN_EVERY_SHOP
+@SYNC_AND_ASYNC
+def test_a_view_that_returns_nothing_acknowledges(shop: Shop, is_async: bool) -> None:
+    seen: list[tuple[Event, bytes]] = []
+    answer = deliver(shop, lambda *given: seen.append(given), is_async=is_async)
+
+    assert (answer.status, json.loads(answer.body)) == (200, {"status": "success"})
+    assert answer.headers["Content-Type"] == "application/json"
+    ((event, body),) = seen
+    assert isinstance(event, ShipmentEvent)
+    assert body == BODY, "a view may read the body that was verified"
+
+
+@IN_EVERY_SHOP
+@SYNC_AND_ASYNC
+def test_anything_else_that_a_view_returns_is_its_response(shop: Shop, is_async: bool) -> None:
+    answer = deliver(shop, lambda event, body: 202, is_async=is_async)
+    assert (answer.status, answer.body, answer.reason) == (202, b"own", None)
+
+
+@IN_EVERY_SHOP
+@SYNC_AND_ASYNC
+def test_an_error_in_the_view_is_500_and_logged_but_not_shown(
+    shop: Shop, is_async: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = deliver(shop, lambda event, body: LookupError("canary"), is_async=is_async)
+
+    assert (answer.status, answer.reason) == (500, "handler_error")
+    assert json.loads(answer.body)["reason"] == "handler_error"
+    assert "LookupError: canary" in caplog.text
+
+
+@pytest.mark.parametrize("name", sorted(SHOPS.keys() - {"aws_lambda"}))
+@SYNC_AND_ASYNC
+def test_what_the_framework_answers_for_an_exception_is_the_answer(
+    name: str, is_async: bool
+) -> None:
+    answer = deliver(SHOPS[name], lambda event, body: MODULES[name].ABORT, is_async=is_async)
+
+    assert answer.status == 404
+    assert b"handler_error" not in answer.body
+
+
+@IN_EVERY_SHOP
+def test_a_view_can_ask_for_a_later_try(shop: Shop) -> None:
+    answer = deliver(shop, lambda event, body: RetryLater(after=7))
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "7")
+
+
+class Store:
+    """Remembers what it was told."""
+
+    key = None
+    blocks = False
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def claim(self, key: str, occurrence: str) -> Claim:
+        return Claim(ClaimState.CLAIMED, "token")
+
+    def done(self, key: str, token: str) -> None:
+        self.told.append("done")
+
+    def release(self, key: str, token: str) -> None:
+        self.told.append("release")
+
+
+@pytest.mark.parametrize("name", SHOPS)
+@SYNC_AND_ASYNC
+def test_only_success_counts_as_handled(name: str, is_async: bool) -> None:
+    store = Store()
+    receiver = Receiver(SECRET, idempotency=store)
+    results: list[Any] = [None, 202, 500, 404, ValueError(), MODULES[name].ABORT or KeyError()]
+    for result in results:
+        deliver(SHOPS[name], lambda *_, result=result: result, receiver, is_async=is_async)
+
+    assert store.told == ["done", "done", "release", "release", "release", "release"]
+
+
+@IN_EVERY_SHOP
+def test_a_refusal_is_answered_without_calling_the_view(shop: Shop) -> None:
+    seen: list[Any] = []
+    answer = deliver(shop, lambda *given: seen.append(given), "another-secret")
+
+    assert answer.status == 401
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert not seen
+
+
+@IN_EVERY_SHOP
+def test_several_secrets_or_a_receiver_with_handlers_may_be_given(shop: Shop) -> None:
+    receiver = Receiver(SECRET)
+    events: list[Event] = []
+    receiver.on("shipments")(events.append)
+
+    def note(event: Event, body: bytes) -> None:
+        events.append(event)
+
+    assert deliver(shop, note, "new-secret", SECRET).status == 200
+    assert deliver(shop, note, receiver).status == 200
+    assert len(events) == 3
+    assert receiver.enabled_events == ["*"]
+
+
+@pytest.mark.parametrize("name", sorted(SHOPS.keys() - {"fastapi"}))
+def test_a_decorator_that_can_never_work_is_an_error_where_it_stands(name: str) -> None:
+    webhook = import_module(f"karla_receiver.adapters.{name}").webhook
+
+    with pytest.raises(ConfigurationError, match=r"write @webhook\(secret\)"):
+        webhook(print)
+    with pytest.raises(ConfigurationError, match="not both"):
+        webhook(SECRET, Receiver(SECRET))
+    with pytest.raises(ConfigurationError, match="empty or blank"):
+        webhook("")
+    with pytest.raises(ConfigurationError, match="a view is called with"):
+        webhook(SECRET)(lambda: None)
+    with pytest.raises(ConfigurationError, match=r"lambda.* can be called without an event"):
+        webhook(SECRET)(lambda *anything: None)
+
+
+@pytest.mark.parametrize("name", sorted(SHOPS.keys() - {"fastapi"}))
+def test_a_view_keeps_its_name(name: str) -> None:
+    def on_karla_event(first: Any, second: Any) -> None:
+        """Act on an event."""
+
+    webhook = import_module(f"karla_receiver.adapters.{name}").webhook
+    assert webhook(SECRET)(on_karla_event).__name__ == "on_karla_event"
+
+
+@pytest.mark.parametrize("name", SHOPS)
+def test_no_secret_stays_in_a_frame_of_an_error(name: str) -> None:
+    module = import_module(f"karla_receiver.adapters.{name}")
+    decorate = getattr(module, "webhook", None) or module.KarlaRouter
+    with pytest.raises(ConfigurationError) as raised:
+        decorate("canary-secret ", "another")
+
+    frame: TracebackType | None = raised.tb
+    while frame is not None:
+        if "karla_receiver" in frame.tb_frame.f_code.co_filename:
+            assert "canary" not in repr(frame.tb_frame.f_locals)
+        frame = frame.tb_next

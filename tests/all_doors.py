@@ -1,0 +1,25 @@
+"""Every door there is: a new one is a module `doors_<name>` with its DOORS, and its name here.
+
+KARLA_DOORS, names with commas between them, chooses some: where not every framework is installed.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+
+from tests import doors
+from tests.doors import Door
+
+FRAMEWORKS = ("starlette", "fastapi", "django", "aiohttp", "quart", "aws_lambda")
+
+CHOSEN = os.environ.get("KARLA_DOORS", ",".join(FRAMEWORKS)).split(",")
+
+DOORS: dict[str, Door] = dict(doors.DOORS)
+for _name in CHOSEN:
+    DOORS.update(import_module(f"tests.doors_{_name}").DOORS)
+
+
+def installed(*names: str) -> list[str]:
+    """Return those of some doors that are there."""
+    return [name for name in names if name in DOORS]

@@ -1,0 +1,77 @@
+"""The doors of Django: a sync view under WSGI and under ASGI, and an async one under ASGI."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import django
+from django.conf import settings
+from django.core.handlers.asgi import ASGIHandler
+from django.core.handlers.wsgi import WSGIHandler
+from django.http import HttpRequest
+from django.test.utils import override_settings
+from django.urls import clear_url_caches, path
+
+from karla_receiver import Event, Receiver
+from karla_receiver.adapters.django import webhook
+from tests.asgi_server import knock_at
+from tests.doors import PATH, Answer, Door, Knock, answer_of, logged_reasons, run_wsgi, wsgi_environ
+
+settings.configure(
+    ALLOWED_HOSTS=["testserver"],
+    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+    INSTALLED_APPS=["karla_receiver.adapters.django.KarlaConfig"],
+    LOGGING_CONFIG=None,  # or Django would take the log over
+    MIDDLEWARE=[
+        "django.middleware.security.SecurityMiddleware",
+        "django.middleware.common.CommonMiddleware",
+        "django.middleware.csrf.CsrfViewMiddleware",
+    ],
+    SECRET_KEY="of-these-tests",
+    USE_TZ=True,
+)
+django.setup()
+
+
+def nothing(request: HttpRequest, event: Event) -> None:
+    """Leave it to the receiver's handlers."""
+
+
+async def nothing_async(request: HttpRequest, event: Event) -> None:
+    """Leave it to the receiver's handlers."""
+
+
+def routed_by(urlpatterns: list[Any]) -> override_settings:
+    """Route by these patterns while the context lasts."""
+    urls = ModuleType("urls")
+    urls.urlpatterns = urlpatterns  # type: ignore[attr-defined]
+    clear_url_caches()
+    return override_settings(ROOT_URLCONF=urls)
+
+
+def routed(view: Any) -> override_settings:
+    """Put a view at the path, alone, while the context lasts."""
+    return routed_by([path(PATH.removeprefix("/"), view)])
+
+
+def through_django(receiver: Receiver, knock: Knock) -> Answer:
+    with routed(webhook(receiver)(nothing)), logged_reasons() as reasons:
+        return answer_of(reasons, *run_wsgi(WSGIHandler(), wsgi_environ(knock)))
+
+
+def through_django_asgi(receiver: Receiver, knock: Knock) -> Answer:
+    with routed(webhook(receiver)(nothing)):
+        return knock_at(ASGIHandler(), knock)
+
+
+def through_django_async(receiver: Receiver, knock: Knock) -> Answer:
+    with routed(webhook(receiver)(nothing_async)):
+        return knock_at(ASGIHandler(), knock)
+
+
+DOORS: dict[str, Door] = {
+    "django": through_django,
+    "django asgi": through_django_asgi,
+    "django async": through_django_async,
+}

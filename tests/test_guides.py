@@ -1,0 +1,145 @@
+"""Runs what the guides show: every block, and a delivery to what it makes."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+from aiohttp import ClientSession, web
+from django.core.handlers.wsgi import WSGIHandler
+from django.test.utils import override_settings
+from markdown_it import MarkdownIt
+
+from karla_receiver import Receiver, samples, sign
+from karla_receiver.adapters.wsgi import KarlaApp
+from tests.asgi_server import knock_at
+from tests.doors import PATH, Knock, run_wsgi, wsgi_environ
+from tests.doors_aws_lambda import version_2
+from tests.doors_django import routed_by
+
+DOCS = Path(__file__).parent.parent / "docs"
+GUIDES = sorted((DOCS / "guides").glob("*.md"))
+OWN = DOCS / "write-your-own-adapter.md"
+SECRET = "your-webhook-secret"
+
+# What each guide's programs make, and how it is asked: with deliveries, for statuses.
+Ask: TypeAlias = Callable[[dict[str, Any], list[Knock]], list[int | None]]
+
+
+def ask_asgi(names: dict[str, Any], knocks: list[Knock]) -> list[int | None]:
+    return [knock_at(names["app"], knock).status for knock in knocks]
+
+
+def ask_django(names: dict[str, Any], knocks: list[Knock]) -> list[int | None]:
+    with routed_by(names["urlpatterns"]):
+        return [run_wsgi(WSGIHandler(), wsgi_environ(knock))[0] for knock in knocks]
+
+
+def ask_lambda(names: dict[str, Any], knocks: list[Knock]) -> list[int | None]:
+    return [names["lambda_handler"](version_2(knock), None)["statusCode"] for knock in knocks]
+
+
+def ask_aiohttp(names: dict[str, Any], knocks: list[Knock]) -> list[int | None]:
+    async def post(session: ClientSession, url: str, knock: Knock) -> int:
+        async with session.post(url, data=knock.body, headers=dict(knock.headers)) as answer:
+            return answer.status
+
+    async def ask() -> list[int | None]:
+        runner = web.AppRunner(names["app"])
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}{PATH}"
+        try:
+            async with ClientSession() as session:
+                return [await post(session, url, knock) for knock in knocks]
+        finally:
+            await runner.cleanup()
+
+    return asyncio.run(ask())
+
+
+ASK: dict[str, Ask] = {
+    "aiohttp": ask_aiohttp,
+    "aws_lambda": ask_lambda,
+    "django": ask_django,
+    "fastapi": ask_asgi,
+    "quart": ask_asgi,
+    "starlette": ask_asgi,
+}
+
+
+def delivery(sample: str, secret: str = SECRET) -> Knock:
+    body = samples.read(sample)
+    return Knock(headers=[("Karla-Signature", sign(body, secret))], body=body)
+
+
+def genuine_and_forged(sample: str) -> list[Knock]:
+    return [delivery(sample), delivery(sample, "another-secret")]
+
+
+def blocks(guide: Path) -> list[str]:
+    fences = [token for token in MarkdownIt().parse(guide.read_text()) if token.type == "fence"]
+    assert {token.info for token in fences} <= {"python"}
+    return [token.content for token in fences if token.info == "python"]
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.stem)
+def test_a_guides_programs_work(guide: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    *first, view, handlers = blocks(guide)
+    ask = ASK[guide.stem]
+    names: dict[str, Any] = {"__name__": "guide"}
+    for program in first:
+        exec(program, names)  # noqa: S102 - it is our own guide
+    settings = {name: value for name, value in names.items() if name.isupper()}
+    with override_settings(**settings):
+        exec(view, names)  # noqa: S102
+        assert ask(names, genuine_and_forged("shipment_delivered")) == [200, 401]
+        exec(handlers, names)  # noqa: S102
+        assert ask(names, genuine_and_forged("claim_created")) == [200, 401]
+
+    shipment, claim = capsys.readouterr().out.splitlines()
+    assert shipment == "delivered NT-20417"
+    assert re.fullmatch(r"\S+ \S+", claim)
+
+
+def test_the_adapter_of_the_page_works() -> None:
+    names: dict[str, Any] = {"__name__": "guide"}
+    for program in blocks(OWN):
+        exec(program, names)  # noqa: S102 - it is our own page
+    receiver = Receiver(SECRET)
+    names["app"] = KarlaApp(receiver)
+    names["test_the_webhook_is_safe"]()
+
+    def view(request: Any, event: Any) -> tuple[int, list[Any], bytes]:
+        return 202, [], b""
+
+    for made, status in ((names["endpoint"](receiver), 200), (names["webhook"](SECRET)(view), 202)):
+        for secret, expected in ((SECRET, status), ("another-secret", 401)):
+            knock = delivery("shipment_delivered", secret)
+            assert made(names["TinyRequest"]("POST", knock.headers, knock.body))[0] == expected
+
+
+@pytest.mark.parametrize("guide", [*GUIDES, OWN], ids=lambda guide: guide.stem)
+def test_every_link_leads_somewhere(guide: Path) -> None:
+    for link in re.findall(r"\]\(([^)]+)\)", guide.read_text()):
+        assert link.startswith("https://") or (guide.parent / link).exists()
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.stem)
+def test_a_guide_fits_one_screen_and_tells_the_oldest_version(guide: Path) -> None:
+    text = guide.read_text()
+    extras = tomllib.loads((DOCS.parent / "pyproject.toml").read_text())["project"]
+    requirement = extras["optional-dependencies"].get(guide.stem)
+
+    assert len(text.splitlines()) <= 70
+    if requirement is not None:
+        assert f" {requirement[0].partition('>=')[2]} or newer" in text
+
+
+def test_every_framework_has_a_guide() -> None:
+    assert {guide.stem for guide in GUIDES} == set(ASK)

@@ -3,6 +3,8 @@
 A caller that finds nobody writing commits at once, in its own thread. Whoever comes meanwhile
 queues up; a thread then writes the whole queue in one transaction, and tells each when it is on
 the disk. An event loop's callers always queue up, so that the loop never waits for a disk.
+
+Whoever needs a transaction of its own reserves the turn in the same queue: so nobody starves.
 """
 
 from __future__ import annotations
@@ -27,14 +29,16 @@ _T = TypeVar("_T")
 Work: TypeAlias = Callable[[sqlite3.Connection], _T]
 
 _LARGEST_GROUP: Final = 256
+# How long a caller waits for a turn. It is soon, unless somebody keeps a reserved one.
+_PATIENCE_SECONDS: Final = 5.0
 
 
 class _Job:
-    """One caller's work, and what became of it."""
+    """One caller's work, and what became of it. Without work: a reservation."""
 
     __slots__ = ("error", "future", "gate", "result", "work")
 
-    def __init__(self, work: Work[Any]) -> None:
+    def __init__(self, work: Work[Any] | None) -> None:
         self.work = work
         self.result: Any = None
         self.error: BaseException | None = None
@@ -62,6 +66,7 @@ class GroupCommit:
         self._queue: deque[_Job] = deque()
         self._is_led = False  # somebody writes, or is about to
         self._called = False  # the thread shall be the one
+        self._reservations = 0  # had, or waited for
         self._thread: threading.Thread | None = None
 
     def after_fork(self) -> None:
@@ -79,21 +84,13 @@ class GroupCommit:
         Raises StorageError, and then nothing of it counts; and what work raises.
         """
         job = _Job(work)
-        with self._lock:
-            leads = not self._is_led
-            if leads:
-                self._is_led = True
-            else:
-                job.gate = threading.Lock()
-                job.gate.acquire()
-                self._queue.append(job)
-        if leads:
+        if self._leads_or_queues(job):
             try:
                 self._commit([job])
             finally:
                 self._hand_over()
-        elif job.gate is not None:
-            job.gate.acquire()
+        else:
+            self._wait(job)
         result: _T = job.outcome()
         return result
 
@@ -110,16 +107,94 @@ class GroupCommit:
             if not self._is_led:
                 self._is_led = self._called = True
                 self._wake.notify()
+            is_delayed = self._reservations > 0
+        if is_delayed:
+            await asyncio.wait((future,), timeout=_PATIENCE_SECONDS)
+            if not future.done():
+                self._withdraw(job)
         result: _T = await future
         return result
 
-    def close(self) -> None:
-        """Close the connection; the next call opens another."""
-        self.run(lambda _: None)  # what was queued before is written
+    def reserve(self) -> Session:
+        """Return the session, with a transaction begun, for the caller alone until `hand_back`.
+
+        Raises StorageError.
+        """
         with self._lock:
-            if not self._is_led and self._session is not None:
+            self._reservations += 1
+        try:
+            self._take_turn()
+        except BaseException:
+            with self._lock:
+                self._reservations -= 1
+            raise
+        try:
+            if self._session is None:
+                self._session = self._file.open()
+            self._file.begin(self._session)
+        except BaseException:
+            self.hand_back(is_sound=False)
+            raise
+        return self._session
+
+    def hand_back(self, *, is_sound: bool) -> None:
+        """End a reservation. What was not committed is undone.
+
+        is_sound: False closes the connection; the next one opens another.
+        """
+        if self._session is not None:
+            self._session.undo()
+            if not is_sound:
                 self._session.close()
                 self._session = None
+        with self._lock:
+            self._reservations -= 1
+        self._hand_over()
+
+    def close(self) -> None:
+        """Write what is queued and close the connection; the next call opens another."""
+        self._take_turn()
+        try:
+            if self._session is not None:
+                self._session.close()
+                self._session = None
+        finally:
+            self._hand_over()
+
+    def _take_turn(self) -> None:
+        job = _Job(None)
+        if not self._leads_or_queues(job):
+            self._wait(job)
+            job.outcome()
+
+    def _leads_or_queues(self, job: _Job) -> bool:
+        """Return True if it is the caller's turn; else job is in the queue, with a gate."""
+        with self._lock:
+            if not self._is_led:
+                self._is_led = True
+                return True
+            job.gate = threading.Lock()
+            job.gate.acquire()
+            self._queue.append(job)
+            return False
+
+    def _wait(self, job: _Job) -> None:
+        """Wait at the gate of job, which is in the queue, and at last give up."""
+        gate = job.gate
+        if gate is not None and not gate.acquire(timeout=_PATIENCE_SECONDS):
+            self._withdraw(job)
+            gate.acquire()
+
+    def _withdraw(self, job: _Job) -> None:
+        """Take job out of the queue and raise StorageError; return if it is being done."""
+        with self._lock:
+            if job not in self._queue:
+                return
+            self._queue.remove(job)
+        raise StorageError(
+            f"{self._file.path}: a handler has kept its transaction for {_PATIENCE_SECONDS:g} s:"
+            " let it be the last and shortest thing that it does"
+        )
 
     def _start(self) -> None:
         thread = threading.Thread(target=self._write, name="karla-writer", daemon=True)
@@ -152,22 +227,39 @@ class GroupCommit:
     def _write(self) -> None:
         while True:
             with self._lock:
+                while not self._called:
+                    self._wake.wait()
+                self._called = False
+            self._write_queue()
+
+    def _write_queue(self) -> None:
+        """Write group after group until the queue is empty, or the turn is somebody else's."""
+        while True:
+            with self._lock:
                 if not self._queue:
-                    self._is_led = self._called = False
-                    while not self._called:
-                        self._wake.wait()
-                count = min(len(self._queue), _LARGEST_GROUP)
-                jobs = [self._queue.popleft() for _ in range(count)]
+                    self._is_led = False
+                    return
+                jobs = self._next_group()
+                if not jobs:
+                    _tell([self._queue.popleft()])  # a reservation: from now on it leads
+                    return
             self._commit(jobs)
             _tell(jobs)
+
+    def _next_group(self) -> list[_Job]:
+        jobs: list[_Job] = []
+        while self._queue and self._queue[0].work is not None and len(jobs) < _LARGEST_GROUP:
+            jobs.append(self._queue.popleft())
+        return jobs
 
     def _commit(self, jobs: list[_Job]) -> None:
         """Do all jobs in one transaction. Raises nothing but what ends the thread."""
         try:
             if self._session is None:
                 self._session = self._file.open()
+            works = [job.work for job in jobs if job.work is not None]
             results = self._file.transact(
-                self._session, lambda connection: [job.work(connection) for job in jobs]
+                self._session, lambda connection: [work(connection) for work in works]
             )
         except StorageError as error:
             self._fail(jobs, error)

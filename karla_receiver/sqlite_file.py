@@ -116,10 +116,13 @@ class Session:
         if self._look() != self._identity:
             raise FileNotFoundError(f"{self._path} was replaced")
 
-    def rollback(self) -> None:
-        """Undo what was begun, if anything was."""
-        if self.connection.in_transaction:
-            self.connection.execute("ROLLBACK")
+    def undo(self) -> None:
+        """Undo what was begun and not committed, if anything was."""
+        try:
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            self.close()  # which undoes it as well
 
     def close(self) -> None:
         """Close the connection, whatever state it is in."""
@@ -169,7 +172,21 @@ class SQLiteFile:
         else:
             return result
         finally:
-            _undo(session)
+            session.undo()
+
+    def begin(self, session: Session) -> None:
+        """Begin a transaction. Raises StorageError."""
+        try:
+            session.begin()
+        except sqlite3.Error as error:
+            raise self.failure(error) from error
+
+    def commit(self, session: Session) -> None:
+        """Commit to the disk. Raises StorageError, and then the session is to be closed."""
+        try:
+            session.commit()
+        except (sqlite3.Error, OSError) as error:
+            raise self.failure(error) from error
 
     def read(self, session: Session, query: Callable[[sqlite3.Connection], _T]) -> _T:
         """Return what query does. Raises StorageError, and then the session is to be closed."""
@@ -188,13 +205,6 @@ def _require_wal(connection: sqlite3.Connection) -> None:
     (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
     if mode != "wal":
         raise OSError(f"its file system allows no write-ahead log, only {mode!a}")
-
-
-def _undo(session: Session) -> None:
-    try:
-        session.rollback()
-    except sqlite3.Error:
-        session.close()  # which undoes it as well
 
 
 def code(error: sqlite3.Error) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Final, cast
 from karla_receiver.attempt import CURRENT
 from karla_receiver.decoding import parse_event
 from karla_receiver.errors import DeliveryError, PayloadError, Reason, StorageError
+from karla_receiver.group_commit import GroupCommit
 from karla_receiver.inbox.backoff import Backoff
 from karla_receiver.inbox.protocol import EventHandler
 from karla_receiver.inbox.rows import Settlement, State, Taken
@@ -28,23 +29,17 @@ def _only_ours(action: int, *_: object) -> int:
 class _Attempt:
     """What a handler sees of its attempt; see `karla_receiver.attempt.Attempt`."""
 
-    def __init__(self, taken: Taken, file: SQLiteFile) -> None:
+    def __init__(self, taken: Taken, writer: GroupCommit) -> None:
         self.key = taken.key
         self.number = taken.attempts
         self.session: Session | None = None
-        self._file = file
+        self._writer = writer
 
     @property
     def transaction(self) -> Any:
         if self.session is None:
-            session = self._file.open()
-            try:
-                session.begin()
-            except sqlite3.Error as error:
-                session.close()
-                raise self._file.failure(error) from error
-            session.connection.set_authorizer(_only_ours)
-            self.session = session
+            self.session = self._writer.reserve()
+            self.session.connection.set_authorizer(_only_ours)
         return self.session.connection
 
 
@@ -54,6 +49,7 @@ class Attempts:
     def __init__(
         self,
         file: SQLiteFile,
+        writer: GroupCommit,
         receiver: EventHandler,
         *,
         limit: int,
@@ -61,6 +57,7 @@ class Attempts:
         clock: Callable[[], float],
     ) -> None:
         self._file = file
+        self._writer = writer
         self._receiver = receiver
         self._limit: Final = limit
         self._backoff = backoff
@@ -71,7 +68,7 @@ class Attempts:
 
         Raises nothing: whatever a handler raises is a failed attempt of this delivery alone.
         """
-        attempt = _Attempt(taken, self._file)
+        attempt = _Attempt(taken, self._writer)
         token = CURRENT.set(attempt)
         try:
             outcome = self._outcome(taken)
@@ -128,26 +125,33 @@ class Attempts:
         self, session: Session, taken: Taken, outcome: Settlement
     ) -> Settlement | None:
         """Commit what the handler wrote and the mark together, or neither."""
-        connection = session.connection
-        connection.set_authorizer(None)
+        is_sound = False
         try:
-            if outcome.state != State.DONE or outcome.note is not None:
-                session.rollback()
-                return outcome
-            if not outcome.apply(connection, self._clock()):
-                session.rollback()
-                logger.warning(
-                    "delivery %s was taken over while its handler ran: its effect is undone",
-                    taken.key[:16],
-                )
-                return None
-            session.commit()
-            return None
-        except (sqlite3.Error, OSError) as error:
+            session.connection.set_authorizer(None)
+            # An attempt that failed, and one that was discarded, takes no effect.
+            has_effect = outcome.state == State.DONE and outcome.note is None
+            if has_effect:
+                self._commit(session, taken, outcome)
+            is_sound = True
+        except StorageError as error:
             # Whether the commit counted is unknown: if it did, the note has no effect.
-            return self._failed(taken, self._file.failure(error))
+            return self._failed(taken, error)
         finally:
-            session.close()
+            self._writer.hand_back(is_sound=is_sound)
+        return None if has_effect else outcome
+
+    def _commit(self, session: Session, taken: Taken, outcome: Settlement) -> None:
+        try:
+            is_ours = outcome.apply(session.connection, self._clock())
+        except sqlite3.Error as error:
+            raise self._file.failure(error) from error
+        if is_ours:
+            self._file.commit(session)
+        else:
+            logger.warning(
+                "delivery %s was taken over while its handler ran: its effect is undone",
+                taken.key[:16],
+            )
 
 
 def _settled(taken: Taken, state: State, note: str | None) -> Settlement:

@@ -171,6 +171,7 @@ class SQLiteInbox:
             if self._worker is None:
                 attempts = Attempts(
                     self._file,
+                    self._writer,
                     self._receiver,
                     limit=self._options.max_attempts,
                     backoff=self._backoff,

@@ -3,45 +3,57 @@
 from __future__ import annotations
 
 import math
+import re
 
 from karla_receiver.errors import ConfigurationError
 
-__all__ = ["checked_count", "checked_function", "checked_name", "checked_seconds"]
+__all__ = ["checked_count", "checked_endpoint", "checked_function", "checked_seconds"]
+
+_ENDPOINT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def checked_seconds(
-    name: str, value: object, *, least: float, most: float = math.inf, why: str = ""
+    name: str, value: object, *, least: float, most: float = math.inf, limits: str = ""
 ) -> float:
-    """Return value. Raises ConfigurationError unless it is a finite number within the limits."""
+    """Return value. Raises ConfigurationError unless it is a finite number within the limits.
+
+    limits: what they are, for the message, if their numbers do not say it.
+    """
     if (
         isinstance(value, bool)
         or not isinstance(value, int | float)
         or not math.isfinite(value)
         or not least <= value <= most
     ):
-        limits = f"{least:g} or more" if most == math.inf else f"{least:g} to {most:g}"
-        raise ConfigurationError(f"{name} must be seconds, {limits}{why}; not {value!a}")
+        told = limits or f"{least:g} to {most:g}"
+        raise ConfigurationError(f"{name} is a number of seconds, {told}, not {value!a:.80}")
     return value
 
 
 def checked_count(name: str, value: object, *, least: int, most: int) -> int:
     """Return value. Raises ConfigurationError unless it is a whole number within the limits."""
     if type(value) is not int or not least <= value <= most:
-        raise ConfigurationError(f"{name} must be a whole number, {least} to {most}; not {value!a}")
+        raise ConfigurationError(f"{name} is a whole number, {least} to {most}, not {value!a:.80}")
     return value
 
 
-def checked_name(name: str, value: object) -> str:
-    """Return value. Raises ConfigurationError unless it is a text of 1 to 100 visible ASCII."""
-    if not isinstance(value, str) or not 0 < len(value) <= 100 or not value.isascii():
-        raise ConfigurationError(f"{name} must be 1 to 100 ASCII characters; not {value!a}")
+def checked_endpoint(value: object) -> str:
+    """Return the name that scopes the keys of one webhook.
+
+    Raises ConfigurationError unless it has 1 to 64 letters, digits, dots, dashes or underscores.
+    """
+    if not isinstance(value, str) or not _ENDPOINT.fullmatch(value):
+        raise ConfigurationError(
+            "endpoint is a name of 1 to 64 letters, digits, dots, dashes or underscores, not"
+            f" {value!a:.80}"
+        )
     return value
 
 
-def checked_function(name: str, value: object, what: str) -> None:
+def checked_function(name: str, value: object, does: str) -> None:
     """Raise ConfigurationError unless value is callable.
 
-    what: it does, for the message.
+    does: what it does, for the message.
     """
     if not callable(value):
-        raise ConfigurationError(f"{name} must be a function that {what}; not {value!a:.80}")
+        raise ConfigurationError(f"{name} is a function that {does}, not {value!a:.80}")

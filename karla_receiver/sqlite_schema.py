@@ -94,4 +94,6 @@ def _version(connection: sqlite3.Connection) -> int:
 
 def identity(endpoint: str, key: str) -> bytes:
     """Return what is unique in the file: short, because its index is what grows."""
-    return hashlib.blake2b(f"{endpoint}\0{key}".encode(), digest_size=16).digest()
+    return hashlib.blake2b(
+        f"{endpoint}\0{key}".encode("utf-8", "surrogatepass"), digest_size=16
+    ).digest()

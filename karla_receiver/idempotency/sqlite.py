@@ -10,7 +10,7 @@ from typing import Final
 
 from karla_receiver.group_commit import GroupCommit
 from karla_receiver.idempotency.protocol import Claim, ClaimState, Key
-from karla_receiver.options import checked_function, checked_name, checked_seconds
+from karla_receiver.options import checked_endpoint, checked_function, checked_seconds
 from karla_receiver.sqlite_file import SQLiteFile
 from karla_receiver.sqlite_schema import identity
 
@@ -53,10 +53,12 @@ class SQLiteStore:
         checked_function("clock", clock, "returns unix seconds")
         checked_function("monotonic", monotonic, "returns seconds")
         self._window = checked_seconds(
-            "window", window, least=_SHORTEST_WINDOW_SECONDS, why=", for a copy may come so late"
+            "window", window, least=_SHORTEST_WINDOW_SECONDS, limits="600 or more"
         )
-        self._lease = checked_seconds("lease", lease, least=1, most=window)
-        self._endpoint = checked_name("endpoint", endpoint)
+        self._lease = checked_seconds(
+            "lease", lease, least=1, most=window, limits=f"1 to the window of {window:g}"
+        )
+        self._endpoint = checked_endpoint(endpoint)
         self._key = key
         self._clock = clock
         self._monotonic = monotonic
@@ -80,7 +82,7 @@ class SQLiteStore:
         """Same as `IdempotencyStore.claim`. Raises StorageError."""
         token = secrets.token_hex(16)
         name = identity(self._endpoint, key)
-        what = identity(self._endpoint, f"occurrence {occurrence}") if occurrence else b""
+        what = identity(self._endpoint, f"occurrence {occurrence}")
         return self._writer.run(lambda connection: self._claim(connection, name, what, token))
 
     def done(self, key: str, token: str) -> None:
@@ -89,7 +91,8 @@ class SQLiteStore:
 
         def remember(connection: Connection) -> None:
             connection.execute(
-                "UPDATE karla_claims SET token = NULL, at = ? WHERE identity = ? AND token = ?",
+                "UPDATE karla_claims SET token = NULL, at = ? WHERE identity = ? AND token = ?"
+                " AND lease_from < lease_to",
                 (self._now(connection), name, token),
             )
 
@@ -98,7 +101,8 @@ class SQLiteStore:
     def release(self, key: str, token: str) -> None:
         """Same as `IdempotencyStore.release`. Raises StorageError."""
         row = (identity(self._endpoint, key), token)
-        forget = "DELETE FROM karla_claims WHERE identity = ? AND token = ?"
+        # The row stays: that the occurrence came is remembered, for near duplicates.
+        forget = "UPDATE karla_claims SET lease_to = lease_from WHERE identity = ? AND token = ?"
         self._writer.run(lambda connection: connection.execute(forget, row).close())
 
     def close(self) -> None:
@@ -120,7 +124,7 @@ class SQLiteStore:
             return Claim(ClaimState.IN_PROGRESS)
         near = connection.execute(
             "SELECT 1 FROM karla_claims WHERE occurrence = ? AND identity <> ? AND at > ? LIMIT 1",
-            (occurrence or None, name, oldest),
+            (occurrence, name, oldest),
         ).fetchone()
         connection.execute(
             "INSERT OR REPLACE INTO karla_claims"

@@ -24,8 +24,8 @@ from karla_receiver.inbox.rows import Put
 from karla_receiver.inbox.worker import Worker, WorkerOptions
 from karla_receiver.options import (
     checked_count,
+    checked_endpoint,
     checked_function,
-    checked_name,
     checked_seconds,
 )
 from karla_receiver.sqlite_file import SQLiteFile
@@ -82,11 +82,10 @@ class SQLiteInbox:
         longest_retry: float = 3600,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        checked_seconds(
-            "window", window, least=_SHORTEST_WINDOW_SECONDS, why=", for a copy may come so late"
-        )
+        checked_seconds("window", window, least=_SHORTEST_WINDOW_SECONDS, limits="600 or more")
         if retention is not None:
-            checked_seconds("retention", retention, least=window, why=", as long as the window")
+            limits = f"the window of {window:g} or more"
+            checked_seconds("retention", retention, least=window, limits=limits)
         for name, function, what in (
             ("key", key, "returns a text from the event"),
             ("serial_by", serial_by, "returns a text from the event"),
@@ -94,7 +93,7 @@ class SQLiteInbox:
         ):
             if function is not None or name == "clock":
                 checked_function(name, function, what)
-        self._endpoint = checked_name("endpoint", endpoint)
+        self._endpoint = checked_endpoint(endpoint)
         self._key = key
         self._serial_by = serial_by
         self._clock = clock

@@ -489,7 +489,7 @@ def test_a_worker_needs_a_receiver_and_a_thread(opened: Opened) -> None:
         opened().start()
     inbox = opened(workers=0)
     served(inbox, lambda event: None)
-    with pytest.raises(ConfigurationError, match="workers must be a whole number, 1 to 256"):
+    with pytest.raises(ConfigurationError, match="workers is a whole number, 1 to 256"):
         inbox.start()
     assert inbox.stop()
 

@@ -19,7 +19,9 @@ from karla_receiver.cli.send import send
 from karla_receiver.cli.sign import sign
 from karla_receiver.cli.terminal import mute_stdout
 from karla_receiver.cli.verify import verify
+from karla_receiver.cli.inbox import inbox
 from karla_receiver.cli.webhooks import webhooks
+from karla_receiver.cli.work import work
 
 __all__ = ["program"]
 
@@ -106,3 +108,5 @@ program.command()(sign)
 program.command()(verify)
 program.command()(explain)
 program.command("samples")(list_samples)
+program.add_typer(inbox, name="inbox")
+program.command()(work)

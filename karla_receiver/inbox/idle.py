@@ -27,7 +27,7 @@ class IdleWatch:
         if now < self._next:
             return
         self._next = now + _EVERY_SECONDS
-        if workers.some_are_alive(connection, self._endpoint, now):
+        if workers.alive(connection, self._endpoint, now):
             return
         logger.warning(
             "deliveries wait in the inbox and no worker is alive: run"

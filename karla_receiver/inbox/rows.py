@@ -12,7 +12,18 @@ import msgspec
 from karla_receiver.delivery import Delivery
 from karla_receiver.sqlite_schema import identity
 
-__all__ = ["Kept", "Put", "State", "Taken"]
+__all__ = [
+    "Put",
+    "Settlement",
+    "State",
+    "Taken",
+    "delete",
+    "disown",
+    "find_due",
+    "forgive",
+    "purge",
+    "take",
+]
 
 
 class State(StrEnum):
@@ -23,26 +34,6 @@ class State(StrEnum):
     DONE = "done"  # the handlers returned, or discarded it
     FAILED = "failed"  # the attempts are used up, or it does not fit its handler
     QUARANTINED = "quarantined"  # genuine, but no event
-
-
-class Kept(msgspec.Struct, frozen=True, kw_only=True):
-    """What the inbox knows of a delivery, without its content.
-
-    due: unix seconds, of one that waits; 0: at once. changed_at, received_at: unix seconds.
-    attempts: begun so far. note: why it failed, waits, was discarded or is in quarantine.
-    """
-
-    id: int
-    key: str
-    state: State
-    due: float
-    attempts: int
-    changed_at: float
-    received_at: float
-    occurrence: str
-    ref: str | None
-    event_group: str | None
-    note: str | None
 
 
 class Taken(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,10 +47,6 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
 
 
-_Headers: Final = msgspec.json.Decoder(tuple[tuple[str, str], ...])
-_KEPT: Final = (
-    "id, key, state, due, attempts, changed_at, received_at, occurrence, ref, event_group, note"
-)
 _COLUMNS: Final = (
     "identity, endpoint, state, due, attempts, takes, lane, changed_at, received_at, key,"
     " occurrence, ref, event_group, note"

@@ -12,7 +12,7 @@ from typing import Final
 
 from karla_receiver.inbox.rows import State
 
-__all__ = ["beat", "bury_the_dead", "enlist", "leave", "some_are_alive"]
+__all__ = ["alive", "beat", "bury_the_dead", "enlist", "leave"]
 
 _IS_ALIVE: Final = "(beat <= :now AND :now < beat + lease)"
 
@@ -62,10 +62,11 @@ def bury_the_dead(
     return freed
 
 
-def some_are_alive(connection: sqlite3.Connection, endpoint: str, now: float) -> bool:
-    """Return whether any worker is alive."""
-    found = connection.execute(
-        f"SELECT 1 FROM karla_workers WHERE endpoint = :endpoint AND {_IS_ALIVE} LIMIT 1",  # noqa: S608
+def alive(connection: sqlite3.Connection, endpoint: str | None, now: float) -> int:
+    """Return how many workers are alive. endpoint: whose; None: of all."""
+    (number,) = connection.execute(
+        f"SELECT count(*) FROM karla_workers WHERE {_IS_ALIVE}"  # noqa: S608
+        " AND (:endpoint IS NULL OR endpoint = :endpoint)",
         {"endpoint": endpoint, "now": now},
-    )
-    return found.fetchone() is not None
+    ).fetchone()
+    return int(number)

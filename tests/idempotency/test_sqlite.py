@@ -48,8 +48,13 @@ def _opened(path: Path, clocks: Clocks) -> Iterator[Opened]:
     made: list[SQLiteStore] = []
 
     def make(**options: Any) -> SQLiteStore:
-        fixed = {"clock": lambda: clocks.now, "monotonic": lambda: clocks.elapsed}
-        made.append(SQLiteStore(path, **{**fixed, "window": 6000, "lease": 60, **options}))
+        usual: dict[str, Any] = {
+            "clock": lambda: clocks.now,
+            "monotonic": lambda: clocks.elapsed,
+            "window": 6000,
+            "lease": 60,
+        }
+        made.append(SQLiteStore(path, **(usual | options)))
         return made[-1]
 
     yield make

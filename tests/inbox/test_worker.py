@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ def _opened(path: Path) -> Iterator[Opened]:
     made: list[SQLiteInbox] = []
 
     def make(**options: Any) -> SQLiteInbox:
-        made.append(SQLiteInbox(path, **{"workers": 2, "first_retry": 0, "lease": 1, **options}))
+        fast: dict[str, Any] = {"workers": 2, "first_retry": 0, "lease": 1}
+        made.append(SQLiteInbox(path, **(fast | options)))
         return made[-1]
 
     yield make
@@ -50,6 +52,10 @@ def row(path: Path) -> tuple[str, int, str | None]:
     (found,) = query(path, "SELECT state, attempts, note FROM karla_inbox")
     state, attempts, note = found
     return state, attempts, note
+
+
+def is_at(path: Path, state_and_attempts: tuple[str, int]) -> bool:
+    return row(path)[:2] == state_and_attempts
 
 
 def test_each_delivery_is_handled_and_done(opened: Opened, path: Path) -> None:
@@ -186,7 +192,7 @@ def test_the_wait_doubles_up_to_a_limit(opened: Opened, path: Path) -> None:
     served(inbox, raising(ValueError()))
     inbox.put(delivery())
     for attempt, longest in ((1, 10), (2, 20), (3, 40), (4, 40)):
-        until(lambda attempt=attempt: row(path)[:2] == ("waiting", attempt))
+        until(partial(is_at, path, ("waiting", attempt)))
         ((due,),) = query(path, "SELECT due FROM karla_inbox")
         assert longest / 2 <= due - clock <= longest
         clock = due

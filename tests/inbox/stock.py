@@ -35,6 +35,13 @@ def query(path: Path, sql: str, *values: object) -> list[Any]:
         return connection.execute(sql, values).fetchall()
 
 
+def query_and_commit(path: Path, sql: str, *values: object) -> None:
+    connection = sqlite3.connect(path, timeout=10)
+    with connection:
+        connection.execute(sql, values)
+    connection.close()
+
+
 def states(path: Path) -> dict[str, str]:
     return dict(query(path, "SELECT key, state FROM karla_inbox"))
 

@@ -19,7 +19,16 @@ from karla_receiver.attempt import current_attempt
 from karla_receiver.errors import StorageError
 from karla_receiver.inbox import SQLiteInbox, by_subject
 from karla_receiver.outcomes import Discard, RetryLater
-from tests.inbox.stock import SECRET, delivery, in_threads, query, served, states, until
+from tests.inbox.stock import (
+    SECRET,
+    delivery,
+    in_threads,
+    query,
+    query_and_commit,
+    served,
+    states,
+    until,
+)
 
 Opened = Callable[..., SQLiteInbox]
 
@@ -277,13 +286,6 @@ def test_an_effect_is_undone_if_the_delivery_was_taken_over(
     assert effects(path) == ["one"]
     assert calls == 2
     assert "its effect is undone" in caplog.text
-
-
-def query_and_commit(path: Path, sql: str, *values: object) -> None:
-    connection = sqlite3.connect(path, timeout=10)
-    with connection:
-        connection.execute(sql, values)
-    connection.close()
 
 
 def test_a_transaction_that_is_kept_too_long_costs_others_a_503(

@@ -343,3 +343,43 @@ def test_a_file_without_a_write_ahead_log_is_refused(
     monkeypatch.setattr("karla_receiver.sqlite_file._SETTINGS", ())
     with pytest.raises(ConfigurationError, match="allows no write-ahead log, only 'delete'"):
         SQLiteInbox(path)
+
+
+def test_another_file_of_the_same_make_is_noticed_too(path: Path) -> None:
+    inbox, other = SQLiteInbox(path), SQLiteInbox(path.with_name("other.db"))
+    inbox.put(delivery("first"))
+    other.put(delivery("other"))
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{path.with_name('other.db')}{suffix}").rename(f"{path}{suffix}")
+    with pytest.raises(StorageError, match="deleted or replaced while in use"):
+        inbox.put(delivery("second"))
+    inbox.close()
+    with pytest.raises(StorageError, match="deleted or replaced while in use"):
+        other.put(delivery("second"))
+    other.close()
+
+
+def test_an_upgrade_that_fails_leaves_nothing_behind(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = (("CREATE TABLE karla_claims (identity)",), ("this is no SQL",))
+    monkeypatch.setattr("karla_receiver.sqlite_schema._MIGRATIONS", steps)
+    with pytest.raises(ConfigurationError, match="SQLite failed"):
+        SQLiteInbox(path)
+    assert query(path, "SELECT name FROM sqlite_master") == []
+    monkeypatch.undo()
+    SQLiteInbox(path).close()
+
+
+def test_a_connection_that_cannot_undo_is_closed(path: Path) -> None:
+    session = SQLiteFile(path).open()
+    connection = session.connection
+    session.begin()
+
+    def fail(sql: str) -> None:
+        raise sqlite3.OperationalError("made to fail")
+
+    setattr(session, "connection", FailingConnection(connection, fail))  # noqa: B010
+    session.undo()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        connection.execute("SELECT 1")

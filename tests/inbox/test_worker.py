@@ -18,7 +18,10 @@ from karla_receiver import ClaimEvent, ConfigurationError, Event, Receiver, samp
 from karla_receiver.attempt import current_attempt
 from karla_receiver.errors import StorageError
 from karla_receiver.inbox import SQLiteInbox, by_subject
+from karla_receiver.inbox.attempts import Attempts
+from karla_receiver.inbox.rows import Settlement
 from karla_receiver.outcomes import Discard, RetryLater
+from karla_receiver.sqlite_file import Session
 from tests.inbox.stock import (
     SECRET,
     delivery,
@@ -631,3 +634,69 @@ def test_the_subject_is_the_shipment_or_the_claim(opened: Opened, path: Path) ->
     inbox.put(delivery("unreadable", body=b"{", problem="invalid_json"))
     lanes = [lane and lane.split()[0] for (lane,) in query(path, "SELECT lane FROM karla_inbox")]
     assert lanes == ["shipment", "claim", None]
+
+
+# -- a file that fails when a handler's effect is to be committed
+
+
+def failing_commit(session: Session) -> None:
+    raise sqlite3.OperationalError("made to fail")
+
+
+def failing_apply(settlement: Settlement, connection: object, now: float) -> bool:
+    raise sqlite3.OperationalError("made to fail")
+
+
+@pytest.mark.parametrize("what", ["commit", "mark"])
+def test_an_effect_that_cannot_be_committed_is_a_failed_attempt(
+    opened: Opened, path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    query(path, "CREATE TABLE effects (key)")
+    calls = 0
+
+    def handle(event: Event) -> None:
+        nonlocal calls
+        calls += 1
+        write_effect(event)
+        if calls == 1 and what == "commit":
+            monkeypatch.setattr(Session, "commit", failing_commit)
+        elif calls == 1:
+            monkeypatch.setattr(Settlement, "apply", failing_apply)
+
+    original = Attempts._failed  # pyright: ignore[reportPrivateUsage]
+
+    def failed(attempts: Attempts, *arguments: Any) -> Settlement:
+        monkeypatch.undo()
+        return original(attempts, *arguments)
+
+    inbox = opened(workers=1)
+    served(inbox, handle)
+    monkeypatch.setattr(Attempts, "_failed", failed)
+    inbox.put(delivery())
+    until(lambda: settled(path))
+    assert row(path)[:2] == ("done", 2)
+    assert effects(path) == ["one"]
+
+
+def test_a_store_that_fails_is_named_in_the_list(opened: Opened, path: Path) -> None:
+    inbox = opened(max_attempts=1)
+    served(inbox, raising(StorageError("karla.db: the disk is full")))
+    inbox.put(delivery())
+    until(lambda: settled(path))
+    assert row(path) == ("failed", 1, "karla.db: the disk is full")
+
+
+def test_a_worker_can_be_stopped_though_its_file_fails(
+    opened: Opened, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("karla_receiver.inbox.worker._PAUSE_SECONDS", 0.01)
+    inbox = opened()
+    served(inbox, lambda event: None)
+    inbox.put(delivery())
+    inbox.start()  # without effect: it runs
+    until(lambda: settled(path))
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{path}{suffix}").unlink()
+    path.mkdir()
+    assert inbox.stop()
+    path.rmdir()

@@ -42,7 +42,8 @@ class _Job:
         self.work = work
         self.result: Any = None
         self.error: BaseException | None = None
-        self.gate: threading.Lock | None = None  # of a waiting thread
+        self.gate = threading.Lock()  # of a thread, if it has to wait
+        self.gate.acquire()
         self.future: asyncio.Future[Any] | None = None  # of a waiting task
 
     def outcome(self) -> Any:
@@ -168,22 +169,19 @@ class GroupCommit:
             job.outcome()
 
     def _leads_or_queues(self, job: _Job) -> bool:
-        """Return True if it is the caller's turn; else job is in the queue, with a gate."""
+        """Return True if it is the caller's turn; else job is in the queue."""
         with self._lock:
             if not self._is_led:
                 self._is_led = True
                 return True
-            job.gate = threading.Lock()
-            job.gate.acquire()
             self._queue.append(job)
             return False
 
     def _wait(self, job: _Job) -> None:
         """Wait at the gate of job, which is in the queue, and at last give up."""
-        gate = job.gate
-        if gate is not None and not gate.acquire(timeout=_PATIENCE_SECONDS):
+        if not job.gate.acquire(timeout=_PATIENCE_SECONDS):
             self._withdraw(job)
-            gate.acquire()
+            job.gate.acquire()
 
     def _withdraw(self, job: _Job) -> None:
         """Take job out of the queue and raise StorageError; return if it is being done."""
@@ -287,9 +285,9 @@ class GroupCommit:
 def _tell(jobs: list[_Job]) -> None:
     loops: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
     for job in jobs:
-        if job.gate is not None:
+        if job.future is None:
             job.gate.release()
-        elif job.future is not None:
+        else:
             loops.setdefault(job.future.get_loop(), []).append(job)
     for loop, group in loops.items():
         with suppress(RuntimeError):  # the loop was closed: nobody waits any more

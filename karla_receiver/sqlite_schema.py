@@ -74,8 +74,7 @@ def upgrade(connection: sqlite3.Connection) -> None:
         connection.execute("UPDATE karla_schema SET version = ?", (VERSION,))
         connection.execute("COMMIT")
     except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
+        connection.rollback()
         raise
 
 

@@ -53,8 +53,7 @@ def work(
     except KarlaReceiverError as error:
         _refuse(str(error))
     typer.echo(f"{inbox!r}: handling with {threads} threads", err=True)
-    while not stopping.wait(3600):
-        pass
+    stopping.wait()
     typer.echo("stopping: what runs is finished", err=True)
     has_finished = inbox.stop(grace)
     inbox.close()

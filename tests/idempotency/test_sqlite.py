@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from karla_receiver import ConfigurationError, Event, Receiver, Request, sign
+from karla_receiver import ConfigurationError, Event, Receiver, Request, idempotency, sign
+from karla_receiver import inbox as inbox_package
 from karla_receiver.errors import StorageError
 from karla_receiver.idempotency import Claim, ClaimState, IdempotencyStore, SQLiteStore
 from karla_receiver.inbox import SQLiteInbox
@@ -230,3 +231,9 @@ def test_an_option_that_cannot_work_is_refused(
     with pytest.raises(ConfigurationError) as refused:
         opened(**options)
     assert message in str(refused.value)
+
+
+def test_the_packages_have_nothing_else() -> None:
+    for package in (idempotency, inbox_package):
+        with pytest.raises(AttributeError, match="has no attribute 'PostgresStore'"):
+            _ = package.PostgresStore

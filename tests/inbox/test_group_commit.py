@@ -72,6 +72,16 @@ def held_up(writer: GroupCommit) -> tuple[Slow, threading.Thread]:
     return slow, thread
 
 
+def let_go_when(writer: GroupCommit, slow: Slow, *, queued: int) -> threading.Thread:
+    def wait_and_let_go() -> None:
+        until(lambda: queue(writer) == queued)
+        slow.let_go.set()
+
+    thread = threading.Thread(target=wait_and_let_go)
+    thread.start()
+    return thread
+
+
 def test_who_comes_while_one_is_writing_shares_a_commit(
     writer: GroupCommit, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,10 +94,7 @@ def test_who_comes_while_one_is_writing_shares_a_commit(
 
     monkeypatch.setattr(SQLiteFile, "transact", counting)
     slow, thread = held_up(writer)
-    letting_go = threading.Thread(
-        target=lambda: (until(lambda: queue(writer) == 20), slow.let_go.set())
-    )
-    letting_go.start()
+    letting_go = let_go_when(writer, slow, queued=20)
     in_threads(20, lambda number: writer.run(Note(str(number))))
     thread.join()
     letting_go.join()
@@ -106,10 +113,7 @@ def test_one_caller_s_fault_is_no_other_s(writer: GroupCommit, path: Path) -> No
         except ValueError as error:
             outcomes[number] = error
 
-    letting_go = threading.Thread(
-        target=lambda: (until(lambda: queue(writer) == 6), slow.let_go.set())
-    )
-    letting_go.start()
+    letting_go = let_go_when(writer, slow, queued=6)
     in_threads(6, write)
     thread.join()
     letting_go.join()
@@ -284,6 +288,24 @@ def test_who_is_being_written_for_waits_for_the_end(
     for thread in waiting:
         thread.join()
     assert sorted(told) == ["task", "thread"]
+
+
+def test_a_task_waits_for_a_short_reservation(writer: GroupCommit) -> None:
+    writer.reserve()
+    threading.Timer(0.05, writer.hand_back, kwargs={"is_sound": True}).start()
+    assert asyncio.run(writer.run_async(Note("after"))) == "after"
+
+
+def test_a_reservation_in_a_file_that_is_gone_is_refused(tmp_path: Path) -> None:
+    directory = tmp_path / "data"
+    directory.mkdir()
+    writer = GroupCommit(SQLiteFile(directory / "karla.db"))
+    directory.rename(tmp_path / "moved")
+    with pytest.raises(StorageError, match="cannot be opened"):
+        writer.reserve()
+    directory.mkdir()
+    assert writer.run(lambda connection: "kept") == "kept"
+    writer.close()
 
 
 def test_a_child_begins_anew_and_leaves_the_parent_s_connection_open(

@@ -699,4 +699,6 @@ def test_a_worker_can_be_stopped_though_its_file_fails(
         Path(f"{path}{suffix}").unlink()
     path.mkdir()
     assert inbox.stop()
+    inbox.start()
+    assert inbox.stop()
     path.rmdir()

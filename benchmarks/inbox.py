@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import hashlib
+import logging
 import os
 import statistics
 import tempfile
@@ -171,6 +172,7 @@ def main() -> None:
     parser.add_argument("--directory", type=Path, default=None, help="on the disk to measure")
     parser.add_argument("--rows", type=int, default=1_000_000, help="rows of the full file")
     options = parser.parse_args()
+    logging.disable()  # that nobody is at work in this inbox is no news here
     with tempfile.TemporaryDirectory(dir=options.directory) as directory:
         path = Path(directory) / "karla.db"
         file = SQLiteFile(path)

@@ -35,6 +35,8 @@ def names_of_tests(program: str) -> list[str]:
 def test_a_page_that_is_not_run_here_is_run_by_a_module_of_its_own() -> None:
     for page, module in OWN_TESTS.items():
         assert page in (Path(__file__).parent / module).read_text()
+# The pages that have blocks: all are run below, those of inbox.md in test_docs_inbox.py.
+RUN = {"inbox.md", "register-an-endpoint.md"}
 
 
 @pytest.mark.parametrize(

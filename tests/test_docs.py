@@ -14,6 +14,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 # These need more than Python: each has a test module of its own.
 OWN_TESTS = {
+    "inbox.md": "test_docs_inbox.py",
     "many-machines.md": "many_machines/test_docs.py",
     "my-signature-does-not-match.md": "cli/test_signature_page.py",
     "register-an-endpoint.md": "test_docs_register.py",
@@ -35,8 +36,6 @@ def names_of_tests(program: str) -> list[str]:
 def test_a_page_that_is_not_run_here_is_run_by_a_module_of_its_own() -> None:
     for page, module in OWN_TESTS.items():
         assert page in (Path(__file__).parent / module).read_text()
-# The pages that have blocks: all are run below, those of inbox.md in test_docs_inbox.py.
-RUN = {"inbox.md", "register-an-endpoint.md"}
 
 
 @pytest.mark.parametrize(

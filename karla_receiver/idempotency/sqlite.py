@@ -131,9 +131,10 @@ class SQLiteStore:
             " (identity, occurrence, token, lease_from, lease_to, at) VALUES (?, ?, ?, ?, ?, ?)",
             (name, occurrence, token, monotonic, monotonic + self._lease, now),
         )
+        # Not a claim that nobody took over: its owner may be late, and not dead.
         connection.execute(
-            "DELETE FROM karla_claims WHERE identity IN"
-            " (SELECT identity FROM karla_claims WHERE at <= ? LIMIT ?)",
+            "DELETE FROM karla_claims WHERE identity IN (SELECT identity FROM karla_claims"
+            " WHERE at <= ? AND (token IS NULL OR lease_from = lease_to) LIMIT ?)",
             (oldest, _PURGE_BATCH),
         )
         return Claim(ClaimState.CLAIMED, token, near is not None)

@@ -43,9 +43,9 @@ class Keeping:
             self._inbox.attach(receiver)
 
     @property
-    def has_inbox(self) -> bool:
-        """Whether the handlers run after the answer."""
-        return self._inbox is not None
+    def inbox(self) -> Inbox | None:
+        """The inbox, if the handlers run after the answer."""
+        return self._inbox
 
     async def read(self, received: Received, driver: Driver) -> Event:
         """Decode the body; one that is no event is kept for an operator, if there is an inbox.

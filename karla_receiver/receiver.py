@@ -144,7 +144,7 @@ class Receiver:
         Raises ConfigurationError for a pattern that never matches, and if the receiver has an
         inbox: what is kept there is handled later, by handlers, when no request is left to answer.
         """
-        if self._keeping is not None and self._keeping.has_inbox:
+        if self.inbox is not None:
             raise ConfigurationError(
                 "a receiver with an inbox hands events to its handlers, never to a view or a"
                 " forwarded app: register a function with receiver.on"
@@ -157,6 +157,11 @@ class Receiver:
             self._verifier.replace_secrets(*secrets)
         finally:
             del secrets
+
+    @property
+    def inbox(self) -> Inbox | None:
+        """The inbox that the receiver was made with, if any."""
+        return None if self._keeping is None else self._keeping.inbox
 
     @property
     def enabled_events(self) -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -117,3 +119,24 @@ def test_an_unusable_replacement_changes_nothing(secrets: tuple[str, ...]) -> No
         receiver.replace_secrets(*secrets)
     assert receiver.receive(request(BODIES[0], OLD)).status == 200
     assert receiver.receive(request(BODIES[0], NEW)).status == 401
+
+
+FIRST_EVENTS = """
+import sys, threading
+from karla_receiver import parse_event
+sys.setswitchinterval(1e-6)
+barrier = threading.Barrier(4)
+def read():
+    barrier.wait()
+    parse_event(b'{"event_group":"x"}')
+threads = [threading.Thread(target=read) for _ in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+
+
+def test_the_first_events_may_be_read_by_many_threads_at_once() -> None:
+    command = [sys.executable, "-c", FIRST_EVENTS]
+    for _ in range(3):  # a third of all runs crashed when msgspec met a type in two threads
+        children = [subprocess.Popen(command) for _ in range(4)]
+        assert [child.wait() for child in children] == [0] * 4

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from karla_receiver import ConfigurationError
 from karla_receiver.cli.demo import demo
 from karla_receiver.cli.explain import explain
+from karla_receiver.cli.inbox import inbox
 from karla_receiver.cli.listen import listen
 from karla_receiver.cli.replay import replay
 from karla_receiver.cli.samples import list_samples
@@ -20,6 +21,7 @@ from karla_receiver.cli.sign import sign
 from karla_receiver.cli.terminal import mute_stdout
 from karla_receiver.cli.verify import verify
 from karla_receiver.cli.webhooks import webhooks
+from karla_receiver.cli.work import work
 
 __all__ = ["program"]
 
@@ -106,3 +108,5 @@ program.command()(sign)
 program.command()(verify)
 program.command()(explain)
 program.command("samples")(list_samples)
+program.add_typer(inbox, name="inbox")
+program.command()(work)

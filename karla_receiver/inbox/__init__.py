@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
-from karla_receiver.inbox.protocol import Inbox
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Inbox"]
+from karla_receiver.inbox.protocol import EventHandler, Inbox
+
+if TYPE_CHECKING:
+    from karla_receiver.inbox.sqlite import SQLiteInbox, by_subject
+
+__all__ = ["EventHandler", "Inbox", "SQLiteInbox", "by_subject"]
+
+
+def __getattr__(name: str) -> Any:
+    # Not at the top: every receiver imports this package, and most need no database.
+    if name not in ("SQLiteInbox", "by_subject"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from karla_receiver.inbox import sqlite
+
+    return getattr(sqlite, name)

@@ -1,0 +1,304 @@
+"""One writer a process, and many writes a commit: concurrent callers share the disk's flush.
+
+A caller that finds nobody writing commits at once, in its own thread. Whoever comes meanwhile
+queues up; a thread then writes the whole queue in one transaction, and tells each when it is on
+the disk. An event loop's callers always queue up, so that the loop never waits for a disk.
+
+Whoever needs a transaction of its own reserves the turn in the same queue: so nobody starves.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+
+from karla_receiver.errors import StorageError
+from karla_receiver.forking import abandon, renew_after_fork
+from karla_receiver.sqlite_file import Session, SQLiteFile
+
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["GroupCommit", "Work"]
+
+_T = TypeVar("_T")
+Work: TypeAlias = Callable[[sqlite3.Connection], _T]
+
+_LARGEST_GROUP: Final = 256
+# How long a caller waits for a turn. It is soon, unless somebody keeps a reserved one.
+_PATIENCE_SECONDS: Final = 5.0
+
+
+class _Job:
+    """One caller's work, and what became of it. Without work: a reservation."""
+
+    __slots__ = ("error", "future", "gate", "result", "work")
+
+    def __init__(self, work: Work[Any] | None) -> None:
+        self.work = work
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.gate = threading.Lock()  # of a thread, if it has to wait
+        self.gate.acquire()
+        self.future: asyncio.Future[Any] | None = None  # of a waiting task
+
+    def outcome(self) -> Any:
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+
+class GroupCommit:
+    """Writes to one file for all threads and event loops of this process. Safe for fork."""
+
+    def __init__(self, file: SQLiteFile) -> None:
+        self._file = file
+        self._session: Session | None = None
+        self._renew()
+        renew_after_fork(self)
+
+    def _renew(self) -> None:
+        self._lock = threading.Lock()
+        self._wake = threading.Condition(self._lock)
+        self._queue: deque[_Job] = deque()
+        self._is_led = False  # somebody writes, or is about to
+        self._called = False  # the thread shall be the one
+        self._reservations = 0  # had, or waited for
+        self._thread: threading.Thread | None = None
+
+    def after_fork(self) -> None:
+        """Forget what belongs to the parent process."""
+        if self._session is not None:
+            abandon(self._session)
+            self._session = None
+        self._renew()
+
+    def run(self, work: Work[_T]) -> _T:
+        """Return what work returns, when what it did is on the disk.
+
+        work: is called with a connection in a transaction, which it shares with others: it must
+        leave nothing half done if it raises anything but sqlite3.Error.
+        Raises StorageError, and then nothing of it counts; and what work raises.
+        """
+        job = _Job(work)
+        if self._leads_or_queues(job):
+            try:
+                self._commit([job])
+            finally:
+                self._hand_over()
+        else:
+            self._wait(job)
+        result: _T = job.outcome()
+        return result
+
+    async def run_async(self, work: Work[_T]) -> _T:
+        """Same as `run`, from an event loop. A cancelled caller's work may be done or not."""
+        import asyncio  # takes longer to import than all the rest, and many users never need it
+
+        job = _Job(work)
+        job.future = future = asyncio.get_running_loop().create_future()
+        with self._lock:
+            if self._thread is None:
+                self._start()
+            self._queue.append(job)
+            if not self._is_led:
+                self._is_led = self._called = True
+                self._wake.notify()
+            is_delayed = self._reservations > 0
+        if is_delayed:
+            await asyncio.wait((future,), timeout=_PATIENCE_SECONDS)
+            if not future.done():
+                self._withdraw(job)
+        result: _T = await future
+        return result
+
+    def reserve(self) -> Session:
+        """Return the session, with a transaction begun, for the caller alone until `hand_back`.
+
+        Raises StorageError.
+        """
+        with self._lock:
+            self._reservations += 1
+        try:
+            self._take_turn()
+        except BaseException:
+            with self._lock:
+                self._reservations -= 1
+            raise
+        try:
+            if self._session is None:
+                self._session = self._file.open()
+            self._file.begin(self._session)
+        except BaseException:
+            self.hand_back(is_sound=False)
+            raise
+        return self._session
+
+    def hand_back(self, *, is_sound: bool) -> None:
+        """End a reservation. What was not committed is undone.
+
+        is_sound: False closes the connection; the next one opens another.
+        """
+        if self._session is not None:
+            self._session.undo()
+            if not is_sound:
+                self._session.close()
+                self._session = None
+        with self._lock:
+            self._reservations -= 1
+        self._hand_over()
+
+    def close(self) -> None:
+        """Write what is queued and close the connection; the next call opens another."""
+        self._take_turn()
+        try:
+            if self._session is not None:
+                self._session.close()
+                self._session = None
+        finally:
+            self._hand_over()
+
+    def _take_turn(self) -> None:
+        job = _Job(None)
+        if not self._leads_or_queues(job):
+            self._wait(job)
+            job.outcome()
+
+    def _leads_or_queues(self, job: _Job) -> bool:
+        """Return True if it is the caller's turn; else job is in the queue."""
+        with self._lock:
+            if not self._is_led:
+                self._is_led = True
+                return True
+            self._queue.append(job)
+            return False
+
+    def _wait(self, job: _Job) -> None:
+        """Wait at the gate of job, which is in the queue, and at last give up."""
+        if not job.gate.acquire(timeout=_PATIENCE_SECONDS):
+            self._withdraw(job)
+            job.gate.acquire()
+
+    def _withdraw(self, job: _Job) -> None:
+        """Take job out of the queue and raise StorageError; return if it is being done."""
+        with self._lock:
+            if job not in self._queue:
+                return
+            self._queue.remove(job)
+        raise StorageError(
+            f"{self._file.path}: a handler has kept its transaction for {_PATIENCE_SECONDS:g} s:"
+            " let it be the last and shortest thing that it does"
+        )
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._write, name="karla-writer", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # no thread to be had, or the interpreter is ending
+            raise StorageError(f"{self._file.path}: no thread to write it: {error}") from error
+        self._thread = thread
+
+    def _hand_over(self) -> None:
+        """Stop writing; if others wait, have the thread write for them."""
+        with self._lock:
+            if not self._queue:
+                self._is_led = False
+                return
+            if self._thread is None:
+                try:
+                    self._start()
+                except StorageError as error:
+                    self._is_led = False
+                    refused = list(self._queue)
+                    self._queue.clear()
+                    for job in refused:
+                        job.error = error
+                    _tell(refused)
+                    return
+            self._called = True
+            self._wake.notify()
+
+    def _write(self) -> None:
+        while True:
+            with self._lock:
+                while not self._called:
+                    self._wake.wait()
+                self._called = False
+            self._write_queue()
+
+    def _write_queue(self) -> None:
+        """Write group after group until the queue is empty, or the turn is somebody else's."""
+        while True:
+            with self._lock:
+                if not self._queue:
+                    self._is_led = False
+                    return
+                jobs = self._next_group()
+                if not jobs:
+                    _tell([self._queue.popleft()])  # a reservation: from now on it leads
+                    return
+            self._commit(jobs)
+            _tell(jobs)
+
+    def _next_group(self) -> list[_Job]:
+        jobs: list[_Job] = []
+        while self._queue and self._queue[0].work is not None and len(jobs) < _LARGEST_GROUP:
+            jobs.append(self._queue.popleft())
+        return jobs
+
+    def _commit(self, jobs: list[_Job]) -> None:
+        """Do all jobs in one transaction. Raises nothing but what ends the thread."""
+        try:
+            if self._session is None:
+                self._session = self._file.open()
+            works = [job.work for job in jobs if job.work is not None]
+            results = self._file.transact(
+                self._session, lambda connection: [work(connection) for work in works]
+            )
+        except StorageError as error:
+            self._fail(jobs, error)
+        except Exception as error:  # noqa: BLE001 - for the caller whose work raised it
+            if len(jobs) == 1:
+                jobs[0].error = error
+            else:
+                for job in jobs:
+                    self._commit([job])  # one caller's fault is no other's
+        except BaseException as error:
+            self._fail(jobs, error)
+            raise
+        else:
+            for job, result in zip(jobs, results, strict=True):
+                job.result = result
+
+    def _fail(self, jobs: list[_Job], error: BaseException) -> None:
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+        for job in jobs:
+            job.error = error
+
+
+def _tell(jobs: list[_Job]) -> None:
+    loops: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
+    for job in jobs:
+        if job.future is None:
+            job.gate.release()
+        else:
+            loops.setdefault(job.future.get_loop(), []).append(job)
+    for loop, group in loops.items():
+        with suppress(RuntimeError):  # the loop was closed: nobody waits any more
+            loop.call_soon_threadsafe(_resolve, group)
+
+
+def _resolve(jobs: list[_Job]) -> None:
+    for job in jobs:
+        if job.future is None or job.future.done():
+            continue  # its caller was cancelled
+        if job.error is None:
+            job.future.set_result(job.result)
+        else:
+            job.future.set_exception(job.error)

@@ -1,0 +1,151 @@
+"""An idempotency store in a SQLite file on a local disk, for all processes of one machine."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from sqlite3 import Connection
+from typing import Final
+
+from karla_receiver.group_commit import GroupCommit
+from karla_receiver.idempotency.protocol import Claim, ClaimState, Key
+from karla_receiver.options import checked_endpoint, checked_function, checked_seconds
+from karla_receiver.sqlite_file import SQLiteFile
+from karla_receiver.sqlite_schema import identity
+
+__all__ = ["SQLiteStore"]
+
+# A captured delivery can be replayed for twice the tolerance of 300 s.
+_SHORTEST_WINDOW_SECONDS: Final = 600
+_PURGE_BATCH: Final = 20
+
+
+class SQLiteStore:
+    """Remembers in a file which deliveries were handled. An `IdempotencyStore`.
+
+    path: of a file on a local disk (no NFS), made if it is not there. It may be the
+    application's own database, and the one of a `SQLiteInbox`: all names begin with `karla_`.
+    endpoint: which webhook this is, if several share the file.
+    key: what makes two deliveries the same one, from the event; None: the raw body does.
+    window: seconds for which a handled delivery is remembered; 600 or more.
+    lease: seconds after which a claim expires whose owner has not finished: longer than any
+    handler takes. By the monotonic clock, which no jump of the time of day moves.
+    clock: returns unix seconds.
+    Raises ConfigurationError for an unusable option or file.
+
+    Safe for threads, several processes, and fork.
+    """
+
+    def __init__(
+        self,
+        path: object,
+        *,
+        endpoint: str = "default",
+        key: Key = None,
+        window: float = 7 * 86_400,
+        lease: float = 60,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if key is not None:
+            checked_function("key", key, "returns a text from the event")
+        checked_function("clock", clock, "returns unix seconds")
+        checked_function("monotonic", monotonic, "returns seconds")
+        self._window = checked_seconds(
+            "window", window, least=_SHORTEST_WINDOW_SECONDS, limits="600 or more"
+        )
+        self._lease = checked_seconds(
+            "lease", lease, least=1, most=window, limits=f"1 to the window of {window:g}"
+        )
+        self._endpoint = checked_endpoint(endpoint)
+        self._key = key
+        self._clock = clock
+        self._monotonic = monotonic
+        self._file = SQLiteFile(path)
+        self._writer = GroupCommit(self._file)
+
+    def __repr__(self) -> str:
+        return f"<SQLiteStore {str(self._file.path)!a} endpoint={self._endpoint!a}>"
+
+    @property
+    def key(self) -> Key:
+        """What makes two deliveries the same one; None: the SHA-256 of the raw body."""
+        return self._key
+
+    @property
+    def blocks(self) -> bool:
+        """True: it waits for a disk."""
+        return True
+
+    def claim(self, key: str, occurrence: str) -> Claim:
+        """Same as `IdempotencyStore.claim`. Raises StorageError."""
+        token = secrets.token_hex(16)
+        name = identity(self._endpoint, key)
+        what = identity(self._endpoint, f"occurrence {occurrence}")
+        return self._writer.run(lambda connection: self._claim(connection, name, what, token))
+
+    def done(self, key: str, token: str) -> None:
+        """Same as `IdempotencyStore.done`. Raises StorageError."""
+        name = identity(self._endpoint, key)
+
+        def remember(connection: Connection) -> None:
+            connection.execute(
+                "UPDATE karla_claims SET token = NULL, at = ? WHERE identity = ? AND token = ?"
+                " AND lease_from < lease_to",
+                (self._now(connection), name, token),
+            )
+
+        self._writer.run(remember)
+
+    def release(self, key: str, token: str) -> None:
+        """Same as `IdempotencyStore.release`. Raises StorageError."""
+        row = (identity(self._endpoint, key), token)
+        # The row stays: that the occurrence came is remembered, for near duplicates.
+        forget = "UPDATE karla_claims SET lease_to = lease_from WHERE identity = ? AND token = ?"
+        self._writer.run(lambda connection: connection.execute(forget, row).close())
+
+    def close(self) -> None:
+        """Close the file; it is opened again when it is needed."""
+        self._writer.close()
+
+    def _claim(self, connection: Connection, name: bytes, occurrence: bytes, token: str) -> Claim:
+        now, monotonic = self._now(connection), self._monotonic()
+        oldest = now - self._window
+        found = connection.execute(
+            "SELECT token IS NULL AND at > ?,"
+            " token IS NOT NULL AND lease_from <= ? AND ? < lease_to"
+            " FROM karla_claims WHERE identity = ?",
+            (oldest, monotonic, monotonic, name),
+        ).fetchone()
+        if found == (1, 0):
+            return Claim(ClaimState.DONE)
+        if found == (0, 1):
+            return Claim(ClaimState.IN_PROGRESS)
+        near = connection.execute(
+            "SELECT 1 FROM karla_claims WHERE occurrence = ? AND identity <> ? AND at > ? LIMIT 1",
+            (occurrence, name, oldest),
+        ).fetchone()
+        connection.execute(
+            "INSERT OR REPLACE INTO karla_claims"
+            " (identity, occurrence, token, lease_from, lease_to, at) VALUES (?, ?, ?, ?, ?, ?)",
+            (name, occurrence, token, monotonic, monotonic + self._lease, now),
+        )
+        # Not a claim that nobody took over: its owner may be late, and not dead.
+        connection.execute(
+            "DELETE FROM karla_claims WHERE identity IN (SELECT identity FROM karla_claims"
+            " WHERE at <= ? AND (token IS NULL OR lease_from = lease_to) LIMIT ?)",
+            (oldest, _PURGE_BATCH),
+        )
+        return Claim(ClaimState.CLAIMED, token, near is not None)
+
+    def _now(self, connection: Connection) -> float:
+        """Return the time of day, which for what is remembered never goes back.
+
+        Or a clock that is set back, and forth again, would make the store forget. What lies
+        ahead by more than the window is no time to go by.
+        """
+        now = self._clock()
+        newest = "SELECT max(at) FROM karla_claims WHERE at <= ?"
+        (last,) = connection.execute(newest, (now + self._window,)).fetchone()
+        return now if last is None else max(now, last)

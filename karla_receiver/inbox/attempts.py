@@ -1,0 +1,168 @@
+"""One attempt: the handlers called for one delivery, and what becomes of it."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+from karla_receiver.attempt import CURRENT
+from karla_receiver.decoding import parse_event
+from karla_receiver.errors import DeliveryError, PayloadError, Reason, StorageError
+from karla_receiver.group_commit import GroupCommit
+from karla_receiver.inbox.backoff import Backoff
+from karla_receiver.inbox.protocol import EventHandler
+from karla_receiver.inbox.rows import Settlement, State, Taken
+from karla_receiver.logs import logger, quoted
+from karla_receiver.outcomes import Discard, RetryLater
+from karla_receiver.sqlite_file import Session, SQLiteFile
+
+__all__ = ["Attempts"]
+
+
+def _only_ours(action: int, *_: object) -> int:
+    # The mark and the effect are one transaction as long as nobody else ends it.
+    return sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_TRANSACTION else sqlite3.SQLITE_OK
+
+
+class _Attempt:
+    """What a handler sees of its attempt; see `karla_receiver.attempt.Attempt`."""
+
+    def __init__(self, taken: Taken, writer: GroupCommit) -> None:
+        self.key = taken.key
+        self.number = taken.attempts
+        self.session: Session | None = None
+        self._writer = writer
+
+    @property
+    def transaction(self) -> Any:
+        if self.session is None:
+            self.session = self._writer.reserve()
+            self.session.connection.set_authorizer(_only_ours)
+        return self.session.connection
+
+
+class Attempts:
+    """Makes attempts, for a worker's threads."""
+
+    def __init__(
+        self,
+        file: SQLiteFile,
+        writer: GroupCommit,
+        receiver: EventHandler,
+        *,
+        limit: int,
+        backoff: Backoff,
+        clock: Callable[[], float],
+    ) -> None:
+        self._file = file
+        self._writer = writer
+        self._receiver = receiver
+        self._limit: Final = limit
+        self._backoff = backoff
+        self._clock = clock
+
+    def make(self, taken: Taken) -> Settlement | None:
+        """Call the handlers; return what is to be noted, or None if that has been done.
+
+        Raises nothing: whatever a handler raises is a failed attempt of this delivery alone.
+        """
+        attempt = _Attempt(taken, self._writer)
+        token = CURRENT.set(attempt)
+        try:
+            outcome = self._outcome(taken)
+        finally:
+            CURRENT.reset(token)
+        if attempt.session is None:
+            return outcome
+        return self._settle_with_effect(attempt.session, taken, outcome)
+
+    def _outcome(self, taken: Taken) -> Settlement:
+        try:
+            self._receiver.handle(parse_event(taken.body))
+        except RetryLater as postponed:
+            return self._again(taken, postponed.after, postponed.reason or "RetryLater")
+        except Discard as discard:
+            logger.info("delivery %s was discarded: %s", taken.key[:16], quoted(discard.reason))
+            return _settled(taken, State.DONE, f"discarded: {discard.reason}")
+        except PayloadError as error:
+            return _settled(taken, State.QUARANTINED, str(error))
+        except DeliveryError as error:
+            if error.reason == Reason.UNDECODABLE_EVENT:
+                logger.error("delivery %s does not fit its handler: %s", taken.key[:16], error)
+                return _settled(taken, State.FAILED, str(error))
+            return self._failed(taken, error)
+        except BaseException as error:  # noqa: BLE001 - SystemExit ends no worker, nor does a bug
+            return self._failed(taken, error)
+        return _settled(taken, State.DONE, None)
+
+    def _failed(self, taken: Taken, error: BaseException) -> Settlement:
+        cause = error.__cause__ or error
+        settlement = self._again(taken, self._backoff.wait(taken.attempts), _named(cause))
+        if settlement.state == State.FAILED:
+            level, fate = logging.ERROR, "and is kept as failed"
+        else:
+            level, fate = logging.WARNING, f"next at {settlement.due:.0f}"
+        logger.log(
+            level,
+            "attempt %d of %d at delivery %s failed, %s",
+            taken.attempts,
+            self._limit,
+            taken.key[:16],
+            fate,
+            exc_info=cause,
+        )
+        return settlement
+
+    def _again(self, taken: Taken, seconds: float, note: str) -> Settlement:
+        if taken.attempts >= self._limit:
+            return _settled(taken, State.FAILED, note)
+        due = self._clock() + seconds
+        return Settlement(id=taken.id, take=taken.take, state=State.WAITING, due=due, note=note)
+
+    def _settle_with_effect(
+        self, session: Session, taken: Taken, outcome: Settlement
+    ) -> Settlement | None:
+        """Commit what the handler wrote and the mark together, or neither."""
+        is_sound = False
+        try:
+            session.connection.set_authorizer(None)
+            # An attempt that failed, and one that was discarded, takes no effect.
+            has_effect = outcome.state == State.DONE and outcome.note is None
+            if has_effect:
+                self._commit(session, taken, outcome)
+            is_sound = True
+        except StorageError as error:
+            # Whether the commit counted is unknown: if it did, the note has no effect.
+            return self._failed(taken, error)
+        finally:
+            self._writer.hand_back(is_sound=is_sound)
+        return None if has_effect else outcome
+
+    def _commit(self, session: Session, taken: Taken, outcome: Settlement) -> None:
+        try:
+            is_ours = outcome.apply(session.connection, self._clock())
+        except sqlite3.Error as error:
+            raise self._file.failure(error) from error
+        if is_ours:
+            self._file.commit(session)
+        else:
+            logger.warning(
+                "delivery %s was taken over while its handler ran: its effect is undone",
+                taken.key[:16],
+            )
+
+
+def _settled(taken: Taken, state: State, note: str | None) -> Settlement:
+    return Settlement(id=taken.id, take=taken.take, state=state, note=note)
+
+
+def _named(error: BaseException) -> str:
+    """Name an error for the list; its text may hold personal data, and is in the log."""
+    if isinstance(error, StorageError):
+        return str(error)
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return ", ".join(map(_named, group.exceptions))
+    return type(error).__qualname__

@@ -1,0 +1,230 @@
+"""An inbox in a SQLite file on a local disk."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+import time
+from collections.abc import Callable
+from sqlite3 import Connection
+from typing import Final
+
+from karla_receiver.decoding import parse_event
+from karla_receiver.delivery import Delivery
+from karla_receiver.errors import ConfigurationError
+from karla_receiver.events import ClaimEvent, Event, ShipmentEvent
+from karla_receiver.forking import abandon, renew_after_fork
+from karla_receiver.group_commit import GroupCommit, Work
+from karla_receiver.idempotency.protocol import Key
+from karla_receiver.inbox.attempts import Attempts
+from karla_receiver.inbox.backoff import Backoff
+from karla_receiver.inbox.idle import IdleWatch
+from karla_receiver.inbox.protocol import EventHandler
+from karla_receiver.inbox.rows import Put
+from karla_receiver.inbox.worker import Worker, WorkerOptions
+from karla_receiver.options import (
+    checked_count,
+    checked_endpoint,
+    checked_function,
+    checked_seconds,
+)
+from karla_receiver.sqlite_file import SQLiteFile
+
+__all__ = ["SQLiteInbox", "by_subject"]
+
+_WEEK_SECONDS: Final = 7 * 86_400
+# A captured delivery can be replayed for twice the tolerance of 300 s.
+_SHORTEST_WINDOW_SECONDS: Final = 600
+
+
+def by_subject(event: Event) -> str | None:
+    """Return the shipment or claim that event is about: for `serial_by`."""
+    if isinstance(event, ShipmentEvent):
+        return f"shipment {event.shipment_id}"
+    return f"claim {event.claim_id}" if isinstance(event, ClaimEvent) else None
+
+
+class SQLiteInbox:
+    """Keeps deliveries in a file, and has handlers called for them afterwards.
+
+    path: of a file on a local disk (no NFS), made if it is not there. It may be the
+    application's own database, and the one of a `SQLiteStore`: all names begin with `karla_`.
+    endpoint: which webhook this is, if several share the file.
+    key: what makes two deliveries the same one, from the event; None: the raw body does.
+    window: seconds for which a delivery is remembered, so that a copy of it is not handled; 600
+    or more. retention: seconds that what is done is kept, with its content; not less than window,
+    which it is unless given.
+    workers: threads of this process that call the handlers; 0: `karla-receiver work` does.
+    max_attempts: after so many a delivery is kept as failed.
+    lease: seconds after which a worker that gives no sign of life is taken for dead.
+    serial_by: returns a name from the event, such as `by_subject`; deliveries of one name are
+    handled one at a time, the oldest first. None, or for an event that has none: side by side.
+    first_retry, longest_retry: seconds to the second attempt; doubled for each one, up to that.
+    clock: returns unix seconds.
+    Raises ConfigurationError for an unusable option or file.
+
+    Safe for threads, event loops, several processes, and fork.
+    """
+
+    def __init__(
+        self,
+        path: object,
+        *,
+        endpoint: str = "default",
+        key: Key = None,
+        window: float = _WEEK_SECONDS,
+        retention: float | None = None,
+        workers: int = 0,
+        max_attempts: int = 16,
+        lease: float = 60,
+        serial_by: Callable[[Event], str | None] | None = None,
+        first_retry: float = 5,
+        longest_retry: float = 3600,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        checked_seconds("window", window, least=_SHORTEST_WINDOW_SECONDS, limits="600 or more")
+        if retention is not None:
+            limits = f"the window of {window:g} or more"
+            checked_seconds("retention", retention, least=window, limits=limits)
+        for name, function, what in (
+            ("key", key, "returns a text from the event"),
+            ("serial_by", serial_by, "returns a text from the event"),
+            ("clock", clock, "returns unix seconds"),
+        ):
+            if function is not None or name == "clock":
+                checked_function(name, function, what)
+        self._endpoint = checked_endpoint(endpoint)
+        self._key = key
+        self._serial_by = serial_by
+        self._clock = clock
+        self._threads = checked_count("workers", workers, least=0, most=256)
+        self._options = WorkerOptions(
+            endpoint=endpoint,
+            max_attempts=checked_count("max_attempts", max_attempts, least=1, most=1000),
+            lease=checked_seconds("lease", lease, least=1, most=86_400),
+            retention=window if retention is None else retention,
+            clock=clock,
+        )
+        self._backoff = Backoff(
+            first=checked_seconds("first_retry", first_retry, least=0, most=86_400),
+            longest=checked_seconds("longest_retry", longest_retry, least=0, most=86_400),
+        )
+        self._file = SQLiteFile(path)
+        self._writer = GroupCommit(self._file)
+        self._idle = IdleWatch(endpoint)
+        self._receiver: EventHandler | None = None
+        self._worker: Worker | None = None
+        self._starting = threading.Lock()
+        renew_after_fork(self)
+
+    def __repr__(self) -> str:
+        return f"<SQLiteInbox {str(self._file.path)!a} endpoint={self._endpoint!a}>"
+
+    @property
+    def key(self) -> Key:
+        """What makes two deliveries the same one; None: the SHA-256 of the raw body."""
+        return self._key
+
+    def attach(self, receiver: EventHandler) -> None:
+        """Take the receiver whose handlers are to be called. Raises ConfigurationError on a second.
+
+        One inbox is one receiver's; two receivers need two, with an `endpoint` each.
+        """
+        if self._receiver is not None and self._receiver is not receiver:
+            raise ConfigurationError(
+                "this inbox has a receiver: give the other one an inbox of its own, with another"
+                " endpoint; the file may be the same"
+            )
+        self._receiver = receiver
+
+    def put(self, delivery: Delivery) -> bool:
+        """Return when delivery is on the disk: True if it is new, False if it was kept before.
+
+        Raises StorageError if it could not be kept.
+        """
+        is_new = self._writer.run(self._putting(delivery))
+        self._rouse()
+        return is_new
+
+    async def put_async(self, delivery: Delivery) -> bool:
+        """Same as `put`, without ever blocking the event loop.
+
+        If it is cancelled, the delivery may have been kept or not.
+        """
+        is_new = await self._writer.run_async(self._putting(delivery))
+        self._rouse()
+        return is_new
+
+    def start(self, workers: int | None = None) -> None:
+        """Start the worker in this process; without effect if it runs.
+
+        workers: threads, instead of the inbox's own number. By itself it starts with the first
+        delivery that this process keeps: never in a parent that only forks off others.
+        Raises ConfigurationError if no receiver has this inbox, or there are to be no threads.
+        """
+        threads = self._threads if workers is None else workers
+        checked_count("workers", threads, least=1, most=256)
+        if self._receiver is None:
+            raise ConfigurationError("no receiver has this inbox: Receiver(..., inbox=inbox)")
+        with self._starting:
+            if self._worker is None:
+                attempts = Attempts(
+                    self._file,
+                    self._writer,
+                    self._receiver,
+                    limit=self._options.max_attempts,
+                    backoff=self._backoff,
+                    clock=self._clock,
+                )
+                self._worker = Worker(
+                    self._file, self._writer, attempts, self._options, threads=threads
+                )
+                self._worker.start()
+                atexit.register(self.stop)
+
+    def stop(self, grace: float = 10) -> bool:
+        """Stop the worker in this process: finish what runs, return the rest to the inbox.
+
+        grace: seconds that handlers have to finish; what they are at is returned after that.
+        Returns whether all finished. It starts again with the next delivery. Done by itself when
+        the interpreter exits.
+        """
+        with self._starting:
+            worker, self._worker = self._worker, None
+        atexit.unregister(self.stop)
+        return worker is None or worker.stop(grace)
+
+    def close(self) -> None:
+        """Stop the worker and close the file; it is opened again when it is needed."""
+        self.stop()
+        self._writer.close()
+
+    def after_fork(self) -> None:
+        """Leave the parent's worker to the parent."""
+        if self._worker is not None:
+            abandon(self._worker)
+            atexit.unregister(self.stop)
+            self._worker = None
+        self._starting = threading.Lock()
+
+    def _putting(self, delivery: Delivery) -> Work[bool]:
+        lane = None
+        if self._serial_by is not None and delivery.problem is None:
+            lane = self._serial_by(parse_event(delivery.body))
+        put = Put(delivery, self._endpoint, lane, self._clock())
+        if self._threads:
+            return put
+
+        def put_and_look(connection: Connection) -> bool:
+            is_new = put(connection)
+            self._idle.look(connection)
+            return is_new
+
+        return put_and_look
+
+    def _rouse(self) -> None:
+        worker = self._worker
+        if worker is not None:
+            worker.nudge()
+        elif self._threads and self._receiver is not None:
+            self.start()

@@ -1,0 +1,292 @@
+"""Handles what is kept: threads that call the handlers, and one that keeps the books for them.
+
+Only the bookkeeper takes deliveries and notes what became of them, many in one transaction; a
+handler's thread never waits for the disk, unless its handler writes in the delivery's transaction.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from sqlite3 import Connection
+from typing import Final
+
+import msgspec
+
+from karla_receiver.errors import StorageError
+from karla_receiver.group_commit import GroupCommit
+from karla_receiver.inbox import rows, workers
+from karla_receiver.inbox.attempts import Attempts
+from karla_receiver.inbox.rows import Settlement, State, Taken
+from karla_receiver.logs import logger
+from karla_receiver.sqlite_file import Session, SQLiteFile
+
+__all__ = ["Worker", "WorkerOptions"]
+
+# How often other processes' deliveries are looked for; those of this process announce themselves.
+_POLL_SECONDS: Final = 0.2
+_LOG_SECONDS: Final = 60.0
+# After a failure of the file.
+_PAUSE_SECONDS: Final = 1.0
+# To note what was settled, when the worker is stopped and the file fails.
+_LAST_TRIES: Final = 3
+# What is taken ahead, so that the threads need not wait: so many seconds of work.
+_AHEAD_SECONDS: Final = 0.25
+_LARGEST_BATCH: Final = 256
+_PURGE_BATCH: Final = 500
+# A clock that falls behind the monotonic one by more was set back.
+_CLOCK_STEP_SECONDS: Final = 1.0
+
+
+class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How an inbox's worker works; see `SQLiteInbox`. Times in seconds."""
+
+    endpoint: str
+    max_attempts: int
+    lease: float
+    retention: float
+    clock: Callable[[], float]
+    monotonic: Callable[[], float] = time.monotonic
+
+
+class Worker:
+    """The worker of one process. Not to be started twice."""
+
+    def __init__(
+        self,
+        file: SQLiteFile,
+        writer: GroupCommit,
+        attempts: Attempts,
+        options: WorkerOptions,
+        *,
+        threads: int,
+    ) -> None:
+        self._file = file
+        self._writer = writer
+        self._attempts = attempts
+        self._options = options
+        lock = threading.Lock()
+        self._work = threading.Condition(lock)  # for the handlers' threads
+        self._changed = threading.Condition(lock)  # for the bookkeeper
+        self._ready: deque[Taken] = deque()
+        self._running: dict[tuple[int, int], Taken] = {}
+        self._settled: list[Settlement] = []
+        self._finished = 0
+        self._nudged = True
+        self._stopping = False
+        self._closing = False
+        # Of the bookkeeper alone:
+        self._number = 0
+        self._session: Session | None = None
+        self._next_beat = 0.0
+        self._next_log = 0.0
+        self._last_taken = 0.0
+        self._clock_offset: float | None = None
+        self._bookkeeper = threading.Thread(
+            target=self._keep_books, name="karla-worker-books", daemon=True
+        )
+        self._threads = [
+            threading.Thread(target=self._handle, name=f"karla-worker-{number}", daemon=True)
+            for number in range(1, threads + 1)
+        ]
+
+    def start(self) -> None:
+        """Begin."""
+        for thread in (self._bookkeeper, *self._threads):
+            thread.start()
+
+    def nudge(self) -> None:
+        """Say that there is something to take."""
+        with self._changed:
+            self._nudged = True
+            self._changed.notify()
+
+    def stop(self, grace: float) -> bool:
+        """Take nothing more, finish what runs, and return the rest to the inbox.
+
+        grace: seconds that handlers have to finish. What still runs then is returned as well, to
+        be handled again; its attempt counts. Returns whether all finished.
+        """
+        deadline = time.monotonic() + grace
+        with self._changed:
+            self._stopping = True
+            self._settled.extend(_returned(taken) for taken in self._ready)
+            self._ready.clear()
+            self._work.notify_all()
+            self._changed.notify()
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        with self._changed:
+            left = list(self._running.values())
+            self._settled.extend(_returned(taken, begun=True) for taken in left)
+            self._closing = True
+            self._changed.notify()
+        self._bookkeeper.join()
+        return not left
+
+    # -- the handlers' threads
+
+    def _handle(self) -> None:
+        while True:
+            with self._work:
+                while not self._ready and not self._stopping:
+                    self._work.wait()
+                if self._stopping:
+                    return
+                taken = self._ready.popleft()
+                self._running[taken.id, taken.take] = taken
+            settlement = self._attempts.make(taken)
+            with self._changed:
+                del self._running[taken.id, taken.take]
+                self._finished += 1
+                if settlement is not None:
+                    self._settled.append(settlement)
+                self._changed.notify()
+
+    # -- the bookkeeper
+
+    def _keep_books(self) -> None:
+        pause = 0.0
+        failures = 0
+        while True:
+            with self._changed:
+                self._changed.wait_for(self._is_wanted, timeout=pause)
+                closing = self._closing
+                settled, self._settled = self._settled, []
+                self._nudged = False
+            try:
+                self._keep_alive(settled)
+                pause = _POLL_SECONDS
+                if self._turn(settled):
+                    pause = 0.0
+                failures = 0
+            except Exception as error:  # noqa: BLE001 - logged; a thread that ends helps nobody
+                failures += 1
+                self._complain(error)
+                with self._changed:
+                    self._settled[:0] = settled
+                    self._changed.wait_for(lambda: self._closing, timeout=_PAUSE_SECONDS)
+            if closing and (not failures or failures >= _LAST_TRIES):
+                self._leave()
+                return
+
+    def _is_wanted(self) -> bool:
+        return bool(self._settled or self._nudged or self._closing)
+
+    def _turn(self, settled: list[Settlement]) -> bool:
+        """Note what was settled and take what is due; return whether there may be more."""
+        now = self._options.clock()
+        wanted = self._wanted()
+        found = self._read_due(now, wanted) if wanted else []
+        if not settled and not found:
+            return False
+        number = self._number
+
+        def work(connection: Connection) -> list[Taken]:
+            for each in settled:
+                each.apply(connection, now)
+            return rows.take(connection, found, number, now)
+
+        taken = self._writer.run(work)
+        with self._changed:
+            if self._stopping:
+                self._settled.extend(map(_returned, taken))
+            else:
+                self._ready.extend(taken)
+                self._work.notify(len(taken))
+        return bool(wanted and len(found) == wanted)
+
+    def _wanted(self) -> int:
+        """Return how many deliveries to take."""
+        with self._changed:
+            if self._stopping:
+                return 0
+            now = time.monotonic()
+            elapsed = max(now - self._last_taken, 0.001)
+            ahead = int(_AHEAD_SECONDS * self._finished / elapsed)
+            target = len(self._threads) + min(ahead, _LARGEST_BATCH)
+            backlog = len(self._ready) + len(self._running)
+            if backlog > target // 2 and backlog >= len(self._threads):
+                return 0
+            self._finished = 0
+            self._last_taken = now
+            return target - backlog
+
+    def _read_due(self, now: float, limit: int) -> list[Taken]:
+        if self._session is None:
+            self._session = self._file.open()
+        try:
+            return self._file.read(
+                self._session, lambda c: rows.find_due(c, self._options.endpoint, now, limit)
+            )
+        except StorageError:
+            self._session.close()
+            self._session = None
+            raise
+
+    def _keep_alive(self, settled: list[Settlement]) -> None:
+        """Renew the lease in time; take over from the dead, purge, and see to a clock set back."""
+        if self._options.monotonic() < self._next_beat:
+            return
+        with self._changed:
+            mine = {(each.id, each.take) for each in (*settled, *self._settled)}
+            mine.update((each.id, each.take) for each in self._ready)
+            mine.update(self._running)
+        self._number = self._writer.run(lambda connection: self._housekeeping(connection, mine))
+        self._next_beat = self._options.monotonic() + min(self._options.lease / 3, 10.0)
+
+    def _housekeeping(self, connection: Connection, mine: set[tuple[int, int]]) -> int:
+        options, now = self._options, self._options.clock()
+        monotonic = options.monotonic()
+        number = self._number
+        if not workers.beat(connection, number, monotonic):
+            if number:
+                logger.error("worker %d was taken for dead: a longer lease is needed", number)
+            number = workers.enlist(connection, options.endpoint, monotonic, options.lease)
+        rows.disown(connection, number, mine)
+        freed = workers.bury_the_dead(
+            connection,
+            options.endpoint,
+            monotonic=monotonic,
+            now=now,
+            attempts=options.max_attempts,
+        )
+        if freed:
+            logger.warning("took over %d deliveries of workers that died", freed)
+        offset = now - monotonic
+        if self._clock_offset is None or offset < self._clock_offset - _CLOCK_STEP_SECONDS:
+            rows.forgive(connection, options.endpoint, now)
+        self._clock_offset = offset
+        rows.purge(connection, options.endpoint, now - options.retention, _PURGE_BATCH)
+        return number
+
+    def _leave(self) -> None:
+        try:
+            self._writer.run(lambda connection: workers.leave(connection, self._number))
+        except StorageError as error:
+            self._complain(error)
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def _complain(self, error: Exception) -> None:
+        now = time.monotonic()
+        if now >= self._next_log:
+            self._next_log = now + _LOG_SECONDS
+            logger.error(
+                "the worker cannot use the inbox, and goes on trying: %s",
+                error,
+                exc_info=None if isinstance(error, StorageError) else error,
+            )
+
+
+def _returned(taken: Taken, *, begun: bool = False) -> Settlement:
+    return Settlement(
+        id=taken.id,
+        take=taken.take,
+        state=State.WAITING,
+        note="the worker was stopped" if begun else None,
+        untaken=not begun,
+    )

@@ -1,0 +1,244 @@
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from karla_receiver import Receiver, Request
+from karla_receiver.cli.program import program
+from karla_receiver.inbox import SQLiteInbox
+from tests.inbox.stock import SECRET, delivery, query, states, until
+
+RUNNER = CliRunner(env={"COLUMNS": "160", "KARLA_WEBHOOK_SECRET": SECRET})
+NOW = time.time()
+
+
+def run(*arguments: object, code: int = 0) -> str:
+    result = RUNNER.invoke(program, ["inbox", *map(str, arguments)])
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def run_json(*arguments: object) -> list[Any]:
+    return [json.loads(line) for line in run(*arguments, "--json").splitlines()]
+
+
+def update(path: Path, sql: str) -> None:
+    import sqlite3
+
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute(sql)
+    connection.close()
+
+
+@pytest.fixture(name="path")
+def _path(tmp_path: Path) -> Path:
+    """A file with a delivery in each state, an hour apart."""
+    path = tmp_path / "karla.db"
+    inbox = SQLiteInbox(path)
+    for hours, state in enumerate(("waiting", "running", "done", "failed")):
+        group = "claim_created" if state == "failed" else "parcel"
+        received = {"received_at": NOW - 3600 * hours, "event_group": group, "occurrence": "same"}
+        inbox.put(delivery(f"{state}-key", **received))
+    inbox.put(delivery("bad\x1b[31m", problem="in[valid]_json \x1b", body=b"\xff\x1b", ref=None))
+    inbox.close()
+    update(
+        path,
+        "UPDATE karla_inbox SET state = substr(key, 1, instr(key, '-') - 1), attempts = 3"
+        " WHERE instr(key, '-')",
+    )
+    return path
+
+
+def keys(found: list[Any]) -> list[str]:
+    return [each["key"].partition("-")[0] for each in found]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], ["bad\x1b[31m", "failed", "done", "running", "waiting"]),
+        (["--state", "failed"], ["failed"]),
+        (["--state", "failed", "--state", "done"], ["failed", "done"]),
+        (["--group", "claim_created"], ["failed"]),
+        (["--since", "90m"], ["running", "waiting"]),
+        (["--until", "150m", "--since", "7d"], ["failed"]),
+        (["--until", "2020-01-01"], ["bad\x1b[31m"]),
+        (["--since", "2020-01-01T00:00:00+01:00", "--until", "150m"], ["failed"]),
+        (["--endpoint", "other"], []),
+        (["--limit", "2"], ["bad\x1b[31m", "failed"]),
+    ],
+)
+def test_a_list_holds_what_is_asked_for(
+    path: Path, arguments: list[str], expected: list[str]
+) -> None:
+    assert keys(run_json("list", path, *arguments)) == expected
+
+
+def test_a_table_for_people_shows_nothing_that_a_terminal_would_obey(path: Path) -> None:
+    output = run("list", path)
+    assert "\x1b" not in output
+    assert "bad\\x1b[31m" in output
+    assert "in[valid]_json" in output
+    assert output.endswith("5 of 5\n")
+
+
+@pytest.mark.parametrize("time_", ["yesterday", "5 h", "2020-13-01"])
+def test_a_time_that_is_none_is_refused(path: Path, time_: str) -> None:
+    assert "is neither like 15m, 2h or 7d nor" in run("list", path, "--since", time_, code=2)
+
+
+def test_a_delivery_is_shown_with_its_content(path: Path) -> None:
+    output = run("show", path, "failed")
+    assert '"n":"failed-key"' in output
+    assert "karla-signature t=1,v1=00" in output
+    output = run("show", path, "bad")
+    assert "\x1b" not in output
+    assert output.endswith("\\xff\\x1b\n")
+    (shown,) = run_json("show", path, "failed")
+    assert shown["headers"] == [["karla-signature", "t=1,v1=00"]]
+    assert json.loads(shown["body"])["n"] == "failed-key"
+
+
+def test_a_key_that_is_none_or_several_is_refused(path: Path) -> None:
+    assert run("show", path, "nothing", code=2) == "no delivery begins with 'nothing'\n"
+    inbox = SQLiteInbox(path)
+    inbox.put(delivery("failed-twice"))
+    inbox.close()
+    assert run("show", path, "failed", code=2) == "several deliveries begin with 'failed'\n"
+
+
+def test_retry_has_the_failed_ones_handled_again(path: Path) -> None:
+    assert run("retry", path) == "1 failed deliveries wait to be handled again.\n"
+    assert states(path)["failed-key"] == "waiting"
+    assert query(path, "SELECT attempts FROM karla_inbox WHERE key = 'failed-key'") == [(0,)]
+    assert states(path)["done-key"] == "done"
+    assert run_json("retry", path) == [{"retried": 0}]
+
+
+def test_replay_says_what_it_would_do_and_does_it_if_told(path: Path) -> None:
+    before = states(path)
+    assert "1 deliveries would be handled again" in run("replay", path, "done")
+    assert run_json("replay", path, "done") == [{"would_replay": 1}]
+    assert states(path) == before
+
+    assert run("replay", path, "done", "--yes") == "1 deliveries wait to be handled.\n"
+    assert states(path) == {**before, "done-key": "waiting"}
+    assert run_json("replay", path, "--yes") == [{"replayed": 4}]  # never what runs
+    assert states(path)["running-key"] == "running"
+
+
+def test_purge_says_what_it_would_do_and_does_it_if_told(path: Path) -> None:
+    before = states(path)
+    assert run("purge", path) == "1 deliveries that are done would be deleted: --yes\n"
+    assert run_json("purge", path, "--state", "failed") == [{"would_delete": 1}]
+    assert states(path) == before
+
+    assert run("purge", path, "--yes") == "1 deliveries that were done are deleted.\n"
+    assert set(before) - set(states(path)) == {"done-key"}
+    every = [argument for state in ("waiting", "running") for argument in ("--state", state)]
+    assert run_json("purge", path, *every, "--yes") == [{"deleted": 1}]
+    assert states(path)["running-key"] == "running"
+    assert query(path, "SELECT count(*) FROM karla_content") == [(3,)]
+
+
+def test_many_are_purged_batch_by_batch(path: Path) -> None:
+    update(
+        path,
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1200)"
+        " INSERT INTO karla_inbox (identity, endpoint, state, due, attempts, takes, changed_at,"
+        " received_at, key, occurrence) SELECT i, 'default', 'done', 0, 0, 0, 0, 0, i, '' FROM n",
+    )
+    assert run_json("purge", path, "--yes") == [{"deleted": 1201}]
+
+
+def test_stats(path: Path) -> None:
+    (found,) = run_json("stats", path)
+    assert found["states"] == dict.fromkeys(
+        ["waiting", "running", "done", "failed", "quarantined"], 1
+    )
+    assert found["groups"] == {"parcel": 4, "claim_created": 1}
+    assert found["near_duplicates"] == 3
+    assert found["workers"] == 0
+    assert found["oldest_waiting"] == pytest.approx(NOW)
+    assert found["bytes"] == path.stat().st_size
+    output = run("stats", path)
+    assert "same occurrence, other bytes  3" in output
+    assert "workers alive: 0" in output
+    update(path, "DELETE FROM karla_inbox")
+    assert "oldest waiting: -" in run("stats", path)
+
+
+@pytest.mark.parametrize("command", ["list", "stats", "retry", "purge"])
+def test_a_file_that_is_none_is_refused_and_not_made(tmp_path: Path, command: str) -> None:
+    path = tmp_path / "typo.db"
+    assert run(command, path, code=2) == f"{path}: there is no such file\n"
+    assert not path.exists()
+
+
+@contextmanager
+def listening(receiver: Receiver) -> Generator[str]:
+    """Serve a receiver at a URL."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            response = receiver.receive(Request("POST", list(self.headers.items()), body))
+            self.send_response(response.status)
+            self.end_headers()
+
+        def log_message(self, format: str, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/hook"
+        server.shutdown()
+        thread.join()
+
+
+def test_replay_to_a_url_signs_anew(path: Path, tmp_path: Path) -> None:
+    inbox = SQLiteInbox(tmp_path / "other.db")
+    with listening(Receiver(SECRET, inbox=inbox)) as url:
+        assert "would be sent to" in run("replay", path, "--to", url)
+        output = run("replay", path, "--to", url, "--yes", code=1)
+    assert "bad\\x1b[31m answered 400\n4 deliveries were accepted, 1 were not.\n" in output
+    assert len(states(tmp_path / "other.db")) == 5
+    inbox.close()
+    kept = "SELECT body FROM karla_content ORDER BY id"
+    assert query(tmp_path / "other.db", kept) == query(path, kept)
+
+    output = run("replay", path, "done", "--to", url, "--yes", code=1)
+    assert "done-key failed: ConnectError" in output
+
+
+def test_replay_to_a_url_needs_the_secret(path: Path) -> None:
+    result = RUNNER.invoke(
+        program,
+        ["inbox", "replay", str(path), "--to", "http://127.0.0.1:9", "--yes"],
+        env={"KARLA_WEBHOOK_SECRET": ""},
+    )
+    assert result.exit_code == 2
+    assert "set KARLA_WEBHOOK_SECRET to the secret to sign with" in result.output
+
+
+def test_a_delivery_that_was_deleted_meanwhile_is_no_delivery(path: Path) -> None:
+    from karla_receiver.inbox.operations import Operations, Selection
+
+    operations = Operations(path)
+    (kept,) = operations.find(Selection(keys=("done",)))
+    list(operations.delete(Selection(keys=("done",))))
+    with pytest.raises(LookupError):
+        operations.delivery(kept)
+    operations.close()
+    until(lambda: "done-key" not in states(path))

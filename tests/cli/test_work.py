@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from karla_receiver import ConfigurationError
+from karla_receiver.cli.program import program
+from karla_receiver.cli.work import _stop_with  # pyright: ignore[reportPrivateUsage]
+from karla_receiver.inbox import SQLiteInbox
+from tests.inbox.stock import delivery, states, until
+
+PROGRAM = """
+import time
+from karla_receiver import Receiver
+from karla_receiver.inbox import SQLiteInbox
+receiver = Receiver("secret-of-the-shop", inbox=SQLiteInbox("karla.db", lease=1))
+without = Receiver("secret-of-the-shop")
+@receiver.on("*")
+def handle(event):
+    with open("handled", "a") as file:
+        file.write("x")
+    time.sleep({seconds})
+"""
+
+
+@pytest.fixture(name="shop")
+def _shop(tmp_path: Path) -> Path:
+    (tmp_path / "shop.py").write_text(PROGRAM.format(seconds=0))
+    return tmp_path
+
+
+def work(shop: Path, *arguments: str) -> subprocess.Popen[str]:
+    program = "from karla_receiver.cli import main; main()"
+    command = [sys.executable, "-c", program, "work", *arguments]
+    return subprocess.Popen(
+        command, cwd=shop, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def put(shop: Path, count: int) -> None:
+    inbox = SQLiteInbox(shop / "karla.db")
+    for number in range(count):
+        inbox.put(delivery(str(number)))
+    inbox.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_handles_until_it_is_told_to_stop(shop: Path, number: signal.Signals) -> None:
+    put(shop, 5)
+    process = work(shop, "shop:receiver", "--threads", "2")
+    until(lambda: set(states(shop / "karla.db").values()) == {"done"})
+    put(shop, 8)  # by another process, while it works
+    until(lambda: list(states(shop / "karla.db").values()).count("done") == 8)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 0, errors
+    assert (shop / "handled").read_text() == "x" * 8
+    assert "handling with 2 threads" in errors
+    assert "stopping: what runs is finished" in errors
+
+
+def test_sigterm_with_a_hundred_waiting_finishes_what_runs_and_returns_the_rest(shop: Path) -> None:
+    (shop / "shop.py").write_text(PROGRAM.format(seconds=0.3))
+    put(shop, 100)
+    process = work(shop, "shop:receiver", "--threads", "4")
+    until((shop / "handled").exists)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 0, errors
+    counted = list(states(shop / "karla.db").values())
+    assert counted.count("done") == len((shop / "handled").read_text())
+    assert counted.count("waiting") == 100 - counted.count("done")
+
+
+def test_what_hangs_is_left_after_the_grace(shop: Path) -> None:
+    (shop / "shop.py").write_text(PROGRAM.format(seconds=60))
+    put(shop, 1)
+    process = work(shop, "shop:receiver", "--grace", "0.1")
+    until((shop / "handled").exists)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert states(shop / "karla.db") == {"0": "waiting"}
+
+
+def test_a_second_signal_ends_it_at_once(shop: Path) -> None:
+    (shop / "shop.py").write_text(PROGRAM.format(seconds=60))
+    put(shop, 1)
+    process = work(shop, "shop:receiver")
+    until((shop / "handled").exists)
+    process.send_signal(signal.SIGTERM)
+    assert process.stderr
+    while "stopping" not in process.stderr.readline():
+        pass
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode == 128 + signal.SIGINT
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("shop", "'shop' is not like module:receiver"),
+        (":receiver", "':receiver' is not like module:receiver"),
+        ("nowhere.at.all:receiver", "there is no module 'nowhere.at.all' in "),
+        ("shop:nothing", "'shop:nothing' is not a Receiver, but NoneType"),
+        ("shop:handle", "'shop:handle' is not a Receiver, but function"),
+        ("shop:without", "'shop:without' has no SQLiteInbox to work on"),
+    ],
+)
+def test_a_wrong_target_is_refused(
+    shop: Path, monkeypatch: pytest.MonkeyPatch, target: str, message: str
+) -> None:
+    result = work_here(shop, monkeypatch, target)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(message)
+
+
+def work_here(shop: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Result:
+    monkeypatch.chdir(shop)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "shop", raising=False)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        return CliRunner().invoke(program, ["work", *arguments])
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        sys.modules.pop("shop", None)
+
+
+def test_a_worker_that_cannot_start_says_why(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(inbox: SQLiteInbox, threads: int) -> None:
+        raise ConfigurationError("it cannot be")
+
+    monkeypatch.setattr(SQLiteInbox, "start", refuse)
+    result = work_here(shop, monkeypatch, "shop:receiver")
+    assert (result.exit_code, result.stderr) == (2, "it cannot be\n")
+
+
+def test_a_signal_stops_it(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(shop, 3)
+
+    def signal_when_done() -> None:
+        until(lambda: set(states(shop / "karla.db").values()) == {"done"})
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    timer = threading.Thread(target=signal_when_done)
+    timer.start()
+    result = work_here(shop, monkeypatch, "shop:receiver")
+    timer.join()
+    assert result.exit_code == 0, result.output
+
+
+def test_a_module_that_lacks_one_shows_which(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (shop / "shop.py").write_text("import not_there_at_all")
+    result = work_here(shop, monkeypatch, "shop:receiver")
+    assert isinstance(result.exception, ModuleNotFoundError)
+    assert result.exception.name == "not_there_at_all"
+
+
+def test_the_first_signal_is_a_request_and_the_second_is_not() -> None:
+    stopping = threading.Event()
+    stop = _stop_with(stopping)
+    stop(signal.SIGTERM, None)
+    assert stopping.is_set()
+    with pytest.raises(SystemExit) as exit_:
+        stop(signal.SIGINT, None)
+    assert exit_.value.code == 128 + signal.SIGINT

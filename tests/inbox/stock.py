@@ -1,0 +1,79 @@
+"""Deliveries to keep, and looks into the file that do not go through the inbox."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from karla_receiver import Receiver
+from karla_receiver.delivery import Delivery
+from karla_receiver.inbox import SQLiteInbox
+
+SECRET = "secret-of-the-tests"
+
+
+def delivery(key: str = "one", **changes: Any) -> Delivery:
+    fields: dict[str, Any] = {
+        "key": key,
+        "occurrence": f"occurrence of {key}",
+        "body": b'{"event_group":"parcel","ref":"parcels/sent","n":"%s"}' % key.encode(),
+        "headers": (("karla-signature", "t=1,v1=00"),),
+        "received_at": 1_000.0,
+        "ref": "parcels/sent",
+        "event_group": "parcel",
+    }
+    return Delivery(**{**fields, **changes})
+
+
+def query(path: Path, sql: str, *values: object) -> list[Any]:
+    with closing(sqlite3.connect(path, timeout=10)) as connection:
+        return connection.execute(sql, values).fetchall()
+
+
+def query_and_commit(path: Path, sql: str, *values: object) -> None:
+    connection = sqlite3.connect(path, timeout=10)
+    with connection:
+        connection.execute(sql, values)
+    connection.close()
+
+
+def states(path: Path) -> dict[str, str]:
+    return dict(query(path, "SELECT key, state FROM karla_inbox"))
+
+
+def until(condition: Callable[[], object], seconds: float = 20) -> None:
+    """Return when condition holds; fail when it never does."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to be"
+        time.sleep(0.005)
+
+
+def served(inbox: SQLiteInbox, handler: Callable[[Any], object]) -> Receiver:
+    """Return a receiver with inbox and one handler for everything."""
+    receiver = Receiver(SECRET, inbox=inbox)
+    receiver.on("*")(handler)
+    return receiver
+
+
+def in_threads(count: int, function: Callable[[int], object]) -> None:
+    """Call function in as many threads at once, and return when all are done."""
+    errors: list[BaseException] = []
+
+    def call(number: int) -> None:
+        try:
+            function(number)
+        except BaseException as error:  # noqa: BLE001 - for the test
+            errors.append(error)
+
+    threads = [threading.Thread(target=call, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors, errors

@@ -1,0 +1,385 @@
+"""What can become of the file: each gives StorageError, never True, and heals where it can."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from karla_receiver import ConfigurationError, Receiver, Request, sign
+from karla_receiver.errors import StorageError
+from karla_receiver.inbox import SQLiteInbox
+from karla_receiver.sqlite_file import Session, SQLiteFile
+from karla_receiver.sqlite_schema import VERSION
+from tests.inbox.stock import SECRET, delivery, in_threads, query, states
+
+
+@pytest.fixture(name="path")
+def _path(tmp_path: Path) -> Path:
+    return tmp_path / "karla.db"
+
+
+@pytest.fixture(name="inbox")
+def _inbox(path: Path) -> Iterator[SQLiteInbox]:
+    inbox = SQLiteInbox(path)
+    inbox.put(delivery("first"))
+    yield inbox
+    inbox.close()
+
+
+def remove(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
+
+
+def test_every_commit_is_flushed(path: Path) -> None:
+    session = SQLiteFile(path).open()
+    settings = [
+        session.connection.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("journal_mode", "synchronous", "fullfsync")
+    ]
+    session.close()
+    assert settings == ["wal", 2, 1]
+
+
+def test_a_deleted_file_is_noticed_and_then_made_anew(inbox: SQLiteInbox, path: Path) -> None:
+    remove(path)
+    with pytest.raises(StorageError, match="deleted or replaced while in use"):
+        inbox.put(delivery("second"))
+
+    assert inbox.put(delivery("third"))
+    assert states(path) == {"third": "waiting"}
+
+
+def test_a_deleted_log_is_noticed(inbox: SQLiteInbox, path: Path) -> None:
+    Path(f"{path}-wal").unlink()
+    with pytest.raises(StorageError, match="deleted or replaced"):
+        inbox.put(delivery("second"))
+
+
+def test_a_replaced_file_is_noticed_and_then_used(inbox: SQLiteInbox, path: Path) -> None:
+    other = path.with_name("other.db")
+    SQLiteInbox(other).close()
+    remove(path)
+    other.rename(path)
+    with pytest.raises(StorageError, match="deleted or replaced"):
+        inbox.put(delivery("second"))
+
+    assert inbox.put(delivery("third"))
+    assert states(path) == {"third": "waiting"}
+
+
+def test_a_deleted_directory_is_waited_for(tmp_path: Path) -> None:
+    directory = tmp_path / "data"
+    directory.mkdir()
+    inbox = SQLiteInbox(directory / "karla.db")
+    inbox.put(delivery("first"))
+    directory.rename(tmp_path / "moved")
+    for _ in range(3):
+        with pytest.raises(StorageError):
+            inbox.put(delivery("second"))
+
+    (tmp_path / "moved").rename(directory)
+    # The second was written to the file that had gone, and refused: kept, not acknowledged.
+    assert not inbox.put(delivery("second"))
+    assert inbox.put(delivery("third"))
+    assert set(states(directory / "karla.db")) == {"first", "second", "third"}
+    inbox.close()
+
+
+def test_a_locked_file_is_waited_for_and_then_refused(inbox: SQLiteInbox, path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StorageError, match="another process has had it locked for 1 s"):
+            inbox.put(delivery("second"))
+        other.execute("ROLLBACK")
+    assert inbox.put(delivery("second"))
+
+
+def test_a_locked_file_never_blocks_the_event_loop(inbox: SQLiteInbox, path: Path) -> None:
+    async def put_and_tick() -> int:
+        put = asyncio.create_task(inbox.put_async(delivery("second")))
+        ticks = 0
+        while not put.done():
+            ticks += 1
+            await asyncio.sleep(0.001)
+        with pytest.raises(StorageError, match="locked"):
+            put.result()
+        return ticks
+
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        ticks = asyncio.run(put_and_tick())
+    assert ticks > 50
+
+
+def test_a_file_that_is_unlocked_in_time_is_written(inbox: SQLiteInbox, path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        timer = threading.Timer(0.1, other.execute, ("ROLLBACK",))
+        timer.start()
+        assert inbox.put(delivery("second"))
+        timer.join()
+
+
+def test_a_corrupt_file_is_refused_until_it_is_moved_away(path: Path) -> None:
+    inbox = SQLiteInbox(path)
+    for number in range(50):
+        inbox.put(delivery(str(number)))
+    inbox.close()
+    good = path.read_bytes()
+    path.write_bytes(good[:100] + b"\xff" * (len(good) - 100))
+    for _ in range(3):
+        with pytest.raises(StorageError, match="corrupt: put a good copy in its place"):
+            inbox.put(delivery("new"))
+    path.write_bytes(b"not a database, but long enough to be taken for one" * 100)
+    with pytest.raises(StorageError, match="not a SQLite database"):
+        inbox.put(delivery("new"))
+
+    path.write_bytes(good)
+    assert inbox.put(delivery("new"))
+    assert not inbox.put(delivery("0"))
+    inbox.close()
+
+
+def test_no_database_is_refused_when_the_inbox_is_made(path: Path) -> None:
+    path.write_bytes(b"something else" * 1000)
+    with pytest.raises(ConfigurationError, match="it is not a SQLite database"):
+        SQLiteInbox(path)
+
+
+def test_a_newer_schema_is_refused(path: Path) -> None:
+    SQLiteInbox(path).close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE karla_schema SET version = ?", (VERSION + 1,))
+    with pytest.raises(ConfigurationError, match=f"version {VERSION + 1}, and .* knows {VERSION}"):
+        SQLiteInbox(path)
+
+
+def test_a_schema_that_becomes_newer_is_refused(inbox: SQLiteInbox, path: Path) -> None:
+    inbox.close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE karla_schema SET version = 99")
+    with pytest.raises(StorageError, match="schema version 99"):
+        inbox.put(delivery("second"))
+
+
+def old_file(path: Path, version: int) -> None:
+    """Make a file as that version of the schema left it, with a row in each of its tables."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("CREATE TABLE orders (id)")
+        if version >= 1:
+            connection.executescript(
+                """CREATE TABLE karla_schema (version INTEGER NOT NULL);
+                INSERT INTO karla_schema VALUES (1);
+                CREATE TABLE karla_claims (
+                    identity BLOB PRIMARY KEY, occurrence BLOB NOT NULL, token TEXT,
+                    lease_from REAL, lease_to REAL, at REAL NOT NULL
+                ) WITHOUT ROWID;
+                CREATE INDEX karla_claims_at ON karla_claims (at);
+                CREATE INDEX karla_claims_occurrence ON karla_claims (occurrence);
+                INSERT INTO karla_claims VALUES (x'00', x'01', NULL, 1, 2, 3);"""
+            )
+
+
+@pytest.mark.parametrize("version", [0, 1])
+def test_an_older_file_is_upgraded_and_keeps_what_it_has(path: Path, version: int) -> None:
+    old_file(path, version)
+    inbox = SQLiteInbox(path)
+    assert inbox.put(delivery())
+    inbox.close()
+    assert query(path, "SELECT version FROM karla_schema") == [(VERSION,)]
+    assert query(path, "SELECT count(*) FROM karla_claims") == [(version,)]
+    assert query(path, "SELECT count(*) FROM orders") == [(0,)]
+
+
+def test_many_processes_may_upgrade_at_once(path: Path) -> None:
+    old_file(path, 0)
+    program = (
+        "import sys; from karla_receiver.inbox import SQLiteInbox; SQLiteInbox(sys.argv[1]).close()"
+    )
+    command = [sys.executable, "-c", program, str(path)]
+    children = [subprocess.Popen(command) for _ in range(4)]
+    assert [child.wait() for child in children] == [0] * 4
+    assert query(path, "SELECT version FROM karla_schema") == [(VERSION,)]
+
+
+FULL = """
+import resource, signal, sys
+from karla_receiver.errors import StorageError
+from karla_receiver.inbox import SQLiteInbox
+from tests.inbox.stock import delivery
+inbox = SQLiteInbox(sys.argv[1])
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, unlimited[1]))
+kept, refused = [], []
+for number in range(120):
+    key = f"{number}"
+    try:
+        assert inbox.put(delivery(key, body=bytes(2000)))
+        kept.append(key)
+    except StorageError as error:
+        assert "the disk is full or failing" in str(error), error
+        refused.append(key)
+    if len(refused) == 20:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+inbox.close()
+print(" ".join(kept))
+"""
+
+
+def test_a_full_disk_is_refused_and_used_again_when_there_is_room(path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", FULL, str(path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parent.parent.parent,
+    )
+    kept = run.stdout.split()
+    assert len(kept) == 100
+    assert kept[-1] == "119"
+    assert set(kept) <= set(states(path))
+    assert query(path, "PRAGMA integrity_check") == [("ok",)]
+
+
+class FailingConnection:
+    """Passes everything on to a connection, but fails at the n-th statement."""
+
+    def __init__(self, connection: sqlite3.Connection, fail: Any) -> None:
+        self._connection = connection
+        self._fail = fail
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def execute(self, sql: str, *values: Any) -> Any:
+        self._fail(sql)
+        return self._connection.execute(sql, *values)
+
+
+@pytest.mark.parametrize("kind", ["IOERR", "FULL", "BUSY", "CORRUPT"])
+def test_whichever_statement_fails_nothing_is_acknowledged_that_is_not_kept(
+    path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    calls = 0
+    fail_at = 0
+
+    def fail(sql: str) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == fail_at and sql != "ROLLBACK":
+            error = sqlite3.OperationalError(f"made to fail: {sql}")
+            error.sqlite_errorname = f"SQLITE_{kind}"
+            raise error
+
+    original = Session.__init__
+
+    def failing(session: Session, where: Path) -> None:
+        original(session, where)
+        setattr(session, "connection", FailingConnection(session.connection, fail))  # noqa: B010
+
+    monkeypatch.setattr(Session, "__init__", failing)
+    monkeypatch.setattr("karla_receiver.sqlite_file.BUSY_SECONDS", 0)
+    inbox = SQLiteInbox(path)
+    failures = 0
+    while True:
+        fail_at += 1
+        calls = 0
+        try:
+            assert inbox.put(delivery(f"{fail_at}"))
+            assert f"{fail_at}" in states(path)
+        except StorageError:
+            failures += 1
+            assert inbox.put(delivery(f"{fail_at} again"))
+        if calls < fail_at:
+            break
+    inbox.close()
+    assert failures >= 4  # BEGIN, two INSERTs, COMMIT
+    assert query(path, "PRAGMA integrity_check") == [("ok",)]
+
+
+def test_a_receiver_answers_503_and_says_why(
+    path: Path, inbox: SQLiteInbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver = Receiver(SECRET, inbox=inbox)
+    body = b'{"event_group":"x"}'
+    request = Request("POST", {"Karla-Signature": sign(body, SECRET)}, body)
+    remove(path)
+    assert receiver.receive(request).status == 503
+    assert "deleted or replaced" in caplog.text
+    assert receiver.receive(request).status == 200
+
+
+def test_many_waiters_are_all_refused_when_the_file_fails(inbox: SQLiteInbox, path: Path) -> None:
+    remove(path)
+    refused: list[str] = []
+    kept: list[str] = []
+
+    def put(number: int) -> None:
+        try:
+            inbox.put(delivery(str(number)))
+            kept.append(str(number))
+        except StorageError:
+            refused.append(str(number))
+
+    in_threads(16, put)
+    assert refused
+    assert set(kept) == set(states(path))
+
+
+def test_a_file_without_a_write_ahead_log_is_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("karla_receiver.sqlite_file._SETTINGS", ())
+    with pytest.raises(ConfigurationError, match="allows no write-ahead log, only 'delete'"):
+        SQLiteInbox(path)
+
+
+def test_another_file_of_the_same_make_is_noticed_too(path: Path) -> None:
+    inbox, other = SQLiteInbox(path), SQLiteInbox(path.with_name("other.db"))
+    inbox.put(delivery("first"))
+    other.put(delivery("other"))
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{path.with_name('other.db')}{suffix}").rename(f"{path}{suffix}")
+    with pytest.raises(StorageError, match="deleted or replaced while in use"):
+        inbox.put(delivery("second"))
+    inbox.close()
+    with pytest.raises(StorageError, match="deleted or replaced while in use"):
+        other.put(delivery("second"))
+    other.close()
+
+
+def test_an_upgrade_that_fails_leaves_nothing_behind(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = (("CREATE TABLE karla_claims (identity)",), ("this is no SQL",))
+    monkeypatch.setattr("karla_receiver.sqlite_schema._MIGRATIONS", steps)
+    with pytest.raises(ConfigurationError, match="SQLite failed"):
+        SQLiteInbox(path)
+    assert query(path, "SELECT name FROM sqlite_master") == []
+    monkeypatch.undo()
+    SQLiteInbox(path).close()
+
+
+def test_a_connection_that_cannot_undo_is_closed(path: Path) -> None:
+    session = SQLiteFile(path).open()
+    connection = session.connection
+    session.begin()
+
+    def fail(sql: str) -> None:
+        raise sqlite3.OperationalError("made to fail")
+
+    setattr(session, "connection", FailingConnection(connection, fail))  # noqa: B010
+    session.undo()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        connection.execute("SELECT 1")

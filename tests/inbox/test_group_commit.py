@@ -1,0 +1,334 @@
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from karla_receiver import forking
+from karla_receiver.errors import StorageError
+from karla_receiver.group_commit import GroupCommit
+from karla_receiver.inbox import SQLiteInbox
+from karla_receiver.sqlite_file import Session, SQLiteFile
+from tests.inbox.stock import delivery, in_threads, query, served, states, until
+
+
+@pytest.fixture(name="path")
+def _path(tmp_path: Path) -> Path:
+    path = tmp_path / "karla.db"
+    query(path, "CREATE TABLE notes (text)")
+    return path
+
+
+@pytest.fixture(name="writer")
+def _writer(path: Path) -> Iterator[GroupCommit]:
+    writer = GroupCommit(SQLiteFile(path))
+    yield writer
+    writer.close()
+
+
+class Note:
+    """Work that writes one row, and says when it is at it."""
+
+    def __init__(self, text: str, error: BaseException | None = None) -> None:
+        self.text = text
+        self.error = error
+
+    def __call__(self, connection: sqlite3.Connection) -> str:
+        if self.error is not None:
+            raise self.error
+        connection.execute("INSERT INTO notes VALUES (?)", (self.text,))
+        return self.text
+
+
+class Slow:
+    """Work that holds everybody else up until it is let go."""
+
+    def __init__(self) -> None:
+        self.has_begun, self.let_go = threading.Event(), threading.Event()
+
+    def __call__(self, connection: sqlite3.Connection) -> None:
+        self.has_begun.set()
+        assert self.let_go.wait(20)
+
+
+def notes(path: Path) -> list[str]:
+    return sorted(text for (text,) in query(path, "SELECT text FROM notes"))
+
+
+def queue(writer: GroupCommit) -> int:
+    return len(writer._queue)  # pyright: ignore[reportPrivateUsage]
+
+
+def held_up(writer: GroupCommit) -> tuple[Slow, threading.Thread]:
+    slow = Slow()
+    thread = threading.Thread(target=writer.run, args=(slow,))
+    thread.start()
+    assert slow.has_begun.wait(20)
+    return slow, thread
+
+
+def let_go_when(writer: GroupCommit, slow: Slow, *, queued: int) -> threading.Thread:
+    def wait_and_let_go() -> None:
+        until(lambda: queue(writer) == queued)
+        slow.let_go.set()
+
+    thread = threading.Thread(target=wait_and_let_go)
+    thread.start()
+    return thread
+
+
+def test_who_comes_while_one_is_writing_shares_a_commit(
+    writer: GroupCommit, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commits: list[int] = []
+    original = SQLiteFile.transact
+
+    def counting(file: SQLiteFile, session: Session, work: object) -> object:
+        commits.append(1)
+        return original(file, session, work)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(SQLiteFile, "transact", counting)
+    slow, thread = held_up(writer)
+    letting_go = let_go_when(writer, slow, queued=20)
+    in_threads(20, lambda number: writer.run(Note(str(number))))
+    thread.join()
+    letting_go.join()
+    assert len(notes(path)) == 20
+    assert len(commits) == 2
+
+
+def test_one_caller_s_fault_is_no_other_s(writer: GroupCommit, path: Path) -> None:
+    slow, thread = held_up(writer)
+    outcomes: dict[int, object] = {}
+
+    def write(number: int) -> None:
+        try:
+            error = ValueError("mine") if number == 3 else None
+            outcomes[number] = writer.run(Note(str(number), error))
+        except ValueError as error:
+            outcomes[number] = error
+
+    letting_go = let_go_when(writer, slow, queued=6)
+    in_threads(6, write)
+    thread.join()
+    letting_go.join()
+    assert isinstance(outcomes.pop(3), ValueError)
+    assert outcomes == {number: str(number) for number in (0, 1, 2, 4, 5)}
+    assert notes(path) == ["0", "1", "2", "4", "5"]
+
+
+@pytest.mark.parametrize("error", [ValueError(), KeyboardInterrupt(), SystemExit()])
+def test_what_work_raises_is_raised_and_nothing_is_written(
+    writer: GroupCommit, path: Path, error: BaseException
+) -> None:
+    with pytest.raises(type(error)):
+        writer.run(Note("lost", error))
+    assert writer.run(Note("kept")) == "kept"
+    assert notes(path) == ["kept"]
+
+
+def test_a_cancelled_task_holds_nobody_up_and_is_told_nothing(
+    writer: GroupCommit, path: Path
+) -> None:
+    async def cancel_some() -> list[object]:
+        tasks = [asyncio.create_task(writer.run_async(Note(str(n)))) for n in range(10)]
+        await asyncio.sleep(0)
+        for task in tasks[::2]:
+            task.cancel()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    outcomes = asyncio.run(cancel_some())
+    assert all(isinstance(each, asyncio.CancelledError) for each in outcomes[::2])
+    assert outcomes[1::2] == ["1", "3", "5", "7", "9"]
+    assert set(outcomes[1::2]) <= set(notes(path))
+
+
+def test_an_error_reaches_every_task(writer: GroupCommit) -> None:
+    async def fail() -> list[object]:
+        works = [writer.run_async(Note("", ValueError())) for _ in range(3)]
+        return await asyncio.gather(*works, return_exceptions=True)
+
+    assert [type(each) for each in asyncio.run(fail())] == [ValueError] * 3
+
+
+def test_a_loop_that_was_closed_is_no_matter(writer: GroupCommit, path: Path) -> None:
+    slow, thread = held_up(writer)
+
+    async def leave_behind() -> None:
+        task = asyncio.create_task(writer.run_async(Note("left behind")))
+        await asyncio.sleep(0)
+        task.cancel()
+
+    asyncio.run(leave_behind())
+    slow.let_go.set()
+    thread.join()
+    until(lambda: notes(path) == ["left behind"])
+    assert writer.run(Note("next")) == "next"
+
+
+def no_thread(_: threading.Thread) -> NoReturn:
+    raise RuntimeError("can't start new thread")
+
+
+def test_without_a_thread_for_it_a_task_is_refused(
+    writer: GroupCommit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_thread)
+        with pytest.raises(StorageError, match="no thread to write it"):
+            asyncio.run(writer.run_async(Note("no")))
+    assert asyncio.run(writer.run_async(Note("yes"))) == "yes"
+
+
+def test_without_a_thread_for_them_those_who_wait_are_refused(
+    writer: GroupCommit, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow, first = held_up(writer)
+    refused: list[StorageError] = []
+
+    def write() -> None:
+        with pytest.raises(StorageError, match="no thread to write it") as error:
+            writer.run(Note("no"))
+        refused.append(error.value)
+
+    waiting = threading.Thread(target=write)
+    waiting.start()
+    until(lambda: queue(writer) == 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_thread)
+        slow.let_go.set()
+        first.join()
+        waiting.join()
+    assert len(refused) == 1
+    assert writer.run(Note("yes")) == "yes"
+    assert notes(path) == ["yes"]
+
+
+def test_a_reservation_is_for_one_alone_and_in_its_turn(writer: GroupCommit, path: Path) -> None:
+    running = 0
+
+    def write(number: int) -> None:
+        nonlocal running
+        session = writer.reserve()
+        running += 1
+        assert running == 1
+        Note(str(number))(session.connection)
+        session.commit()
+        running -= 1
+        writer.hand_back(is_sound=True)
+        writer.run(Note("between"))
+
+    in_threads(8, write)
+    assert len(notes(path)) == 16
+
+
+def test_what_was_reserved_and_not_committed_is_undone(writer: GroupCommit, path: Path) -> None:
+    for is_sound in (True, False):
+        Note("undone")(writer.reserve().connection)
+        writer.hand_back(is_sound=is_sound)
+    assert writer.run(Note("kept")) == "kept"
+    assert notes(path) == ["kept"]
+
+
+def test_a_reservation_in_a_locked_file_is_refused_and_blocks_nobody(
+    writer: GroupCommit, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("karla_receiver.sqlite_file.BUSY_SECONDS", 0.01)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StorageError, match="locked"):
+        writer.reserve()
+    other.close()
+    assert writer.run(Note("kept")) == "kept"
+
+
+def test_a_reservation_that_waits_too_long_is_given_up(
+    writer: GroupCommit, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("karla_receiver.group_commit._PATIENCE_SECONDS", 0.05)
+    writer.reserve()
+    with pytest.raises(StorageError, match="has kept its transaction"):
+        writer.reserve()
+    writer.hand_back(is_sound=True)
+    assert writer.run(Note("kept")) == "kept"
+
+
+def test_who_is_being_written_for_waits_for_the_end(
+    writer: GroupCommit, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit that takes long is no reason to say that it failed."""
+    monkeypatch.setattr("karla_receiver.group_commit._PATIENCE_SECONDS", 0.05)
+    writer.reserve()
+    slow = Slow()
+    told: list[str] = []
+
+    def wait_in_thread() -> None:
+        writer.run(slow)
+        told.append("thread")
+
+    async def wait_in_task() -> None:
+        await writer.run_async(slow)
+        told.append("task")
+
+    waiting = [
+        threading.Thread(target=wait_in_thread),
+        threading.Thread(target=lambda: asyncio.run(wait_in_task())),
+    ]
+    for number, thread in enumerate(waiting, 1):
+        thread.start()
+        until(lambda number=number: queue(writer) >= number)  # type: ignore[misc]
+    writer.hand_back(is_sound=True)
+    assert slow.has_begun.wait(20)
+    threading.Timer(0.2, slow.let_go.set).start()
+    for thread in waiting:
+        thread.join()
+    assert sorted(told) == ["task", "thread"]
+
+
+def test_a_task_waits_for_a_short_reservation(writer: GroupCommit) -> None:
+    writer.reserve()
+    threading.Timer(0.05, writer.hand_back, kwargs={"is_sound": True}).start()
+    assert asyncio.run(writer.run_async(Note("after"))) == "after"
+
+
+def test_a_reservation_in_a_file_that_is_gone_is_refused(tmp_path: Path) -> None:
+    directory = tmp_path / "data"
+    directory.mkdir()
+    writer = GroupCommit(SQLiteFile(directory / "karla.db"))
+    directory.rename(tmp_path / "moved")
+    with pytest.raises(StorageError, match="cannot be opened"):
+        writer.reserve()
+    directory.mkdir()
+    assert writer.run(lambda connection: "kept") == "kept"
+    writer.close()
+
+
+def test_a_child_begins_anew_and_leaves_the_parent_s_connection_open(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What runs in a forked child, run here, where it can be looked at."""
+    kept: list[object] = []
+    monkeypatch.setattr("karla_receiver.forking._ABANDONED", kept)
+    inbox = SQLiteInbox(path, workers=1)
+    served(inbox, lambda event: None)
+    inbox.put(delivery("parent"))
+    until(lambda: states(path) == {"parent": "done"})
+    worker = inbox._worker  # pyright: ignore[reportPrivateUsage]
+    assert worker is not None
+
+    forking._after_fork()  # pyright: ignore[reportPrivateUsage]
+    assert worker in kept
+    sessions = [each for each in kept if isinstance(each, Session)]
+    assert sessions
+    assert all(each.connection.execute("SELECT 1").fetchone() == (1,) for each in sessions)
+    inbox.put(delivery("child"))
+    until(lambda: states(path)["child"] == "done")
+    inbox.close()
+    worker.stop(1)
+    for each in sessions:
+        each.close()

@@ -441,7 +441,7 @@ class _Publisher:
 
 def _connection(app: Celery, timeout: float) -> Connection:
     connect: Any = app.connection_for_write
-    kind: str = cast("Any", connect()).transport.driver_type
+    kind: str = connect().transport.driver_type
     options = _TRANSPORT_OPTIONS[kind](timeout) if kind in _TRANSPORT_OPTIONS else {}
     connection: Connection = connect(connect_timeout=timeout, transport_options=options)
     # Or the first use would try for seconds, and a publisher be busy long after its caller left.

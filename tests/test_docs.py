@@ -15,7 +15,6 @@ PAGES = sorted(DOCS.rglob("*.md"))
 # These need more than Python: each has a test module of its own.
 OWN_TESTS = {
     "inbox.md": "test_docs_inbox.py",
-    "inbox.md": "test_docs_inbox.py",
     "many-machines.md": "many_machines/test_docs.py",
     "my-signature-does-not-match.md": "cli/test_signature_page.py",
     "register-an-endpoint.md": "test_docs_register.py",

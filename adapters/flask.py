@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial, wraps
+from functools import partial
 from io import BytesIO
 from typing import Any, TypeAlias, cast
 
@@ -12,24 +12,23 @@ from flask import current_app, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from karla_receiver import ConfigurationError, Event, Receiver, Request, Response
+from karla_receiver import Event, Receiver, Request, Response, views
 from karla_receiver.adapters.wsgi import read_chunk, to_request
 from karla_receiver.driving import call_to_end
 from karla_receiver.errors import Reason, RequestError
-from karla_receiver.logs import logger
-from karla_receiver.routing import check_view
 
-__all__ = ["View", "webhook"]
+__all__ = ["FlaskView", "View", "webhook"]
 
 # The first argument is the event; what the URL rule captures follows by name.
 View: TypeAlias = Callable[..., Any]
+FlaskView: TypeAlias = Callable[..., ResponseReturnValue]
 
 _CHUNK_BYTES = 65_536
 
 
 def webhook(
     *secrets: str | bytes | Receiver,
-) -> Callable[[View], Callable[..., ResponseReturnValue]]:
+) -> Callable[[View], FlaskView]:
     """Make the decorated view receive events: it is called with each verified one.
 
     secrets: one webhook secret; or several, while one replaces the other; or a Receiver, whose
@@ -41,53 +40,30 @@ def webhook(
     Raises ConfigurationError for unusable secrets, and for a view that does not take the event.
     """
     try:
-        receiver = _to_receiver(secrets)
+        return views.decorator(secrets, _view, "event")
     finally:
         del secrets  # so that no error report with local variables shows them
 
-    def decorate(view: View) -> Callable[..., ResponseReturnValue]:
-        check_view(view)
-        receiver.want("*")
 
-        @wraps(view)
-        def receive(*args: Any, **kwargs: Any) -> ResponseReturnValue:
-            answers: list[ResponseReturnValue] = []
-            aborts: list[HTTPException] = []
+def _view(receiver: Receiver, view: View) -> FlaskView:
+    def receive(*args: Any, **kwargs: Any) -> ResponseReturnValue:
+        def call(event: Event) -> ResponseReturnValue | None:
+            # args: the self of a method of a MethodView.
+            answer = call_to_end(view, *args, event, **kwargs)
+            return None if answer is None else current_app.make_response(answer)
 
-            def call_view(event: Event) -> int:
-                try:
-                    # args: the self of a method of a MethodView.
-                    answer = call_to_end(view, *args, event, **kwargs)
-                except HTTPException as abort:
-                    aborts.append(abort)
-                    return abort.get_response().status_code
-                if answer is None:
-                    return 200
-                response = current_app.make_response(answer)
-                answers.append(response)
-                return response.status_code
+        answer = views.receive(receiver, _to_request(request), call, _status_of, (HTTPException,))
+        if isinstance(answer, Response):
+            return _to_response(answer)
+        return cast("ResponseReturnValue", answer)
 
-            response = receiver.receive(_to_request(request), view=call_view)
-            if aborts:
-                raise aborts[0]
-            return answers[0] if answers else _to_response(response)
-
-        return receive
-
-    return decorate
+    return receive
 
 
-def _to_receiver(secrets: tuple[str | bytes | Receiver, ...]) -> Receiver:
-    try:
-        if len(secrets) == 1 and isinstance(secrets[0], Receiver):
-            return secrets[0]
-        if len(secrets) == 1 and callable(secrets[0]):
-            raise ConfigurationError("webhook needs a secret: write @webhook(secret)")
-        if Receiver in map(type, secrets):
-            raise ConfigurationError("webhook takes secrets or one Receiver, not both")
-        return Receiver(*cast("tuple[str | bytes, ...]", secrets))
-    finally:
-        del secrets
+def _status_of(answer: Any) -> int:
+    response = answer.get_response() if isinstance(answer, HTTPException) else answer
+    status: int = response.status_code
+    return status
 
 
 def _to_request(flask_request: FlaskRequest) -> Request:
@@ -112,10 +88,7 @@ def _touched_chunks(flask_request: FlaskRequest) -> Iterator[bytes]:
         read = [flask_request.get_data()]
         yield read[0]
     if sum(map(len, read)) < (flask_request.content_length or 0):
-        logger.warning(
-            "the body of a delivery was consumed before @webhook could read it: something read"
-            " request.form, request.files or request.stream first, and must not at this route"
-        )
+        views.warn_of_lost_body("request.form, request.files or request.stream")
 
 
 def _read_chunk(flask_request: FlaskRequest) -> bytes:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
-import re
-
 from karla_receiver.errors import ConfigurationError
 from karla_receiver.idempotency.protocol import Key
+from karla_receiver.options import checked_seconds
 
 __all__ = [
     "DEFAULT_LEASE",
     "DEFAULT_WINDOW",
-    "checked_endpoint",
     "checked_key",
     "checked_lease",
     "checked_window",
@@ -22,7 +19,6 @@ DEFAULT_LEASE = 60
 
 # A captured delivery verifies for twice the tolerance of 300 s, for its timestamp may lie ahead.
 _SHORTEST_WINDOW = 600
-_ENDPOINT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def checked_window(window: float) -> float:
@@ -30,12 +26,12 @@ def checked_window(window: float) -> float:
 
     Raises ConfigurationError for anything else.
     """
-    if not _is_number(window) or not _SHORTEST_WINDOW <= window < math.inf:
-        raise ConfigurationError(
-            f"window is a number of seconds, {_SHORTEST_WINDOW} or more, not {window!a}: a captured"
-            " delivery can be sent again for so long"
-        )
-    return window
+    return checked_seconds(
+        "window",
+        window,
+        least=_SHORTEST_WINDOW,
+        limits=f"{_SHORTEST_WINDOW} or more, for so long a captured delivery can be sent again",
+    )
 
 
 def checked_lease(lease: float, window: float) -> float:
@@ -43,25 +39,13 @@ def checked_lease(lease: float, window: float) -> float:
 
     Raises ConfigurationError for anything else.
     """
-    if not _is_number(lease) or not 1 <= lease <= window:
-        raise ConfigurationError(
-            f"lease is a number of seconds, 1 to the window of {window:g}, not {lease!a}: more than"
-            " the slowest handler takes"
-        )
-    return lease
-
-
-def checked_endpoint(endpoint: str) -> str:
-    """Return the name that scopes the keys of one webhook.
-
-    Raises ConfigurationError unless it has 1 to 64 letters, digits, dots, dashes or underscores.
-    """
-    if not isinstance(endpoint, str) or not _ENDPOINT.fullmatch(endpoint):
-        raise ConfigurationError(
-            "endpoint is a name of 1 to 64 letters, digits, dots, dashes or underscores, not"
-            f" {endpoint!a}"
-        )
-    return endpoint
+    return checked_seconds(
+        "lease",
+        lease,
+        least=1,
+        most=window,
+        limits=f"1 to the window of {window:g}, and more than the slowest handler takes",
+    )
 
 
 def checked_key(key: Key) -> Key:
@@ -71,7 +55,3 @@ def checked_key(key: Key) -> Key:
             f"key is a function that takes an event and returns text, or None, not {key!a}"
         )
     return key
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -15,13 +15,13 @@ from karla_receiver.errors import ConfigurationError, StorageError
 from karla_receiver.idempotency.limits import (
     DEFAULT_LEASE,
     DEFAULT_WINDOW,
-    checked_endpoint,
     checked_key,
     checked_lease,
     checked_window,
 )
 from karla_receiver.idempotency.protocol import Claim, ClaimState, Key
 from karla_receiver.logs import logger
+from karla_receiver.options import checked_endpoint
 
 __all__ = ["MemoryStore"]
 

@@ -9,15 +9,21 @@ from sqlite3 import Connection
 from typing import Final
 
 from karla_receiver.group_commit import GroupCommit
+from karla_receiver.idempotency.limits import (
+    DEFAULT_LEASE,
+    DEFAULT_WINDOW,
+    checked_key,
+    checked_lease,
+    checked_window,
+)
 from karla_receiver.idempotency.protocol import Claim, ClaimState, Key
-from karla_receiver.options import checked_endpoint, checked_function, checked_seconds
+from karla_receiver.options import checked_endpoint, checked_function
 from karla_receiver.sqlite_file import SQLiteFile
 from karla_receiver.sqlite_schema import identity
 
 __all__ = ["SQLiteStore"]
 
 # A captured delivery can be replayed for twice the tolerance of 300 s.
-_SHORTEST_WINDOW_SECONDS: Final = 600
 _PURGE_BATCH: Final = 20
 
 
@@ -43,23 +49,17 @@ class SQLiteStore:
         *,
         endpoint: str = "default",
         key: Key = None,
-        window: float = 7 * 86_400,
-        lease: float = 60,
+        window: float = DEFAULT_WINDOW,
+        lease: float = DEFAULT_LEASE,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        if key is not None:
-            checked_function("key", key, "returns a text from the event")
         checked_function("clock", clock, "returns unix seconds")
         checked_function("monotonic", monotonic, "returns seconds")
-        self._window = checked_seconds(
-            "window", window, least=_SHORTEST_WINDOW_SECONDS, limits="600 or more"
-        )
-        self._lease = checked_seconds(
-            "lease", lease, least=1, most=window, limits=f"1 to the window of {window:g}"
-        )
+        self._window = checked_window(window)
+        self._lease = checked_lease(lease, window)
         self._endpoint = checked_endpoint(endpoint)
-        self._key = key
+        self._key = checked_key(key)
         self._clock = clock
         self._monotonic = monotonic
         self._file = SQLiteFile(path)

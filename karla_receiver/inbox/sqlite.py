@@ -15,6 +15,7 @@ from karla_receiver.errors import ConfigurationError
 from karla_receiver.events import ClaimEvent, Event, ShipmentEvent
 from karla_receiver.forking import abandon, renew_after_fork
 from karla_receiver.group_commit import GroupCommit, Work
+from karla_receiver.idempotency.limits import checked_window
 from karla_receiver.idempotency.protocol import Key
 from karla_receiver.inbox.attempts import Attempts
 from karla_receiver.inbox.backoff import Backoff
@@ -33,8 +34,6 @@ from karla_receiver.sqlite_file import SQLiteFile
 __all__ = ["SQLiteInbox", "by_subject"]
 
 _WEEK_SECONDS: Final = 7 * 86_400
-# A captured delivery can be replayed for twice the tolerance of 300 s.
-_SHORTEST_WINDOW_SECONDS: Final = 600
 
 
 def by_subject(event: Event) -> str | None:
@@ -82,7 +81,7 @@ class SQLiteInbox:
         longest_retry: float = 3600,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        checked_seconds("window", window, least=_SHORTEST_WINDOW_SECONDS, limits="600 or more")
+        checked_window(window)
         if retention is not None:
             limits = f"the window of {window:g} or more"
             checked_seconds("retention", retention, least=window, limits=limits)

@@ -13,8 +13,6 @@ from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
 
-import pytest
-
 from karla_receiver import samples, sign
 from tests.idempotency.copies import SECRET
 from tests.many_machines.redis_server import running_redis
@@ -116,10 +114,3 @@ def test_one_effect_in_four_processes_over_redis(tmp_path: Path) -> None:
 
 def test_one_effect_in_one_process_over_memory(tmp_path: Path) -> None:
     check(1, "memory", tmp_path, copies=2_000)
-
-
-def test_a_memory_for_each_process_is_not_enough(tmp_path: Path) -> None:
-    """Why MemoryStore is for one process: this is what its documentation says."""
-    with pytest.raises(AssertionError):
-        check(4, "memory", tmp_path, copies=400)
-    assert (tmp_path / "effects").read_bytes() in {b"." * effects for effects in (2, 3, 4)}

@@ -180,7 +180,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "in memory": ({"path": ":memory:"}, "on a local disk, not ':memory:'"),
     "no directory": ({"path": "/nowhere/at/all/karla.db"}, "no directory /nowhere/at/all"),
     "a directory": ({"path": "."}, "it cannot be opened"),
-    "window short": ({"window": 599}, "window is a number of seconds, 600 or more, not 599"),
+    "window short": ({"window": 599}, "captured delivery can be sent again, not 599"),
     "window text": ({"window": "7d"}, "window is a number of seconds"),
     "window infinite": ({"window": float("inf")}, "window is a number of seconds"),
     "retention short": ({"retention": 600}, "the window of 604800 or more, not 600"),

@@ -1,13 +1,11 @@
 """Runs the tests of an adapter on the oldest version that its extra allows, and on the newest.
 
-    python .ci/framework_versions.py [--oldest] [NAME[==VERSION] ...]
-
-Each in a virtual environment of its own. --oldest leaves the newest out, which the suite runs
-anyway. NAME chooses frameworks, NAME==VERSION any version.
+Each in a virtual environment of its own.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import subprocess
@@ -66,13 +64,27 @@ def check(requirement: str) -> None:
 
 def main() -> None:
     """Test the frameworks that were chosen, or all."""
-    chosen = [argument for argument in sys.argv[1:] if argument != "--oldest"]
-    for requirement in chosen or FRAMEWORKS:
-        if "=" in requirement:
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument(
+        "--oldest", action="store_true", help="leave the newest out, which the suite runs anyway"
+    )
+    parser.add_argument(
+        "frameworks",
+        nargs="*",
+        default=FRAMEWORKS,
+        metavar="NAME[==VERSION]",
+        help=f"one of {', '.join(FRAMEWORKS)} (all if left out), or any version of it",
+    )
+    arguments = parser.parse_args()
+    for requirement in arguments.frameworks:
+        name = requirement.partition("==")[0]
+        if name not in FRAMEWORKS:
+            parser.error(f"no such framework: {name}")
+        if "==" in requirement:
             check(requirement)
             continue
         check(lower_bound(requirement))
-        if "--oldest" not in sys.argv:
+        if not arguments.oldest:
             check(requirement)
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, cast
 
 from aiohttp import web
 
-from karla_receiver import Receiver, Request, RequestError, Response, views
+from karla_receiver import Receiver, Request, RequestError, Response, SignatureError, views
 from karla_receiver.errors import Reason
 from karla_receiver.views import KeptBody
 from karla_receiver.wiring import check_receiver
@@ -68,6 +68,9 @@ async def _chunks(request: web.Request) -> AsyncIterator[bytes]:
     if kept is not None:  # a middleware has called read(), and aiohttp keeps it
         yield kept
         return
+    if request._message.compression:  # pyright: ignore[reportPrivateUsage]
+        # aiohttp hands over what it has decompressed: the bytes that were signed are gone.
+        raise SignatureError(Reason.SIGNATURE_MISMATCH, "aiohttp decompresses such a body")
     body = KeptBody(request.content.iter_any(), (ConnectionError,))
     try:
         async for chunk in body:

@@ -99,8 +99,8 @@ MISTAKES: dict[str, Mistake] = {
     ),
     "the body is not verified": Mistake(
         "receiver.py",
-        "self._verifier.verify_parsed(buffer.body, header)",
-        "pass",
+        "verified = self._verifier.verify_parsed(buffer.body, header)",
+        "verified = None",
         ("test_attacks.py::test_all_401_answers_are_the_same_bytes",),
     ),
     "what is not JSON is taken for forged": Mistake(

@@ -69,7 +69,7 @@ def test_events_are_delivered_and_answers_judged_without_an_import(
             assert assert_endpoint_is_safe(app, skip=["RESO-002"]).sent > 250
         """,
     )
-    pytester.runpytest("-Werror").assert_outcomes(passed=4)
+    pytester.runpytest_subprocess("-Werror").assert_outcomes(passed=4)
 
 
 def test_secret_path_and_clock_can_be_ones_own(pytester: pytest.Pytester) -> None:

@@ -36,7 +36,8 @@ def webhook(
     The view may be async. What it returns is the response; None is the documented success. A
     method that the route does not accept is answered by Flask itself, and so is OPTIONS.
     An HTTPException, as from abort(), goes to Flask as usual; after any other exception the
-    answer is 500, and the exception is logged.
+    answer is 500, and the exception is logged. What functions of after_request do comes later, and
+    their errors do not count.
     Raises ConfigurationError for unusable secrets, and for a view that does not take the event.
     """
     try:
@@ -50,7 +51,11 @@ def _view(receiver: Receiver, view: View) -> FlaskView:
         def call(event: Event) -> ResponseReturnValue | None:
             # args: the self of a method of a MethodView.
             answer = call_to_end(view, *args, event, **kwargs)
-            return None if answer is None else current_app.make_response(answer)
+            if answer is None:
+                return None
+            response = current_app.make_response(answer)
+            response.make_sequence()  # what a generator does on the way counts as handling
+            return response
 
         answer = views.receive(receiver, _to_request(request), call, _status_of, (HTTPException,))
         if isinstance(answer, Response):

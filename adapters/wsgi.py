@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from io import BytesIO
-from itertools import chain, islice
 from typing import Any, Protocol, TypeAlias
 
 from karla_receiver import Event, Receiver, Request, Response
@@ -96,8 +95,7 @@ class KarlaMiddleware:
         def forward(event: Event) -> int:
             environ["karla.event"] = event
             try:
-                answer = self._app(environ, start)
-                answers.append(answer if statuses else _Begun(answer))
+                answers.append(_completed(self._app(environ, start)))
             except Exception as raised:
                 errors.append(raised)
                 raise
@@ -109,26 +107,12 @@ class KarlaMiddleware:
         return answers[0] if answers else _answer(response, start_response)
 
 
-class _Begun:
-    """The response of an app that runs only when it is iterated: begun, so that it has run.
-
-    PEP 3333 has it call start_response before it yields for the first time.
-    """
-
-    def __init__(self, response: Iterable[bytes]) -> None:
-        self._response = response
-        try:
-            self._rest = iter(response)
-            self._first = list(islice(self._rest, 1))
-        except BaseException:
-            self.close()
-            raise
-
-    def __iter__(self) -> Iterator[bytes]:
-        return chain(self._first, self._rest)
-
-    def close(self) -> None:
-        close = getattr(self._response, "close", None)
+def _completed(response: Iterable[bytes]) -> list[bytes]:
+    """Iterate a response to its end: whatever the app does on the way counts as handling."""
+    try:
+        return list(response)
+    finally:
+        close = getattr(response, "close", None)
         if close is not None:
             close()
 

@@ -59,6 +59,9 @@ class Driver(Protocol):
         """Have the inbox keep delivery; return and raise what it does."""
         ...
 
+    async def finish(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do the work to its end, even if the request is cancelled; raise what it raises."""
+
 
 class _SyncDriver:
     ends_work: type[BaseException] = BaseException
@@ -82,6 +85,9 @@ class _SyncDriver:
 
     async def put(self, inbox: Inbox, delivery: Delivery) -> bool:
         return inbox.put(delivery)
+
+    async def finish(self, work: Coroutine[Any, Any, None]) -> None:
+        await work
 
 
 class _AsyncDriver:
@@ -123,6 +129,25 @@ class _AsyncDriver:
 
     async def put(self, inbox: Inbox, delivery: Delivery) -> bool:
         return await inbox.put_async(delivery)
+
+    async def finish(self, work: Coroutine[Any, Any, None]) -> None:
+        import asyncio  # see _in_thread
+
+        task = asyncio.ensure_future(work)
+        _UNFINISHED.add(task)
+        task.add_done_callback(_finished)
+        # A sender that hangs up cancels the request, in some servers, but not what is being done
+        # for the delivery: its effect would stand, and the claim on it would not be marked.
+        await asyncio.shield(task)
+
+
+_UNFINISHED: Final[set[Any]] = set()  # or the event loop alone, weakly, would know them
+
+
+def _finished(task: Any) -> None:
+    _UNFINISHED.discard(task)
+    if not task.cancelled():
+        task.exception()  # was raised, or nobody is left to raise it to: no complaint of asyncio's
 
 
 SYNC: Final[Driver] = _SyncDriver()

@@ -85,7 +85,7 @@ class Keeping:
         if store is None:
             await work()
         else:
-            await _do_once(store, driver, delivery, work, observation)
+            await driver.finish(_do_once(store, driver, delivery, work, observation))
 
 
 def _delivery(

@@ -31,9 +31,9 @@ _LEVELS: Final = {
 }
 
 
-def quoted(text: str) -> str:
+def quoted(text: object) -> str:
     """Make what a sender controls fit for a log line: ASCII, escaped, at most 80 characters."""
-    return ascii(text[:80])
+    return ascii(str(text)[:80])
 
 
 def refused(refusal: DeliveryError, *, size: int, event: Event | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import unquote_to_bytes
 
 from karla_receiver.errors import ConfigurationError
@@ -54,16 +55,19 @@ def canonical_path(path: bytes) -> str:
     """Return what all paths have in common that any router might lead to the same view.
 
     Routers differ in what they merge, drop and ignore: doubled slashes, one at the end, dots,
-    letter case, parameters after ';', control characters (a '$' in a pattern matches before a
-    last newline), further percent-encoding. All of it goes, so that two paths which differ here
-    are different to every router.
+    letter case, parameters after ';', what is no UTF-8, control characters (a '$' in a pattern
+    matches before a last newline), further percent-encoding. All of it goes, so that two paths
+    which differ here are different to every router.
     """
     for _ in range(_MOST_DECODINGS):
         if b"%" not in path:
             break
         path = unquote_to_bytes(path)
     kept: list[str] = []
-    for part in path.decode("utf-8", "replace").replace("\\", "/").split("/"):
+    # Without what is no UTF-8, which some drop and others replace by U+FFFD.
+    text = path.decode("utf-8", "ignore").replace("\ufffd", "").replace("\\", "/")
+    # An encoded '?' or '#' ends the path for who puts a URL together and takes it apart again.
+    for part in re.split(r"[?#]", text, maxsplit=1)[0].split("/"):
         name = "".join(filter(str.isprintable, part.partition(";")[0])).strip().casefold()
         if name == "..":
             del kept[-1:]

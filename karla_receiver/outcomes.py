@@ -10,10 +10,16 @@ __all__ = ["Discard", "Outcome", "RetryLater"]
 
 # A day: a longer wait is a schedule, which belongs into the application.
 _LONGEST_WAIT_SECONDS = 86_400
+_LONGEST_REASON = 200
 
 
 class Outcome(Exception):  # noqa: N818 - not an error: it is raised to leave the handler
-    """The parent of the two outcomes below."""
+    """The parent of the two outcomes below.
+
+    reason: for the log, as text of at most 200 characters.
+    """
+
+    reason: str = ""
 
 
 class RetryLater(Outcome):
@@ -23,6 +29,8 @@ class RetryLater(Outcome):
     with one the delivery waits in it, and the attempt counts.
     reason: for the log.
     """
+
+    after: float = 60  # of a subclass that does not call this one's __init__
 
     def __init__(self, after: float = 60, reason: str = "") -> None:
         if (
@@ -35,7 +43,7 @@ class RetryLater(Outcome):
             )
         super().__init__(after, reason)
         self.after = after
-        self.reason = reason
+        self.reason = _told(reason)
 
     @property
     def retry_after(self) -> int:
@@ -51,4 +59,9 @@ class Discard(Outcome):
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
-        self.reason = reason
+        self.reason = _told(reason)
+
+
+def _told(reason: object) -> str:
+    # Often it is a field of the event, or an error: it must not fail where it is logged or kept.
+    return str(reason).encode(errors="replace").decode()[:_LONGEST_REASON]

@@ -203,25 +203,56 @@ def test_a_handler_that_ends_the_process_frees_the_key_first(stop: type[BaseExce
     assert [call[0] for call in store.verbs] == ["claim", "release"]
 
 
-def test_a_cancelled_request_leaves_its_claim_to_lapse() -> None:
-    """A handler in a thread cannot be stopped, so nobody else may begin."""
+@pytest.mark.parametrize(("raised", "verb"), [(None, "done"), (LookupError("no order"), "release")])
+def test_what_is_begun_is_finished_although_the_request_is_cancelled(
+    raised: Exception | None, verb: str
+) -> None:
+    """Or its effect would stand, and the next try would make it again."""
     store = ScriptedStore()
     receiver = Receiver(SECRET, idempotency=store)
-    is_running = asyncio.Event()
-
-    @receiver.on("*")
-    async def hang(event: Event) -> None:
-        is_running.set()
-        await asyncio.Event().wait()
 
     async def cancel() -> None:
+        is_running, may_end = asyncio.Event(), asyncio.Event()
+
+        @receiver.on("*")
+        async def handler(event: Event) -> None:
+            is_running.set()
+            await may_end.wait()
+            if raised is not None:
+                raise raised
+
         task = asyncio.ensure_future(receiver.receive_async(signed()))
         await is_running.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        assert [call[0] for call in store.verbs] == ["claim"]
+        may_end.set()
+        (begun,) = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.wait([begun])
 
     asyncio.run(cancel())
+    assert [call[0] for call in store.verbs] == ["claim", verb]
+
+
+def test_a_loop_that_ends_leaves_the_claim_to_lapse() -> None:
+    """A handler in a thread cannot be stopped, so nobody else may begin yet."""
+    store = ScriptedStore()
+    receiver = Receiver(SECRET, idempotency=store)
+
+    async def leave() -> None:
+        is_running = asyncio.Event()
+
+        @receiver.on("*")
+        async def hang(event: Event) -> None:
+            is_running.set()
+            await asyncio.Event().wait()
+
+        task = asyncio.ensure_future(receiver.receive_async(signed()))
+        await is_running.wait()
+        task.cancel()
+
+    asyncio.run(leave())
     assert [call[0] for call in store.verbs] == ["claim"]
 
 
@@ -460,6 +491,37 @@ def test_a_view_is_not_called_when_a_handler_wants_a_later_try() -> None:
     receiver.on("*")(raising(RetryLater(5)))
     response = receiver.receive(signed(), view=lambda event: pytest.fail("called"))
     assert response.reason is Reason.RETRY_LATER
+
+
+class OddError(Exception):
+    def __str__(self) -> str:
+        return "\ud800" * 1000
+
+
+class Untold(Discard):
+    def __init__(self) -> None:
+        """Leave out what the parent does."""
+
+
+class Unsaid(RetryLater):
+    def __init__(self) -> None:
+        """Leave out what the parent does."""
+
+
+@pytest.mark.parametrize("reason", [None, 5, OddError(), "\udc80", "x" * 1000, b"y"])
+def test_whatever_a_handler_gives_as_its_reason_is_told(receive: Receive, reason: Any) -> None:
+    for outcome, status in ((Discard(reason), 200), (RetryLater(5, reason), 503)):
+        receiver = Receiver(SECRET)
+        receiver.on("*")(raising(outcome))
+        assert receive(receiver, signed()).status == status
+        assert len(outcome.reason.encode()) <= 200
+
+
+def test_outcomes_of_ones_own_have_what_they_do_not_set(receive: Receive) -> None:
+    for outcome, status in ((Untold(), 200), (Unsaid(), 503)):
+        receiver = Receiver(SECRET)
+        receiver.on("*")(raising(outcome))
+        assert receive(receiver, signed()).status == status
 
 
 def test_handle_raises_what_a_worker_must_know() -> None:

@@ -222,6 +222,12 @@ SPELLINGS = [
     "/webhooks%252Fkarla",
     "/webhooks%25252Fkarla",
     "/webhooks/karl\u200ba",
+    "/webhooks/\ufffdkarla",
+    "/webhooks/karla\udcff",
+    "/webhooks/karla%FF",
+    "/webhooks/karla?x",
+    "/webhooks/karla#x",
+    "/webhooks/karla%3Fx",
 ]
 
 

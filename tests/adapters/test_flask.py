@@ -6,7 +6,7 @@ from io import BytesIO
 from typing import Any
 
 import pytest
-from flask import Flask, abort, request
+from flask import Flask, Response, abort, request
 from flask.views import MethodView
 
 from karla_receiver import ConfigurationError, Event, Receiver, ShipmentEvent, samples, sign
@@ -137,6 +137,19 @@ def test_only_an_answer_of_success_counts_as_handled(answer: Any) -> None:
     assert response.status_code == (
         500 if answer == (None, 1) else answer[1] if isinstance(answer, tuple) else 200
     )
+
+
+def test_a_streamed_answer_that_fails_counts_as_not_handled() -> None:
+    def view(event: Event) -> Any:
+        def parts() -> Iterator[str]:
+            yield "one"
+            raise LookupError
+
+        return Response(parts())
+
+    with logged_reasons() as reasons:
+        assert deliver(view).status_code == 500
+    assert reasons == ["handler_error"]
 
 
 def test_abort_counts_as_not_handled() -> None:

@@ -148,6 +148,9 @@ def test_a_chunked_delivery_is_forwarded_whole() -> None:
         {"PATH_INFO": "//webhooks/karla"},
         {"PATH_INFO": "/webhooks/karla\n"},
         {"PATH_INFO": "/webhooks%2Fkarla"},
+        {"PATH_INFO": "/webhooks/karla\xff"},
+        {"PATH_INFO": "/webhooks/\xc0karla"},
+        {"PATH_INFO": "/webhooks/karla?x"},
         {"PATH_INFO": "/WEBHOOKS/./karla;x"},
         {"RAW_URI": "/webhooks%2Fkarla"},
         {"REQUEST_URI": "http://shop/webhooks%2Fkarla?x"},
@@ -221,29 +224,37 @@ def test_an_app_that_runs_while_iterated_has_run_before_its_delivery_counts_as_h
     assert b"".join(parts) == b"onetwo"
 
 
-def test_a_lazy_app_that_fails_or_starts_no_response_is_no_success() -> None:
-    closed: list[bool] = []
+def eager(environ: Any, start_response: Any) -> Any:
+    """Start the response at once, and do the work while it is iterated."""
+    start_response("200 OK", [])
 
-    class Broken:
-        def __iter__(self) -> Any:
-            raise ZeroDivisionError
+    def parts() -> Iterator[bytes]:
+        yield b"one"
+        raise ZeroDivisionError
 
-        def close(self) -> None:
-            closed.append(True)
+    return parts()
 
+
+def lazy_failing(environ: Any, start_response: Any) -> Any:
+    start_response("200 OK", [])
+    yield b"one"
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("app", [eager, lazy_failing])
+def test_an_app_that_fails_on_the_way_is_no_success(app: Any) -> None:
+    with logged_reasons() as logged, pytest.raises(ZeroDivisionError):
+        run_wsgi(KarlaMiddleware(app, Receiver(SECRET), forward=True), environ_with())
+    assert logged == ["handler_error"]
+
+
+def test_an_app_that_starts_no_response_is_no_success() -> None:
     def nothing(environ: Any, start_response: Any) -> Any:
         return []
 
-    with pytest.raises(ZeroDivisionError):
-        run_wsgi(
-            KarlaMiddleware(lambda *_: Broken(), Receiver(SECRET), forward=True), environ_with()
-        )
-    assert closed == [True]
     with logged_reasons() as logged:
         middleware = KarlaMiddleware(nothing, Receiver(SECRET), forward=True)
-        parts: Any = middleware(environ_with(), lambda *_: None)
-        assert list(parts) == []
-        parts.close()
+        assert list(middleware(environ_with(), lambda *_: None)) == []
     assert logged == ["handler_error"]
 
 

@@ -31,6 +31,10 @@ from karla_receiver.sqlite_file import Session, SQLiteFile
 
 CONCURRENT = 64
 FEW = 1000
+BLOCK = 5
+FLOOR, ALONE = "one commit each (floor)", "alone"
+THREADS, TASKS = "64 threads", "64 tasks"
+CLAIMS, STORE = "claim and finish", "store: claim and done, alone"
 BODY = os.urandom(2048)
 HEADERS = (("karla-signature", "t=1700000000,v1=" + "0" * 64),)
 
@@ -65,23 +69,25 @@ def rate(count: int, work: Callable[[], object]) -> float:
     return count / (time.perf_counter() - begun)
 
 
-def one_commit_each(session: Session, count: int) -> float:
-    """The floor."""
-    batch = some(count)
+def one_by_one(session: Session, inbox: SQLiteInbox, count: int) -> dict[str, float]:
+    """The floor, and one thread alone: in turns, since the disk is not the same for long."""
+    seconds = {FLOOR: 0.0, ALONE: 0.0}
+    connection = session.connection
 
-    def work() -> None:
-        for each in batch:
-            session.connection.execute("BEGIN IMMEDIATE")
-            Put(each, "default", None, 1.7e9)(session.connection)
-            session.connection.execute("COMMIT")
+    def commit(each: Delivery) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        Put(each, "default", None, 1.7e9)(connection)
+        connection.execute("COMMIT")
 
-    return rate(count, work)
-
-
-def alone(inbox: SQLiteInbox, count: int) -> float:
-    """One thread, one after another."""
-    batch = some(count)
-    return rate(count, lambda: [inbox.put(each) for each in batch])
+    for number in range(count // BLOCK):
+        ways = [(FLOOR, commit), (ALONE, inbox.put)]
+        for name, put in ways if number % 2 else reversed(ways):
+            batch = some(BLOCK)
+            begun = time.perf_counter()
+            for each in batch:
+                put(each)
+            seconds[name] += time.perf_counter() - begun
+    return {name: count / spent for name, spent in seconds.items()}
 
 
 def from_threads(inbox: SQLiteInbox, count: int) -> float:
@@ -167,9 +173,6 @@ def fill(session: Session, total: int) -> None:
     session.connection.execute("UPDATE karla_inbox SET state = 'done' WHERE state = 'waiting'")
 
 
-FLOOR, TASKS, CLAIMS = "one commit each (floor)", "64 tasks", "claim and finish"
-
-
 class Subject:
     """One file, and what is measured with it."""
 
@@ -182,14 +185,13 @@ class Subject:
         # What the filling left to be written is not to be written while it is measured.
         session.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
         os.sync()
-        self.phases: dict[str, Callable[[], float]] = {
-            FLOOR: lambda: one_commit_each(session, 100),
-            "alone": lambda: alone(inbox, 100),
-            "64 threads": lambda: from_threads(inbox, 1600),
-            TASKS: lambda: from_tasks(inbox, 3200),
-            CLAIMS: lambda: claim_and_finish(file, writer, 3200),
-            "store: claim and done, alone": lambda: store_claims(store, 50),
-        }
+        self.phases: list[Callable[[], dict[str, float]]] = [
+            lambda: one_by_one(session, inbox, 100),
+            lambda: {THREADS: from_threads(inbox, 1600)},
+            lambda: {TASKS: from_tasks(inbox, 3200)},
+            lambda: {CLAIMS: claim_and_finish(file, writer, 3200)},
+            lambda: {STORE: store_claims(store, 50)},
+        ]
         self._open = (inbox, store, writer, session)
 
     def close(self) -> None:
@@ -201,13 +203,15 @@ class Subject:
 Figures = dict[str, list[float]]
 
 
-def turn(many: Subject, directory: Path, figures: dict[str, Figures]) -> None:
+def turn(many: Subject, directory: Path, figures: dict[str, Figures], *, swap: bool) -> None:
     """Measure each phase once with the full file, and once with a new one."""
     with tempfile.TemporaryDirectory(dir=directory) as place:
         few = Subject(Path(place) / "karla.db", FEW)
-        for name in many.phases:
-            for subject, kind in ((few, "few"), (many, "many")):
-                figures[kind].setdefault(name, []).append(subject.phases[name]())
+        for phases in zip(few.phases, many.phases, strict=True):
+            pair = list(zip(("few", "many"), phases, strict=True))
+            for kind, phase in reversed(pair) if swap else pair:
+                for name, figure in phase().items():
+                    figures[kind].setdefault(name, []).append(figure)
         few.close()
 
 
@@ -243,8 +247,8 @@ def main() -> None:
     figures: dict[str, Figures] = {"few": {}, "many": {}}
     with tempfile.TemporaryDirectory(dir=options.directory) as directory:
         many = Subject(Path(directory) / "karla.db", options.rows)
-        for _ in range(options.turns):
-            turn(many, Path(directory), figures)
+        for number in range(options.turns):
+            turn(many, Path(directory), figures, swap=number % 2 == 1)
         many.close()
     report(figures, {"few": FEW, "many": options.rows})
 

@@ -15,13 +15,14 @@ from karla_receiver.inbox import SQLiteInbox
 
 SECRET = "secret-of-the-endpoints"
 FOLDER = "KARLA_ENDPOINT_FOLDER"
+WORKERS = "KARLA_ENDPOINT_WORKERS"
 
 
 class GatedInbox(SQLiteInbox):
     """Keeps nothing before there is a file `gate`; writes a byte to `came` for each delivery."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder / "karla.db", workers=2)
+        super().__init__(folder / "karla.db", workers=int(os.environ[WORKERS]))
         self._gate = folder / "gate"
         self._came = folder / "came"
 
@@ -33,7 +34,7 @@ class GatedInbox(SQLiteInbox):
 
     async def put_async(self, delivery: Delivery) -> bool:
         self._tell()
-        while not self._gate.exists():
+        while not self._gate.exists():  # noqa: ASYNC110 - another process makes it
             await asyncio.sleep(0.01)
         return await super().put_async(delivery)
 

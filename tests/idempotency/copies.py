@@ -24,7 +24,8 @@ def make_receiver(kind: str, place: str) -> Receiver:
             return Receiver(SECRET, idempotency=SQLiteStore(place))
         case "inbox":
             return Receiver(SECRET, inbox=SQLiteInbox(place, workers=2))
-    return Receiver(SECRET, idempotency=RedisStore(place))
+        case _:
+            return Receiver(SECRET, idempotency=RedisStore(place))
 
 
 def make_app() -> KarlaApp:

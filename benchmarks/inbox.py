@@ -1,10 +1,11 @@
 """What an inbox costs: rates, and ratios within one run to SQLite's one commit each.
 
-Usage: python -m benchmarks.inbox [--directory DIR] [--rows 1000000]
+Usage: python -m benchmarks.inbox [--directory DIR] [--rows 1000000] [--turns 15]
 
 The floor writes the same rows with the same statements and settings, one commit each, in one
-thread. Rates depend on the disk and on who else uses it; the phases take turns, and each figure is
-the median of its rounds. Bodies have 2 KB.
+thread. Rates depend on the disk and on who else uses it: the phases take turns, on a full file and
+on a new one of 1,000 rows, and a ratio is the median of the ratios of each turn. A turn leaves
+5,000 rows in the file that it began with. Bodies have 2 KB.
 """
 
 from __future__ import annotations
@@ -29,7 +30,11 @@ from karla_receiver.inbox.rows import Put, Settlement, State
 from karla_receiver.sqlite_file import Session, SQLiteFile
 
 CONCURRENT = 64
-ROUNDS = 7
+FEW = 1000
+BLOCK = 5
+FLOOR, ALONE = "one commit each (floor)", "alone"
+THREADS, TASKS = "64 threads", "64 tasks"
+CLAIMS, STORE = "claim and finish", "store: claim and done, alone"
 BODY = os.urandom(2048)
 HEADERS = (("karla-signature", "t=1700000000,v1=" + "0" * 64),)
 
@@ -64,23 +69,25 @@ def rate(count: int, work: Callable[[], object]) -> float:
     return count / (time.perf_counter() - begun)
 
 
-def one_commit_each(session: Session, count: int) -> float:
-    """The floor."""
-    batch = some(count)
+def one_by_one(session: Session, inbox: SQLiteInbox, count: int) -> dict[str, float]:
+    """The floor, and one thread alone: in turns, since the disk is not the same for long."""
+    seconds = {FLOOR: 0.0, ALONE: 0.0}
+    connection = session.connection
 
-    def work() -> None:
-        for each in batch:
-            session.connection.execute("BEGIN IMMEDIATE")
-            Put(each, "default", None, 1.7e9)(session.connection)
-            session.connection.execute("COMMIT")
+    def commit(each: Delivery) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        Put(each, "default", None, 1.7e9)(connection)
+        connection.execute("COMMIT")
 
-    return rate(count, work)
-
-
-def alone(inbox: SQLiteInbox, count: int) -> float:
-    """One thread, one after another."""
-    batch = some(count)
-    return rate(count, lambda: [inbox.put(each) for each in batch])
+    for number in range(count // BLOCK):
+        ways = [(FLOOR, commit), (ALONE, inbox.put)]
+        for name, put in ways if number % 2 else reversed(ways):
+            batch = some(BLOCK)
+            begun = time.perf_counter()
+            for each in batch:
+                put(each)
+            seconds[name] += time.perf_counter() - begun
+    return {name: count / spent for name, spent in seconds.items()}
 
 
 def from_threads(inbox: SQLiteInbox, count: int) -> float:
@@ -166,48 +173,84 @@ def fill(session: Session, total: int) -> None:
     session.connection.execute("UPDATE karla_inbox SET state = 'done' WHERE state = 'waiting'")
 
 
-def main() -> None:
-    """Measure, and print a table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--directory", type=Path, default=None, help="on the disk to measure")
-    parser.add_argument("--rows", type=int, default=1_000_000, help="rows of the full file")
-    options = parser.parse_args()
-    logging.disable()  # that nobody is at work in this inbox is no news here
-    with tempfile.TemporaryDirectory(dir=options.directory) as directory:
-        path = Path(directory) / "karla.db"
+class Subject:
+    """One file, and what is measured with it."""
+
+    def __init__(self, path: Path, total: int) -> None:
+        """Fill a new file."""
         file = SQLiteFile(path)
         session, writer = file.open(), GroupCommit(file)
         inbox, store = SQLiteInbox(path), SQLiteStore(path)
-        phases: dict[str, Callable[[], float]] = {
-            "one commit each (floor)": lambda: one_commit_each(session, 300),
-            "alone": lambda: alone(inbox, 300),
-            "64 threads": lambda: from_threads(inbox, 3200),
-            "64 tasks": lambda: from_tasks(inbox, 6400),
-            "claim and finish": lambda: claim_and_finish(file, writer, 6400),
-            "store: claim and done, alone": lambda: store_claims(store, 150),
-        }
-        print(f"{'deliveries a second':32}{'rate':>9}{'ratio to the floor':>20}  at rows")
-        medians: dict[int, dict[str, float]] = {}
-        for total in (1000, options.rows):
-            fill(session, total)
-            figures: dict[str, list[float]] = {name: [] for name in phases}
-            for _ in range(ROUNDS):
-                for name, phase in phases.items():
-                    figures[name].append(phase())
-            medians[total] = {name: statistics.median(found) for name, found in figures.items()}
-            for name, found in figures.items():
-                floors = figures["one commit each (floor)"]
-                ratio = statistics.median(a / b for a, b in zip(found, floors, strict=True))
-                print(f"{name:32}{medians[total][name]:9,.0f}{ratio:20.2f}  {total:,}")
-        few, many = medians[1000], medians[options.rows]
-        for name in phases:
-            print(f"{name:32}{many[name] / few[name]:9.2f} of its rate at 1,000 rows")
-        finishing = many["claim and finish"] / many["64 tasks"]
-        print(f"{'claim and finish, to 64 tasks':32}{finishing:9.2f}")
-        inbox.close()
-        store.close()
-        writer.close()
-        session.close()
+        fill(session, total)
+        # What the filling left to be written is not to be written while it is measured.
+        session.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+        os.sync()
+        self.phases: list[Callable[[], dict[str, float]]] = [
+            lambda: one_by_one(session, inbox, 100),
+            lambda: {THREADS: from_threads(inbox, 1600)},
+            lambda: {TASKS: from_tasks(inbox, 3200)},
+            lambda: {CLAIMS: claim_and_finish(file, writer, 3200)},
+            lambda: {STORE: store_claims(store, 50)},
+        ]
+        self._open = (inbox, store, writer, session)
+
+    def close(self) -> None:
+        """Close the file."""
+        for each in self._open:
+            each.close()
+
+
+Figures = dict[str, list[float]]
+
+
+def turn(many: Subject, directory: Path, figures: dict[str, Figures], *, swap: bool) -> None:
+    """Measure each phase once with the full file, and once with a new one."""
+    with tempfile.TemporaryDirectory(dir=directory) as place:
+        few = Subject(Path(place) / "karla.db", FEW)
+        for phases in zip(few.phases, many.phases, strict=True):
+            pair = list(zip(("few", "many"), phases, strict=True))
+            for kind, phase in reversed(pair) if swap else pair:
+                for name, figure in phase().items():
+                    figures[kind].setdefault(name, []).append(figure)
+        few.close()
+
+
+def ratio(above: list[float], below: list[float]) -> float:
+    """Return the median of the ratios of each turn."""
+    return statistics.median(a / b for a, b in zip(above, below, strict=True))
+
+
+def report(figures: dict[str, Figures], rows_of: dict[str, int]) -> None:
+    """Print the tables."""
+    print(f"{'deliveries a second':32}{'rate':>9}{'to the floor':>14}  at rows")
+    for kind, found in figures.items():
+        for name, rates in found.items():
+            to_floor = ratio(rates, found[FLOOR])
+            print(f"{name:32}{statistics.median(rates):9,.0f}{to_floor:14.2f}  {rows_of[kind]:,}")
+    few, many = figures["few"], figures["many"]
+    print(f"\n{f'rate that is left of {FEW:,} rows':32}{'':9}{'ratio':>14}")
+    for name in few:
+        print(f"{name:32}{'':9}{ratio(many[name], few[name]):14.2f}")
+    for kind, found in figures.items():
+        finishing = ratio(found[CLAIMS], found[TASKS])
+        print(f"{'rate of claim and finish to put':32}{'':9}{finishing:14.2f}  {rows_of[kind]:,}")
+
+
+def main() -> None:
+    """Measure, and print the tables."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--directory", type=Path, default=None, help="on the disk to measure")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="rows of the full file")
+    parser.add_argument("--turns", type=int, default=15)
+    options = parser.parse_args()
+    logging.disable()  # that nobody is at work in this inbox is no news here
+    figures: dict[str, Figures] = {"few": {}, "many": {}}
+    with tempfile.TemporaryDirectory(dir=options.directory) as directory:
+        many = Subject(Path(directory) / "karla.db", options.rows)
+        for number in range(options.turns):
+            turn(many, Path(directory), figures, swap=number % 2 == 1)
+        many.close()
+    report(figures, {"few": FEW, "many": options.rows})
 
 
 if __name__ == "__main__":

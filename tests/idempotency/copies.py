@@ -8,17 +8,30 @@ import time
 from karla_receiver import Event, Receiver
 from karla_receiver.adapters.asgi import KarlaApp
 from karla_receiver.adapters.redis import RedisStore
-from karla_receiver.idempotency import IdempotencyStore, MemoryStore
+from karla_receiver.idempotency import MemoryStore, SQLiteStore
+from karla_receiver.inbox import SQLiteInbox
 
 SECRET = "secret-of-the-copies"
 HANDLING_SECONDS = 0.5
 
 
+def make_receiver(kind: str, place: str) -> Receiver:
+    """Make one over a store or an inbox. place: the URL or path of it, if it has one."""
+    match kind:
+        case "memory":
+            return Receiver(SECRET, idempotency=MemoryStore())
+        case "sqlite":
+            return Receiver(SECRET, idempotency=SQLiteStore(place))
+        case "inbox":
+            return Receiver(SECRET, inbox=SQLiteInbox(place, workers=2))
+        case _:
+            return Receiver(SECRET, idempotency=RedisStore(place))
+
+
 def make_app() -> KarlaApp:
-    """Make the app over the store that STORE names, with EFFECTS as the file."""
-    name = os.environ["STORE"]
-    store: IdempotencyStore = MemoryStore() if name == "memory" else RedisStore(name)
-    receiver = Receiver(SECRET, idempotency=store)
+    """Make the app over what STORE names, as in `sqlite karla.db`; EFFECTS is the file."""
+    kind, _, place = os.environ["STORE"].partition(" ")
+    receiver = make_receiver(kind, place)
 
     @receiver.on("*")
     def count(event: Event) -> None:

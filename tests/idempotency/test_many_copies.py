@@ -15,6 +15,7 @@ from pathlib import Path
 
 from karla_receiver import samples, sign
 from tests.idempotency.copies import SECRET
+from tests.inbox.stock import states, until
 from tests.many_machines.redis_server import running_redis
 
 CONNECTIONS = 200
@@ -109,7 +110,23 @@ def check(processes: int, store: str, folder: Path, *, copies: int) -> None:
 
 def test_one_effect_in_four_processes_over_redis(tmp_path: Path) -> None:
     with running_redis() as server:
-        check(4, server.url, tmp_path, copies=10_000)
+        check(4, f"redis {server.url}", tmp_path, copies=10_000)
+
+
+def test_one_effect_in_four_processes_over_sqlite(tmp_path: Path) -> None:
+    check(4, f"sqlite {tmp_path / 'karla.db'}", tmp_path, copies=10_000)
+
+
+def test_one_effect_in_four_processes_over_an_inbox(tmp_path: Path) -> None:
+    path, effects = tmp_path / "karla.db", tmp_path / "effects"
+    with served(4, f"inbox {path}", effects) as port:
+        first, second = send_twice(port, 10_000)
+        until(lambda: list(states(path).values()) == ["done"])
+    print(f"inbox: {first} and then {second}")  # noqa: T201 - figures, shown by pytest -s
+    assert effects.read_bytes() == b"."
+    assert set(first) <= {200, 503}
+    assert set(second) <= {200}
+    assert first[200] + second[200] == 10_000
 
 
 def test_one_effect_in_one_process_over_memory(tmp_path: Path) -> None:

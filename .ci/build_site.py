@@ -10,6 +10,7 @@ The reference is read from a copy as well, since griffe passes over packages wit
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -28,6 +29,19 @@ SITE = ROOT / "site"
 # What the site takes along beside docs/, and where it lies there.
 PAGES = {"CHANGELOG.md": "changelog.md", "SECURITY.md": "security.md"}
 FOLDERS = ["examples"]
+# Where each name that a package promises has to be.
+REFERENCE = {
+    "karla_receiver": "front-door",
+    "karla_receiver.explain": "explain",
+    "karla_receiver.idempotency": "keeping",
+    "karla_receiver.inbox": "keeping",
+    "karla_receiver.registration": "registration",
+    "karla_receiver.testing": "testing",
+    **{
+        f"karla_receiver.adapters.{path.stem}": "adapters"
+        for path in (ROOT / "adapters").glob("*.py")
+    },
+}
 
 
 def main() -> None:
@@ -35,7 +49,7 @@ def main() -> None:
     stage()
     exit_if("pages that the navigation lacks", missing_in_navigation())
     shutil.rmtree(SITE, ignore_errors=True)
-    ended = subprocess.run(  # noqa: S603 - our own generator
+    ended = subprocess.run(
         [Path(sys.executable).with_name("zensical"), "build", "--clean", "--strict"],
         cwd=ROOT,
         check=False,
@@ -43,6 +57,7 @@ def main() -> None:
     if ended.returncode:
         sys.exit("the site has warnings")
     exit_if("dead links", dead_links())
+    exit_if("names that the reference lacks", missing_in_reference())
     pages = sorted(SITE.rglob("*.html"))
     sys.stdout.write(f"{len(pages)} pages in {SITE.relative_to(ROOT)}, no warning, no dead link\n")
 
@@ -106,6 +121,36 @@ def paths_in(entries: list[dict[str, object]]) -> Iterator[str]:
                 yield from paths_in(value)
             else:
                 yield str(value)
+
+
+def missing_in_reference() -> list[str]:
+    """Return the promised names without an entry, which is how an empty page shows."""
+    return sorted(
+        f"{module}.{name}"
+        for module, page in REFERENCE.items()
+        for name in promised(module)
+        if not re.search(
+            rf'id="karla_receiver[\w.]*\.{name}"', (SITE / f"reference/{page}.html").read_text()
+        )
+    )
+
+
+def promised(module: str) -> list[str]:
+    """Return the __all__ of a module."""
+    tree = ast.parse(source_of(module))
+    found: list[str] = []
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            found = ast.literal_eval(node.value)
+    if not found:
+        sys.exit(f"{module} promises nothing")
+    return found
+
+
+def source_of(module: str) -> str:
+    """Return the source of a module or package."""
+    path = SOURCE.joinpath(*module.split("."))
+    return (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text()
 
 
 class Links(HTMLParser):

@@ -1,8 +1,9 @@
-"""Runs every block of every page in docs/, and checks what the pages tell.
+"""Runs every block of every page in docs/, and checks where their links lead.
 
 A new page needs nothing here: its Python runs as one program, block by block, and what a block
-prints must be the block of text that follows it. Commands must be ones that there are. A page that
-needs more (a server, Karla) is run by a test of its own, named in OWN.
+prints must be the block of text that follows it; or, if it defines tests, they are run by pytest.
+Commands must be ones that there are. A page that needs more (a server, Karla) is run by a module of
+its own, named in OWN.
 """
 
 from __future__ import annotations
@@ -12,32 +13,26 @@ import re
 import shlex
 import subprocess
 import sys
-import threading
 import tomllib
-from collections.abc import Callable, Generator
-from http import HTTPStatus
+from collections.abc import Generator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
-from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import pytest
 import structlog
 from markdown_it import MarkdownIt
-from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client import REGISTRY
 from prometheus_client.registry import Collector
 
-from karla_receiver import Reason, Receiver, Request, samples, sign
-from karla_receiver.adapters.prometheus import PrometheusObserver
-from karla_receiver.errors import STATUS
-from karla_receiver.response import REFUSALS
-from tests.doors import Knock, asgi_scope, run_asgi, run_wsgi, wsgi_environ
+pytest_plugins = ["pytester"]
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
-# Pages whose blocks are run by the test named, since they need more than to be run.
+# Pages that need more than to be run, and the modules that do so.
 OWN = {
+    **{f"guides/{path.name}": "test_guides.py" for path in (DOCS / "guides").glob("*.md")},
     "inbox.md": "test_docs_inbox.py",
     "many-machines.md": "many_machines/test_docs.py",
     "my-signature-does-not-match.md": "cli/test_signature_page.py",
@@ -70,12 +65,14 @@ def programs(page: Path) -> list[str]:
     return [block.content for block in blocks(page) if block.language == "python"]
 
 
-def with_block(language: str) -> list[Path]:
-    return [
-        page
-        for page in PAGES
-        if name(page) not in OWN and any(block.language == language for block in blocks(page))
-    ]
+def names_of_tests(page: Path) -> list[str]:
+    return re.findall(r"^def (test_\w+)", "\n".join(programs(page)), re.MULTILINE)
+
+
+# The pages that are run here: as programs, or by pytest.
+HERE = [page for page in PAGES if name(page) not in OWN and programs(page)]
+PLAYED = [page for page in HERE if not names_of_tests(page)]
+TESTED = [page for page in HERE if names_of_tests(page)]
 
 
 def run(program: str, names: dict[str, Any]) -> None:
@@ -105,34 +102,49 @@ def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Generator[dict[str
         REGISTRY.unregister(collector)
 
 
-@pytest.mark.parametrize("page", with_block("python"), ids=name)
+@pytest.mark.parametrize("page", PLAYED, ids=name)
 def test_the_python_of_a_page_runs_and_prints_what_the_page_shows(
     page: Path, bench: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     shown = blocks(page)
     for block, after in zip(shown, [*shown[1:], Block("", "")], strict=True):
-        if block.language != "python":
-            continue
-        run(block.content, bench)
-        printed = capsys.readouterr().out
-        assert printed == (after.content if after.language == "text" else "")
+        if block.language == "python":
+            run(block.content, bench)
+            printed = capsys.readouterr().out
+            assert printed == (after.content if after.language == "text" else "")
 
 
-def test_every_block_of_a_page_is_of_a_kind_that_is_run() -> None:
+@pytest.mark.parametrize("page", TESTED, ids=name)
+def test_the_tests_of_a_page_pass(page: Path, pytester: pytest.Pytester) -> None:
+    names = names_of_tests(page)
+    assert len(names) == len(set(names)), "a test would replace another"
+    pytester.makepyfile("\n".join(programs(page)))
+
+    pytester.runpytest_subprocess("-Werror").assert_outcomes(passed=len(names))
+
+
+def test_every_block_is_of_a_kind_that_is_run() -> None:
     for page in PAGES:
-        if name(page) not in OWN:
-            kinds = [block.language for block in blocks(page)]
-            assert set(kinds) <= {"python", "sh", "text", ""}, page
-            # Text is what Python printed, never something to believe.
-            followed = [earlier for earlier, later in pairwise(kinds) if later == "text"]
-            assert set(followed) <= {"python"}, page
-            assert kinds[:1] != ["text"], page
+        assert {block.language for block in blocks(page)} <= {"python", "sh", "text", ""}, page
 
 
-def test_a_page_with_a_test_of_its_own_is_named_there() -> None:
-    for page, test in OWN.items():
-        assert (DOCS / page).exists()
-        assert Path(page).name in (ROOT / "tests" / test).read_text().replace("OWN = {", "", 1)
+@pytest.mark.parametrize("page", PLAYED, ids=name)
+def test_a_block_of_text_is_what_python_printed(page: Path) -> None:
+    kinds = [block.language for block in blocks(page)]
+    before = [earlier for earlier, later in pairwise(["", *kinds]) if later == "text"]
+    assert set(before) <= {"python"}
+
+
+def test_the_pages_are_run_in_each_of_the_ways() -> None:
+    assert len(PLAYED) >= 8
+    assert [name(page) for page in TESTED] == ["test-your-receiver.md"]
+
+
+@pytest.mark.parametrize("page", OWN)
+def test_a_page_that_is_not_run_here_is_run_by_a_module_of_its_own(page: str) -> None:
+    assert (DOCS / page).exists()
+    module = (ROOT / "tests" / OWN[page]).read_text()
+    assert Path(page).name in module or (page.startswith("guides/") and '"guides"' in module)
 
 
 # --- commands ------------------------------------------------------------------------------------
@@ -140,19 +152,24 @@ def test_a_page_with_a_test_of_its_own_is_named_there() -> None:
 
 def commands(page: Path) -> list[list[str]]:
     """Return what a reader would type: the lines of sh, and indented lines of our programs."""
+    is_run = name(page) in OWN and name(page) != "start.md"
     found: list[list[str]] = []
     for block in blocks(page):
-        for line in block.content.replace("\\\n", " ").splitlines():
-            words = shlex.split(line, comments=True) if block.language in {"sh", ""} else []
-            if words and (block.language == "sh" or words[0] in PROGRAMS):
-                found.append([words[0].removeprefix(".venv/bin/"), *words[1:]])
+        if block.language == "" or (block.language == "sh" and not is_run):
+            for line in block.content.replace("\\\n", " ").splitlines():
+                words = shlex.split(line, comments=True) if block.language or ours(line) else []
+                if words:
+                    found.append([words[0].removeprefix(".venv/bin/"), *words[1:]])
     return found
+
+
+def ours(line: str) -> bool:
+    return line.partition(" ")[0] in PROGRAMS
 
 
 ALL_COMMANDS = [
     pytest.param(command, id=f"{name(page)}: {' '.join(command[:3])}")
     for page in PAGES
-    if name(page) not in OWN or name(page) == "start.md"
     for command in commands(page)
 ]
 
@@ -199,5 +216,3 @@ def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
         else:
             # Whether the anchor is there too is found out when the site is built.
             assert (page.parent / link.partition("#")[0]).exists(), link
-
-

@@ -48,9 +48,7 @@ def test_the_table_of_fields_is_that_of_a_log_record(caplog: pytest.LogCaptureFi
     assert fields == set(vars(record)) - usual
 
 
-def test_the_scheme_that_a_proxy_tells_decides(
-    capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_scheme_that_a_proxy_tells_decides(capsys: pytest.CaptureFixture[str]) -> None:
     (program,) = programs(DOCS / "operations" / "proxy.md")
     names: dict[str, Any] = {"__name__": "page"}
     exec(program, names)  # noqa: S102 - it is our own page

@@ -57,5 +57,3 @@ def test_the_table_of_reasons_is_the_one_in_the_code() -> None:
 
     assert told == {str(reason): status for reason, status in STATUS.items()}
     assert all(reason == linked for _, reason, linked in rows)
-
-

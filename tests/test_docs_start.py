@@ -18,9 +18,7 @@ class _Quiet(WSGIRequestHandler):
         pass
 
 
-def test_the_five_minute_start_works(
-    capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_five_minute_start_works(capsys: pytest.CaptureFixture[str]) -> None:
     shop, sender = programs(PAGE)
     (shown,) = [block.content for block in blocks(PAGE) if block.language == "text"]
     names: dict[str, Any] = {"__name__": "shop"}
@@ -37,5 +35,3 @@ def test_the_five_minute_start_works(
 
     printed = capsys.readouterr().out
     assert printed == f"order NT-20417 has arrived\n{shown}"
-
-

@@ -19,9 +19,16 @@ class ArgumentLists(Extension):
     """Rewrites each docstring once it is read, before it is parsed."""
 
     def on_object(self, *, obj: Object, **_: Any) -> None:
-        """Rewrite the docstring of one module, class or function."""
+        """Rewrite the docstring of one module, class or function; hide Python's own names."""
         if obj.docstring is not None:
             obj.docstring.value = listed(obj.docstring.value)
+        if obj.is_class:
+            for name in [name for name in obj.members if _is_pythons_own(name)]:
+                obj.del_member(name)
+
+
+def _is_pythons_own(name: str) -> bool:
+    return name.startswith("__") and name not in {"__init__", "__call__"}
 
 
 def listed(text: str) -> str:

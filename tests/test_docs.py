@@ -1,66 +1,218 @@
-"""Runs the pages of docs/: all Python of a page is one module, and its tests are run by pytest."""
+"""Runs every block of every page in docs/, and checks where their links lead.
+
+A new page needs nothing here: its Python runs as one program, block by block, and what a block
+prints must be the block of text that follows it; or, if it defines tests, they are run by pytest.
+Commands must be ones that there are. A page that needs more (a server, Karla) is run by a module of
+its own, named in OWN.
+"""
 
 from __future__ import annotations
 
+import logging
 import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Generator
+from itertools import pairwise
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
+import structlog
 from markdown_it import MarkdownIt
+from prometheus_client import REGISTRY
+from prometheus_client.registry import Collector
 
 pytest_plugins = ["pytester"]
 
-DOCS = Path(__file__).parent.parent / "docs"
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
-# These need more than Python: each has a test module of its own.
-OWN_TESTS = {
+# Pages that need more than to be run, and the modules that do so.
+OWN = {
+    **{f"guides/{path.name}": "test_guides.py" for path in (DOCS / "guides").glob("*.md")},
     "inbox.md": "test_docs_inbox.py",
     "many-machines.md": "many_machines/test_docs.py",
     "my-signature-does-not-match.md": "cli/test_signature_page.py",
     "register-an-endpoint.md": "test_docs_register.py",
-    "write-your-own-adapter.md": "test_guides.py",  # and so has each of guides/
+    "start.md": "test_docs_start.py",
+    "write-your-own-adapter.md": "test_guides.py",
 }
-# Python is run; text is output to look at; a command is for the reader's shell.
-LANGUAGES = {"python", "text", "sh"}
+# What a command may begin with: each is installed with the tests, and asked for its --help.
+PROGRAMS = {"flask", "gunicorn", "karla-receiver", "uvicorn"}
 
 
-def blocks(page: Path, language: str) -> list[str]:
-    fences = [token for token in MarkdownIt().parse(page.read_text()) if token.type == "fence"]
-    assert {token.info for token in fences} <= LANGUAGES
-    return [token.content for token in fences if token.info == language]
+class Block(NamedTuple):
+    """A block of code: of a language, or indented and so of none."""
+
+    language: str
+    content: str
 
 
-def names_of_tests(program: str) -> list[str]:
-    return re.findall(r"^def (test_\w+)", program, re.MULTILINE)
+def name(page: Path) -> str:
+    return str(page.relative_to(DOCS))
 
 
-def test_a_page_that_is_not_run_here_is_run_by_a_module_of_its_own() -> None:
-    for page, module in OWN_TESTS.items():
-        assert page in (Path(__file__).parent / module).read_text()
+def blocks(page: Path) -> list[Block]:
+    tokens = MarkdownIt().parse(page.read_text())
+    kinds = {"fence", "code_block"}
+    return [Block(token.info, token.content) for token in tokens if token.type in kinds]
 
 
-@pytest.mark.parametrize(
-    "page",
-    [page for page in PAGES if page.name not in OWN_TESTS and page.parent == DOCS],
-    ids=lambda page: page.stem,
-)
-def test_the_python_of_a_page_runs(page: Path, pytester: pytest.Pytester) -> None:
-    program = "\n".join(blocks(page, "python"))
-    names = names_of_tests(program)
+def programs(page: Path) -> list[str]:
+    return [block.content for block in blocks(page) if block.language == "python"]
+
+
+def names_of_tests(page: Path) -> list[str]:
+    return re.findall(r"^def (test_\w+)", "\n".join(programs(page)), re.MULTILINE)
+
+
+# The pages that are run here: as programs, or by pytest.
+HERE = [page for page in PAGES if name(page) not in OWN and programs(page)]
+PLAYED = [page for page in HERE if not names_of_tests(page)]
+TESTED = [page for page in HERE if names_of_tests(page)]
+
+
+def run(program: str, names: dict[str, Any]) -> None:
+    exec(program, names)  # noqa: S102 - it is our own page
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Generator[dict[str, Any]]:
+    """Give a page a namespace; what it sets up for the whole process is undone afterwards."""
+    registered: list[Collector] = []
+    register = REGISTRY.register
+
+    def remember(collector: Collector) -> None:
+        register(collector)
+        registered.append(collector)
+
+    monkeypatch.setattr(REGISTRY, "register", remember)
+    monkeypatch.setattr(logging.root, "handlers", [])
+    monkeypatch.setenv("KARLA_WEBHOOK_SECRET", "your-webhook-secret")
+    monkeypatch.chdir(tmp_path)
+    level = logging.root.level
+    yield {"__name__": "page"}
+    logging.root.setLevel(level)
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+    for collector in registered:
+        REGISTRY.unregister(collector)
+
+
+@pytest.mark.parametrize("page", PLAYED, ids=name)
+def test_the_python_of_a_page_runs_and_prints_what_the_page_shows(
+    page: Path, bench: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = blocks(page)
+    for block, after in zip(shown, [*shown[1:], Block("", "")], strict=True):
+        if block.language == "python":
+            run(block.content, bench)
+            printed = capsys.readouterr().out
+            assert printed == (after.content if after.language == "text" else "")
+
+
+@pytest.mark.parametrize("page", TESTED, ids=name)
+def test_the_tests_of_a_page_pass(page: Path, pytester: pytest.Pytester) -> None:
+    names = names_of_tests(page)
     assert len(names) == len(set(names)), "a test would replace another"
-    # One of our own, so that a page without tests is run as well.
-    pytester.makepyfile(f"{program}\n\ndef test_that_the_page_was_run(): pass\n")
+    pytester.makepyfile("\n".join(programs(page)))
 
-    result = pytester.runpytest_subprocess("-Werror")
-
-    result.assert_outcomes(passed=len(names) + 1)
+    pytester.runpytest_subprocess("-Werror").assert_outcomes(passed=len(names))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_block_is_of_a_kind_that_is_run() -> None:
+    for page in PAGES:
+        assert {block.language for block in blocks(page)} <= {"python", "sh", "text", ""}, page
+
+
+@pytest.mark.parametrize("page", PLAYED, ids=name)
+def test_a_block_of_text_is_what_python_printed(page: Path) -> None:
+    kinds = [block.language for block in blocks(page)]
+    before = [earlier for earlier, later in pairwise(["", *kinds]) if later == "text"]
+    assert set(before) <= {"python"}
+
+
+def test_the_pages_are_run_in_each_of_the_ways() -> None:
+    assert len(PLAYED) >= 8
+    assert [name(page) for page in TESTED] == ["test-your-receiver.md"]
+
+
+@pytest.mark.parametrize("page", OWN)
+def test_a_page_that_is_not_run_here_is_run_by_a_module_of_its_own(page: str) -> None:
+    assert (DOCS / page).exists()
+    module = (ROOT / "tests" / OWN[page]).read_text()
+    assert Path(page).name in module or (page.startswith("guides/") and '"guides"' in module)
+
+
+# --- commands ------------------------------------------------------------------------------------
+
+
+def commands(page: Path) -> list[list[str]]:
+    """Return what a reader would type: the lines of sh, and indented lines of our programs."""
+    is_run = name(page) in OWN and name(page) != "start.md"
+    found: list[list[str]] = []
+    for block in blocks(page):
+        if block.language == "" or (block.language == "sh" and not is_run):
+            for line in block.content.replace("\\\n", " ").splitlines():
+                words = shlex.split(line, comments=True) if block.language or ours(line) else []
+                if words:
+                    found.append([words[0].removeprefix(".venv/bin/"), *words[1:]])
+    return found
+
+
+def ours(line: str) -> bool:
+    return line.partition(" ")[0] in PROGRAMS
+
+
+ALL_COMMANDS = [
+    pytest.param(command, id=f"{name(page)}: {' '.join(command[:3])}")
+    for page in PAGES
+    for command in commands(page)
+]
+
+
+@pytest.mark.parametrize("command", ALL_COMMANDS)
+def test_a_command_of_a_page_is_one_that_there_is(command: list[str]) -> None:
+    program, *arguments = command
+    if program == "python3":
+        assert arguments == ["-m", "venv", ".venv"]
+        return
+    if program == "pip":
+        assert arguments[0] == "install"  # of what: below
+        return
+    assert program in PROGRAMS
+    # --help comes last, so that what comes before it has been parsed.
+    ended = subprocess.run(
+        [Path(sys.executable).parent / program, *arguments, "--help"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    if program == "gunicorn":  # which looks at --help before it refuses what it does not know
+        options = {word.partition("=")[0] for word in arguments if word.startswith("-")}
+        assert all(option in ended.stdout for option in options)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_extra_that_a_page_names_exists(page: Path) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for extras in re.findall(r"karla-receiver\[([\w,-]+)\]", page.read_text()):
+        assert set(extras.split(",")) <= set(project["optional-dependencies"])
+
+
+# --- links ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
 def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
-    for link in re.findall(r"\]\(([^)]+)\)", page.read_text()):
-        assert link.startswith("https://") or (page.parent / link.partition("#")[0]).exists()
-
-
-def test_there_are_pages_with_python() -> None:
-    assert sum(len(blocks(page, "python")) for page in PAGES) >= 6
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if ":" in link:
+            assert re.fullmatch(r"https://[\w-]+(\.[\w-]+)+(/\S*)?", link), link
+        else:
+            # Whether the anchor is there too is found out when the site is built.
+            assert (page.parent / link.partition("#")[0]).exists(), link

@@ -35,6 +35,10 @@ def ask_asgi(names: dict[str, Any], knocks: list[Knock]) -> list[int | None]:
     return [knock_at(names["app"], knock).status for knock in knocks]
 
 
+def ask_wsgi(names: dict[str, Any], knocks: list[Knock]) -> list[int | None]:
+    return [run_wsgi(names["app"], wsgi_environ(knock))[0] for knock in knocks]
+
+
 def ask_django(names: dict[str, Any], knocks: list[Knock]) -> list[int | None]:
     with routed_by(names["urlpatterns"]):
         return [run_wsgi(WSGIHandler(), wsgi_environ(knock))[0] for knock in knocks]
@@ -65,11 +69,14 @@ def ask_aiohttp(names: dict[str, Any], knocks: list[Knock]) -> list[int | None]:
 
 ASK: dict[str, Ask] = {
     "aiohttp": ask_aiohttp,
+    "asgi": ask_asgi,
     "aws_lambda": ask_lambda,
     "django": ask_django,
     "fastapi": ask_asgi,
+    "flask": ask_wsgi,
     "quart": ask_asgi,
     "starlette": ask_asgi,
+    "wsgi": ask_wsgi,
 }
 
 
@@ -127,7 +134,7 @@ def test_the_adapter_of_the_page_works() -> None:
 @pytest.mark.parametrize("guide", [*GUIDES, OWN], ids=lambda guide: guide.stem)
 def test_every_link_leads_somewhere(guide: Path) -> None:
     for link in re.findall(r"\]\(([^)]+)\)", guide.read_text()):
-        assert link.startswith("https://") or (guide.parent / link).exists()
+        assert link.startswith("https://") or (guide.parent / link.partition("#")[0]).exists()
 
 
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.stem)

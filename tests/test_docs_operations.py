@@ -1,0 +1,62 @@
+"""Checks what the pages of docs/operations tell against what the code does."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from karla_receiver import Receiver, Request, samples, sign
+from karla_receiver.adapters.prometheus import PrometheusObserver
+from tests.doors import Knock, run_wsgi, wsgi_environ
+from tests.test_docs import programs
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def test_the_table_of_metrics_is_that_of_the_observer() -> None:
+    told = re.findall(
+        r"^\| `(karla_\w+)` \| (.*?) \|", (DOCS / "operations/metrics.md").read_text(), re.MULTILINE
+    )
+    registry = CollectorRegistry()
+    body = b'{"event_group": "x"}'
+    request = Request("POST", {"Karla-Signature": sign(body, "a-secret-of-mine")}, body)
+    Receiver("a-secret-of-mine", observer=PrometheusObserver(registry)).receive(request)
+    families = {
+        family.name + ("_total" if family.type == "counter" else ""): family
+        for family in registry.collect()
+    }
+
+    assert {metric for metric, _ in told} == set(families)
+    for metric, labels in told:
+        samples_of = [sample for sample in families[metric].samples if "le" not in sample.labels]
+        for sample in samples_of:
+            assert set(re.findall(r"`(\w+)`", labels)) == set(sample.labels)
+
+
+def test_the_table_of_fields_is_that_of_a_log_record(caplog: pytest.LogCaptureFixture) -> None:
+    page = (DOCS / "operations/logs.md").read_text()
+    fields = set(re.findall(r"^\| `([a-z_]+)` \| (?:text|integer|number)", page, re.MULTILINE))
+    Receiver("a-secret-of-mine").receive(Request("GET", {}, b""))
+    (record,) = caplog.records
+    usual = set(vars(logging.makeLogRecord({}))) | {"message"}
+
+    assert fields == set(vars(record)) - usual
+
+
+def test_the_scheme_that_a_proxy_tells_decides(capsys: pytest.CaptureFixture[str]) -> None:
+    (program,) = programs(DOCS / "operations" / "proxy.md")
+    names: dict[str, Any] = {"__name__": "page"}
+    exec(program, names)  # noqa: S102 - it is our own page
+    body = samples.read("claim_created")
+    for scheme, status in (("https", 200), ("http", 403)):
+        headers = [
+            ("Karla-Signature", sign(body, "your-webhook-secret")),
+            ("X-Forwarded-Proto", scheme),
+        ]
+        assert run_wsgi(names["app"], wsgi_environ(Knock(headers=headers, body=body)))[0] == status
+    assert capsys.readouterr().out == "claims/created\n"

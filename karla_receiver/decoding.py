@@ -60,11 +60,10 @@ def parse_event(body: bytes) -> Event:
     return fitted
 
 
-def _usual(value: object) -> Event | None:
+def _usual(raw: Any) -> Event | None:
     """Convert what fits its type as it is: then only two checks of the envelope are left."""
-    if type(value) is not dict:
+    if type(raw) is not dict:
         return None
-    raw = cast("JSONObject", value)
     event_type = _type_of(raw)
     if event_type is None or type(raw.get("event_name")) not in _TEXT_OR_NONE:
         return None

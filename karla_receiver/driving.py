@@ -116,7 +116,8 @@ class _AsyncDriver:
             called = await _in_thread(_attempt, handler, event)
         if called is not _RETURNED_NONE and inspect.isawaitable(called.result):
             try:
-                return Called(await called.result, None)
+                result = await called.result
+                return _RETURNED_NONE if result is None else Called(result, None)
             except Exception as raised:  # noqa: BLE001 - returned, and logged by the receiver
                 return Called(None, raised)
         return called

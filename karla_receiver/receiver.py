@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Receiver", "ReceiverOptions"]
 
+_BYTES_LIKE = (bytes, bytearray, memoryview)
+
 _HandlerT = TypeVar("_HandlerT", bound=Handler)
 
 
@@ -236,11 +238,17 @@ class Receiver:
         event: Event | None = None
         try:
             header = self._screen(request)
-            await _read(request, buffer, driver)
+            if type(request.body) is bytes:
+                buffer.add(request.body)
+            else:
+                await _read(request, buffer, driver)
             verified = self._verifier.verify_parsed(buffer.body, header)
             if self._keeping is None:
                 event = parse_event(buffer.body)
-                await self._handle(event, driver, view, observation)
+                if observation is None:
+                    await call_handlers(self._routes.find(event), event, driver, view)
+                else:
+                    await self._handle(event, driver, view, observation)
             else:
                 lines = relevant_headers(request.headers).signature
                 received = Received(bytes(buffer.body), lines, self._clock())
@@ -316,9 +324,7 @@ def _secrets_in(environ: Mapping[str, str]) -> list[str]:
 
 async def _read(request: Request, buffer: BodyBuffer, driver: Driver) -> None:
     body = request.body
-    if type(body) is bytes:
-        buffer.add(body)
-    elif isinstance(body, bytes | bytearray | memoryview):
+    if isinstance(body, _BYTES_LIKE):
         buffer.add(checked_body(body))
     else:
         await driver.read(body, buffer)

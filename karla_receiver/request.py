@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
-from typing import NamedTuple, TypeAlias, cast
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import msgspec
 from msgspec.structs import force_setattr
@@ -16,6 +16,12 @@ __all__ = ["Body", "Headers", "Request", "content_length", "relevant_headers"]
 
 Headers: TypeAlias = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
 Body: TypeAlias = bytes | Iterable[bytes] | AsyncIterable[bytes]
+
+
+# Tuples, not unions: those would be made anew for each request.
+_LASTING = (Mapping, list, tuple)
+_CHUNKS = (Iterable, AsyncIterable)
+_NO_CHUNKS = (str, Mapping)
 
 
 class Request(msgspec.Struct, frozen=True, eq=False):
@@ -39,7 +45,7 @@ class Request(msgspec.Struct, frozen=True, eq=False):
     def __post_init__(self) -> None:
         if type(self.body) is not bytes and not _is_chunks(self.body):
             checked_body(self.body)
-        if not isinstance(self.headers, Mapping | list | tuple):
+        if type(self.headers) is not list and not isinstance(self.headers, _LASTING):
             # They are looked through more than once, which an iterator does not survive.
             force_setattr(self, "headers", _listed(self.headers))
 
@@ -50,7 +56,7 @@ class Request(msgspec.Struct, frozen=True, eq=False):
 
 def _is_chunks(body: object) -> bool:
     # A str and a dict are iterable too, but of no chunks.
-    return isinstance(body, Iterable | AsyncIterable) and not isinstance(body, str | Mapping)
+    return isinstance(body, _CHUNKS) and not isinstance(body, _NO_CHUNKS)
 
 
 def _listed(headers: object) -> list[tuple[str | bytes, str | bytes]]:
@@ -68,24 +74,29 @@ class RelevantHeaders(NamedTuple):
     content_length: list[str | bytes]
 
 
+# Half the cost of calling the class.
+_new_relevant: Callable[..., RelevantHeaders] = cast("Any", tuple).__new__
+
+
 def relevant_headers(headers: Headers) -> RelevantHeaders:
     """Pick the headers that matter, in one pass.
 
     Raises TypeError for headers that are not what `Request` takes.
     """
-    found = RelevantHeaders([], [])
+    signature: list[str | bytes] = []
+    lengths: list[str | bytes] = []
     try:
-        for key, value in _pairs(headers):
+        for key, value in headers if type(headers) is list else _pairs(headers):
             length = len(key)
             if length == 14 or length == 15:
                 name = (key.decode("latin-1") if isinstance(key, bytes) else key).lower()
                 if name == "karla-signature":
-                    found.signature.append(value)
+                    signature.append(value)
                 elif name == "content-length":
-                    found.content_length.append(value)
+                    lengths.append(value)
     except (AttributeError, TypeError, ValueError):
         raise _no_headers(headers) from None
-    return found
+    return _new_relevant(RelevantHeaders, (signature, lengths))
 
 
 def _pairs(headers: Headers) -> Iterable[tuple[str | bytes, str | bytes]]:

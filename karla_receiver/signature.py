@@ -30,7 +30,7 @@ _MAX_TIMESTAMP = 999_999_999_999_999
 # An RFC 9110 token, "=", and visible ASCII: so a blank, control or non-ASCII octet that is left
 # inside an element never fits. `int()` is not the judge of the timestamp's text, because it also
 # takes signs, underscores, blanks and other scripts' digits.
-_ELEMENT = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)=([!-~]*)")
+_match_element = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)=([!-~]*)").fullmatch
 _SIGNATURE = re.compile(r"[0-9A-Fa-f]{64}")
 _TIMESTAMP = re.compile(r"0|[1-9][0-9]{0,14}")
 # The header as Karla writes it, which is nearly every one; any other takes the long way.
@@ -97,7 +97,7 @@ def parse_header(header: str | bytes | Sequence[str | bytes] | None) -> Signatur
     usual = _match_usual(header)
     if usual is None:
         return _parse_text(header)
-    return SignatureHeader(usual[1], (unhexlify(usual[2]),))
+    return _new_header(SignatureHeader, (usual[1], (unhexlify(usual[2]),)))
 
 
 def _joined(lines: Sequence[str | bytes] | None) -> str:
@@ -117,17 +117,27 @@ def _parse_text(text: str) -> SignatureHeader:
     """Read a signature header however it is written: the rules in full."""
     if len(text) > _MAX_HEADER_BYTES:
         raise _malformed(f"longer than {_MAX_HEADER_BYTES} bytes")
-    if not text.strip(" \t"):
-        raise SignatureError(Reason.MISSING_SIGNATURE, f"the {HEADER} header is absent or empty")
     timestamps: list[str] = []
     candidates: list[str] = []
-    for number, (key, value) in enumerate(_elements(text), 1):
+    number = 0
+    for piece in text.split(","):
+        # Proxies that join header lines leave blanks and empty elements (RFC 9110, 5.6.1).
+        element = piece.strip(" \t")
+        if not element:
+            continue
+        match = _match_element(element)
+        if match is None:
+            raise SignatureError(Reason.MALFORMED_HEADER, "an element that is not key=value")
+        number += 1
         if number > _MAX_ELEMENTS:
             raise _malformed(f"more than {_MAX_ELEMENTS} elements")
+        key, value = match.groups()
         if key == "t":
             timestamps.append(value)
         elif key == "v1":
             candidates.append(value)
+    if number == 0 and not text.strip(" \t"):
+        raise SignatureError(Reason.MISSING_SIGNATURE, f"the {HEADER} header is absent or empty")
     if len(timestamps) != 1:
         # Stripe's library takes the first t and PHP the last: an ambiguous header proves nothing.
         raise _malformed(f"{len(timestamps)} elements t, where there must be one")
@@ -143,25 +153,13 @@ def _parse_text(text: str) -> SignatureHeader:
     return SignatureHeader(timestamps[0], signatures)
 
 
-def _elements(text: str) -> list[tuple[str, str]]:
-    elements: list[tuple[str, str]] = []
-    for piece in text.split(","):
-        # Proxies that join header lines leave blanks and empty elements (RFC 9110, 5.6.1).
-        element = piece.strip(" \t")
-        if element:
-            match = _ELEMENT.fullmatch(element)
-            if match is None:
-                raise _malformed("an element that is not key=value")
-            elements.append((match[1], match[2]))
-    return elements
-
-
 def _malformed(detail: str) -> SignatureError:
     return SignatureError(Reason.MALFORMED_HEADER, detail)
 
 
 # Half the cost of calling the class.
 _new_verified: Callable[..., Verified] = cast("Any", tuple).__new__
+_new_header: Callable[..., SignatureHeader] = cast("Any", tuple).__new__
 
 
 class Verifier:
@@ -251,16 +249,17 @@ class Verifier:
         now: unix seconds to compare the timestamp with, for what was received and kept earlier;
         the clock's if left out.
         """
-        timestamp = int(header.timestamp)
-        prefix = _signed_prefix(header.timestamp)
+        text, signatures = header
+        timestamp = int(text)
+        prefix = _signed_prefix(text)
         for secret_index, key in enumerate(self._keys):
             expected = key.digest(prefix, body)
-            for signature in header.signatures:
+            for signature in signatures:
                 if compare_digest(signature, expected):
                     # After the MAC: so too old or in the future always means genuine.
                     skew = (self._clock() if now is None else now) - timestamp
                     if abs(skew) <= self._tolerance:  # which no clock that shows NaN meets
-                        return Verified(timestamp, secret_index)
+                        return _new_verified(Verified, (timestamp, secret_index))
                     raise self._stale(skew)
         expected = b""  # an error report with local variables must not show the right one
         raise self._mismatch(timestamp)

@@ -13,7 +13,15 @@ import stripe
 from benchmarks.deliveries import BODY, FORGED, KEY, SECRET, body_of, hash_floor, request
 from benchmarks.slices import Samples, Work, time_slices
 from benchmarks.tables import Row, Table, at_least, at_most, figure
-from karla_receiver import Event, Receiver, ShipmentEvent, SignatureError, Verifier, parse_event, sign
+from karla_receiver import (
+    Event,
+    Receiver,
+    ShipmentEvent,
+    SignatureError,
+    Verifier,
+    parse_event,
+    sign,
+)
 
 __all__ = ["decoding", "growth", "receiving", "refusing", "rotating", "typed_decode", "verifying"]
 
@@ -212,9 +220,7 @@ def growth(rounds: int) -> Table:
     for name in [name for name in subjects if name != "floor"]:
         kind, count = name.split()
         label = f"{count} {kind}, the last matches"
-        rows.append(
-            at_most(None, label, taken[name], taken["floor"], series=kind, x=float(count))
-        )
+        rows.append(at_most(None, label, taken[name], taken["floor"], series=kind, x=float(count)))
     return Table("growth", "What grows with what, beside the hash floor", tuple(rows))
 
 

@@ -124,9 +124,15 @@ def gross_losses(tables: Iterable[Table], recorded: Mapping[str, float]) -> list
             if not known:
                 continue
             if row.is_speed:
-                limit, is_lost = min(known) / _GROSS, max(row.best, row.median) < min(known) / _GROSS
+                limit, is_lost = (
+                    min(known) / _GROSS,
+                    max(row.best, row.median) < min(known) / _GROSS,
+                )
             else:
-                limit, is_lost = max(known) * _GROSS, min(row.best, row.median) > max(known) * _GROSS
+                limit, is_lost = (
+                    max(known) * _GROSS,
+                    min(row.best, row.median) > max(known) * _GROSS,
+                )
             if is_lost:
                 losses.append(f"{row.name}: {row.best:.2f}, where {limit:.2f} is the limit")
     return losses

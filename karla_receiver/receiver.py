@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
 from karla_receiver import logs
 from karla_receiver.body import BodyBuffer, checked_body
@@ -209,10 +209,17 @@ class Receiver:
             delivery.body, parse_header(lines), now=delivery.received_at
         )
 
-    async def _respond(self, request: Request, driver: Driver, view: Handler | None) -> Response:
+    def _respond(
+        self, request: Request, driver: Driver, view: Handler | None
+    ) -> Coroutine[Any, Any, Response]:
         if self._observer is None:
-            return await self._answer(request, driver, view, None)
-        tell = begin(self._observer)
+            return self._answer(request, driver, view, None)
+        return self._observed(self._observer, request, driver, view)
+
+    async def _observed(
+        self, observer: Observer, request: Request, driver: Driver, view: Handler | None
+    ) -> Response:
+        tell = begin(observer)
         observation = Observation()
         started = time.perf_counter()
         try:

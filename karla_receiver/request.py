@@ -19,7 +19,8 @@ Body: TypeAlias = bytes | Iterable[bytes] | AsyncIterable[bytes]
 
 
 # Tuples, not unions: those would be made anew for each request.
-_LASTING = (Mapping, list, tuple)
+_PAIRS = (list, tuple)
+_LASTING = (Mapping, *_PAIRS)
 _CHUNKS = (Iterable, AsyncIterable)
 _NO_CHUNKS = (str, Mapping)
 
@@ -86,7 +87,7 @@ def relevant_headers(headers: Headers) -> RelevantHeaders:
     signature: list[str | bytes] = []
     lengths: list[str | bytes] = []
     try:
-        for key, value in headers if type(headers) is list else _pairs(headers):
+        for key, value in _pairs(headers):
             length = len(key)
             if length == 14 or length == 15:
                 name = (key.decode("latin-1") if isinstance(key, bytes) else key).lower()
@@ -100,7 +101,7 @@ def relevant_headers(headers: Headers) -> RelevantHeaders:
 
 
 def _pairs(headers: Headers) -> Iterable[tuple[str | bytes, str | bytes]]:
-    if isinstance(headers, list | tuple):
+    if isinstance(headers, _PAIRS):
         return cast("list[tuple[str | bytes, str | bytes]]", headers)
     return cast("Mapping[str, str]", headers).items()
 
@@ -118,13 +119,15 @@ def content_length(values: Sequence[str | bytes]) -> int | None:
     Raises RequestError with bad_content_length unless they are one decimal number (RFC 9110,
     8.6), of whatever size.
     """
+    digits: str | bytes | None
     if len(values) == 1 and values[0].isascii() and values[0].isdigit():
-        return _number(values[0])
-    text = _single([each if isinstance(each, str) else each.decode("latin-1") for each in values])
-    return None if text is None else _number(text)
-
-
-def _number(digits: str | bytes) -> int:
+        digits = values[0]
+    else:
+        digits = _single(
+            [each if isinstance(each, str) else each.decode("latin-1") for each in values]
+        )
+        if digits is None:
+            return None
     # Reading a million digits costs seconds; beyond 18 they are over any limit anyway.
     return int(digits) if len(digits) <= 18 else sys.maxsize
 

@@ -90,17 +90,34 @@ def parse_header(header: str | bytes | Sequence[str | bytes] | None) -> Signatur
 
     Raises SignatureError with missing_signature, malformed_header or no_v1.
     """
-    if isinstance(header, bytes):
-        header = header.decode("latin-1")  # never fails; what is not ASCII is refused afterwards
-    if not isinstance(header, str):
-        return _parse_text(_joined(header))
-    usual = _match_usual(header)
-    if usual is None:
-        return _parse_text(header)
-    return _new_header(SignatureHeader, (usual[1], (unhexlify(usual[2]),)))
+    if type(header) is str:
+        text = header
+    else:
+        text = header.decode("latin-1") if type(header) is bytes else _joined(header)
+    usual = _match_usual(text)
+    if usual is not None:
+        return _new_header(SignatureHeader, (usual[1], (unhexlify(usual[2]),)))
+    # However else it may be written: the rules in full.
+    if len(text) > _MAX_HEADER_BYTES:
+        raise _malformed(f"longer than {_MAX_HEADER_BYTES} bytes")
+    elements: list[tuple[str, str]] = []
+    for piece in text.split(","):
+        # Proxies that join header lines leave blanks and empty elements (RFC 9110, 5.6.1).
+        element = piece.strip(" \t")
+        if element:
+            match = _match_element(element)
+            if match is None:
+                # Raised here: each function that a refusal leaves costs a twentieth of a hash.
+                raise SignatureError(Reason.MALFORMED_HEADER, "an element that is not key=value")
+            elements.append((match[1], match[2]))
+    if not elements and not text.strip(" \t"):
+        raise SignatureError(Reason.MISSING_SIGNATURE, f"the {HEADER} header is absent or empty")
+    return _header_of(elements)
 
 
-def _joined(lines: Sequence[str | bytes] | None) -> str:
+def _joined(lines: str | bytes | Sequence[str | bytes] | None) -> str:
+    if isinstance(lines, str | bytes):  # of a class of its own
+        return _text(lines)
     # WSGI servers join the lines of a header with a comma; so do we, and all servers agree.
     return ",".join(map(_text, lines or ()))
 
@@ -113,31 +130,11 @@ def _text(line: str | bytes) -> str:
     raise TypeError(f"a signature header is str or bytes, not {type(line).__name__}")
 
 
-def _parse_text(text: str) -> SignatureHeader:
-    """Read a signature header however it is written: the rules in full."""
-    if len(text) > _MAX_HEADER_BYTES:
-        raise _malformed(f"longer than {_MAX_HEADER_BYTES} bytes")
-    timestamps: list[str] = []
-    candidates: list[str] = []
-    number = 0
-    for piece in text.split(","):
-        # Proxies that join header lines leave blanks and empty elements (RFC 9110, 5.6.1).
-        element = piece.strip(" \t")
-        if not element:
-            continue
-        match = _match_element(element)
-        if match is None:
-            raise SignatureError(Reason.MALFORMED_HEADER, "an element that is not key=value")
-        number += 1
-        if number > _MAX_ELEMENTS:
-            raise _malformed(f"more than {_MAX_ELEMENTS} elements")
-        key, value = match.groups()
-        if key == "t":
-            timestamps.append(value)
-        elif key == "v1":
-            candidates.append(value)
-    if number == 0 and not text.strip(" \t"):
-        raise SignatureError(Reason.MISSING_SIGNATURE, f"the {HEADER} header is absent or empty")
+def _header_of(elements: list[tuple[str, str]]) -> SignatureHeader:
+    if len(elements) > _MAX_ELEMENTS:
+        raise _malformed(f"more than {_MAX_ELEMENTS} elements")
+    timestamps = [value for key, value in elements if key == "t"]
+    candidates = [value for key, value in elements if key == "v1"]
     if len(timestamps) != 1:
         # Stripe's library takes the first t and PHP the last: an ambiguous header proves nothing.
         raise _malformed(f"{len(timestamps)} elements t, where there must be one")
@@ -239,7 +236,8 @@ class Verifier:
                         raise self._stale(skew)
                     secret_index += 1  # noqa: SIM113 - enumerate costs more than the comparison
                 raise self._mismatch(timestamp)
-        return self.verify_parsed(checked_body(body), parse_header(header))
+        raw = body if type(body) is bytes else checked_body(body)
+        return self.verify_parsed(raw, parse_header(header))
 
     def verify_parsed(
         self, body: bytes, header: SignatureHeader, *, now: float | None = None

@@ -5,35 +5,26 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 
-import msgspec
 import stripe
 
-from benchmarks.deliveries import BODY, FORGED, KEY, SECRET, body_of, hash_floor, request
+from benchmarks.deliveries import BODY, FORGED, SECRET, body_of, hash_floor, request, typed_decode
 from benchmarks.slices import Samples, Work, time_slices
 from benchmarks.tables import Row, Table, at_least, at_most, figure
 from karla_receiver import (
     Event,
     Receiver,
-    ShipmentEvent,
     SignatureError,
     Verifier,
     parse_event,
     sign,
 )
 
-__all__ = ["decoding", "growth", "receiving", "refusing", "rotating", "typed_decode", "verifying"]
+__all__ = ["decoding", "growth", "receiving", "refusing", "rotating", "verifying"]
 
 _SIZES = {"1 KB": 1024, "4 KB": 4096, "64 KB": 65_536, "1 MB": 1_048_576}
 _GOALS = {"1 KB": 1.05, "4 KB": 1.05, "64 KB": 1.02, "1 MB": 1.02}
 _STRIPE_GOALS = {"1 KB": 2.5, "1 MB": 3.5}
-
-
-def typed_decode(body: bytes) -> Work:
-    """Return what reading costs at least: one decode into the types, without any other check."""
-    decode = msgspec.json.Decoder(ShipmentEvent).decode
-    return lambda: decode(body)
 
 
 def verifying(rounds: int) -> Table:
@@ -218,9 +209,9 @@ def growth(rounds: int) -> Table:
         subjects[f"v1 {count}"] = _with_signatures(count)
     taken = time_slices(subjects, rounds // 2)
     for name in [name for name in subjects if name != "floor"]:
-        kind, count = name.split()
-        label = f"{count} {kind}, the last matches"
-        rows.append(at_most(None, label, taken[name], taken["floor"], series=kind, x=float(count)))
+        kind, _, number = name.partition(" ")
+        label = f"{number} {kind}, the last matches"
+        rows.append(at_most(None, label, taken[name], taken["floor"], series=kind, x=float(number)))
     return Table("growth", "What grows with what, beside the hash floor", tuple(rows))
 
 

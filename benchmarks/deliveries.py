@@ -7,10 +7,12 @@ import json
 import time
 from hmac import compare_digest
 
-from benchmarks.slices import Work
-from karla_receiver import Request, samples, sign
+import msgspec
 
-__all__ = ["BODY", "FORGED", "KEY", "SECRET", "body_of", "hash_floor", "request"]
+from benchmarks.slices import Work
+from karla_receiver import Request, ShipmentEvent, samples, sign
+
+__all__ = ["BODY", "FORGED", "KEY", "SECRET", "body_of", "hash_floor", "request", "typed_decode"]
 
 SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
 KEY = SECRET.encode()
@@ -49,3 +51,9 @@ def hash_floor(body: bytes) -> Work:
     message = b"%d." % int(time.time()) + body
     digest = hmac.digest(KEY, message, "sha256")
     return lambda: compare_digest(hmac.digest(KEY, message, "sha256"), digest)
+
+
+def typed_decode(body: bytes) -> Work:
+    """Return what reading costs at least: one decode into the types, without any other check."""
+    decode = msgspec.json.Decoder(ShipmentEvent).decode
+    return lambda: decode(body)

@@ -10,12 +10,13 @@ from collections.abc import Iterable
 
 from flask import Flask, request
 
-from benchmarks.deliveries import SECRET
+from benchmarks.deliveries import BODY, SECRET, hash_floor, typed_decode
 from karla_receiver import Event, Receiver
 from karla_receiver.adapters import asgi, wsgi
 from karla_receiver.adapters.flask import webhook
 from karla_receiver.response import SUCCESS
 
+_hash, _decode = hash_floor(BODY), typed_decode(BODY)
 receiver = Receiver(SECRET)
 
 
@@ -32,6 +33,10 @@ def handle(event: Event) -> None:
     """Do nothing."""
 
 
+def _cpu() -> bytes:
+    return str(time.process_time_ns()).encode()
+
+
 _ASGI_HEADERS = [(name.encode(), value.encode()) for name, value in SUCCESS.headers]
 
 
@@ -43,9 +48,17 @@ async def asgi_bare(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -
     else:
         while (await receive()).get("more_body", False):
             pass
-    headers = _ASGI_HEADERS[:1] + [(b"content-length", str(len(body)).encode())]
+    headers = [_ASGI_HEADERS[0], (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+async def asgi_floor(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+    """Do the work that nobody can do without, in place: the hash and one typed decode."""
+    if scope["path"] != "/cpu":
+        _hash()
+        _decode()
+    await asgi_bare(scope, receive, send)
 
 
 asgi_receiving = asgi.KarlaMiddleware(asgi_bare, receiver)
@@ -83,8 +96,4 @@ def view(event: Event) -> None:
 
 
 for app in (flask_bare, flask_receiving):
-    app.add_url_rule("/cpu", "cpu", lambda: _cpu())
-
-
-def _cpu() -> bytes:
-    return str(time.process_time_ns()).encode()
+    app.add_url_rule("/cpu", "cpu", _cpu)

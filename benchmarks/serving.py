@@ -9,13 +9,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
-from benchmarks.core import typed_decode
-from benchmarks.deliveries import BODY, SECRET, hash_floor
+from benchmarks.deliveries import BODY, SECRET, hash_floor, typed_decode
 from benchmarks.slices import Samples, added, time_slices
-from benchmarks.tables import Row, Table, at_least, at_most
+from benchmarks.tables import Table, at_least, at_most, by_medians
 from karla_receiver import sign
 
 __all__ = ["serving"]
@@ -122,23 +121,21 @@ def _wait(port: int, process: subprocess.Popen[bytes]) -> None:
 
 
 def _measure(
-    command: tuple[str, ...], bare: str, receiving: str, rounds: int
-) -> tuple[tuple[Samples, Samples], tuple[Samples, Samples]]:
-    """Return wall and CPU seconds of a request, each of the bare app and of the receiver."""
-    walls: tuple[list[float], list[float]] = ([], [])
-    cpus: tuple[list[float], list[float]] = ([], [])
+    command: tuple[str, ...], apps: Sequence[str], rounds: int
+) -> tuple[list[Samples], list[Samples]]:
+    """Return wall and CPU seconds of a request to each app, the servers taking turns."""
+    walls: list[list[float]] = [[] for _ in apps]
+    cpus: list[list[float]] = [[] for _ in apps]
     with ExitStack() as stack:
-        clients = [
-            _Client(stack.enter_context(_server(command, app)), stack) for app in (bare, receiving)
-        ]
+        clients = [_Client(stack.enter_context(_server(command, app)), stack) for app in apps]
         for number in range(rounds + 1):
             message = _message()  # made anew, for the window must not close
-            for side, client in enumerate(clients):
+            for place, client in enumerate(clients):
                 wall, cpu = client.round(message)
                 if number:  # the first one fills caches
-                    walls[side].append(wall)
-                    cpus[side].append(cpu)
-    return (Samples(walls[0]), Samples(walls[1])), (Samples(cpus[0]), Samples(cpus[1]))
+                    walls[place].append(wall)
+                    cpus[place].append(cpu)
+    return [*map(Samples, walls)], [*map(Samples, cpus)]
 
 
 def _message() -> bytes:
@@ -157,27 +154,22 @@ def _message() -> bytes:
 def serving(rounds: int) -> Table:
     """Compare servers with a receiver and servers with a bare app."""
     rounds = max(8, rounds // 12)
-    rows: list[Row] = []
-    (bare, ours), (bare_cpu, our_cpu) = _measure(_UVICORN, "asgi_bare", "asgi_receiving", rounds)
-    floors = time_slices({"hash": hash_floor(BODY), "typed": typed_decode(BODY)}, 400)
-    floor = floors["hash"].best + floors["typed"].best
-    extra = added(our_cpu, bare_cpu)
-    # One by the best rounds, one by the median of all pairs of rounds.
-    row = Row(
-        name="ASGI, uvicorn: added CPU of a request, in hash + typed decode",
-        best=extra.seconds[0] / floor,
-        median=extra.median / floor,
-        goal=2.5,
-        cost=extra.seconds[0] * 1e6,
-        base=floor * 1e6,
-    )
-    rows.append(row)
-    rows.append(at_least(None, "ASGI, uvicorn: throughput", ours, bare))
-    rows.append(at_most(None, "ASGI, uvicorn: CPU", our_cpu, bare_cpu))
+    apps: tuple[str, ...] = ("asgi_bare", "asgi_floor", "asgi_receiving")
+    (bare, _, ours), (bare_cpu, floor_cpu, our_cpu) = _measure(_UVICORN, apps, rounds)
+    alone = time_slices({"hash": hash_floor(BODY), "typed": typed_decode(BODY)}, 400)
+    floor = Samples([alone["hash"].best + alone["typed"].best] * (rounds + 1))
+    extra, floor_extra = added(our_cpu, bare_cpu), added(floor_cpu, bare_cpu)
+    rows = [
+        by_medians(2.5, "ASGI, added CPU, beside hash + typed decode alone", extra, floor),
+        by_medians(
+            None, "ASGI, added CPU, beside the same two in the bare app", extra, floor_extra
+        ),
+        at_least(None, "ASGI, throughput", ours, bare),
+    ]
     for name, kind, goal in (("Flask", "flask", 0.95), ("WSGI", "wsgi", 0.90)):
-        (bare, ours), (bare_cpu, our_cpu) = _measure(
-            _GUNICORN, f"{kind}_bare", f"{kind}_receiving", rounds
-        )
-        rows.append(at_least(goal, f"{name}, gunicorn: throughput", ours, bare))
-        rows.append(at_most(None, f"{name}, gunicorn: CPU", our_cpu, bare_cpu))
-    return Table("serving", "One worker, 2 KB, beside a bare app that reads the body", tuple(rows))
+        apps = (f"{kind}_bare", f"{kind}_receiving")
+        (bare, ours), (bare_cpu, our_cpu) = _measure(_GUNICORN, apps, rounds)
+        rows.append(at_least(goal, f"{name}, throughput", ours, bare))
+        rows.append(at_most(None, f"{name}, CPU of a request", our_cpu, bare_cpu))
+    title = "One worker of uvicorn or gunicorn, 2 KB, beside a bare app that reads the body"
+    return Table("serving", title, tuple(rows))

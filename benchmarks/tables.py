@@ -8,7 +8,18 @@ import msgspec
 
 from benchmarks.slices import Samples, ratio
 
-__all__ = ["Row", "Table", "at_least", "at_most", "figure", "formatted", "gross_losses"]
+__all__ = [
+    "Row",
+    "Run",
+    "Table",
+    "at_least",
+    "at_most",
+    "by_medians",
+    "figure",
+    "formatted",
+    "gross_losses",
+    "recorded_ratios",
+]
 
 _GROSS = 2.0  # times worse than recorded: what no noise explains
 
@@ -50,6 +61,19 @@ class Table(msgspec.Struct, frozen=True):
     rows: tuple[Row, ...]
 
 
+class Run(msgspec.Struct, frozen=True):
+    """All tables of one run, and the machine that they are from."""
+
+    machine: dict[str, str]
+    tables: tuple[Table, ...]
+
+
+def recorded_ratios(run: bytes) -> dict[str, float]:
+    """Return the ratios of a run that was written as JSON, by the row's name."""
+    tables = msgspec.json.decode(run, type=Run).tables
+    return {row.name: row.best for table in tables for row in table.rows}
+
+
 def at_most(
     goal: float | None,
     name: str,
@@ -87,6 +111,21 @@ def at_least(goal: float | None, name: str, subject: Samples, base: Samples) -> 
     )
 
 
+def by_medians(goal: float | None, name: str, subject: Samples, base: Samples) -> Row:
+    """Compare differences, which have no least that means anything: by their medians.
+
+    The first of the samples is the difference of the best, and stands as the second opinion.
+    """
+    return Row(
+        name=name,
+        best=subject.median / base.median,
+        median=subject.seconds[0] / base.seconds[0],
+        goal=goal,
+        cost=subject.median * 1e6,
+        base=base.median * 1e6,
+    )
+
+
 def figure(goal: float | None, name: str, value: float, *, is_speed: bool = False) -> Row:
     """Make a row of a ratio that was measured once."""
     return Row(name=name, best=value, median=value, goal=goal, is_speed=is_speed)
@@ -120,19 +159,20 @@ def gross_losses(tables: Iterable[Table], recorded: Mapping[str, float]) -> list
     losses: list[str] = []
     for table in tables:
         for row in table.rows:
-            known = [each for each in (row.goal, recorded.get(row.name)) if each is not None]
-            if not known:
+            limit = _limit(row, recorded.get(row.name))
+            if limit is None:
                 continue
             if row.is_speed:
-                limit, is_lost = (
-                    min(known) / _GROSS,
-                    max(row.best, row.median) < min(known) / _GROSS,
-                )
+                is_lost = max(row.best, row.median) < limit
             else:
-                limit, is_lost = (
-                    max(known) * _GROSS,
-                    min(row.best, row.median) > max(known) * _GROSS,
-                )
+                is_lost = min(row.best, row.median) > limit
             if is_lost:
                 losses.append(f"{row.name}: {row.best:.2f}, where {limit:.2f} is the limit")
     return losses
+
+
+def _limit(row: Row, recorded: float | None) -> float | None:
+    known = [each for each in (row.goal, recorded) if each is not None]
+    if not known:
+        return None
+    return min(known) / _GROSS if row.is_speed else max(known) * _GROSS

@@ -9,13 +9,15 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Coroutine, Iterable
 from types import FunctionType
-from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 
 from karla_receiver.body import BodyBuffer
-from karla_receiver.delivery import Delivery
 from karla_receiver.events import Event
-from karla_receiver.inbox.protocol import Inbox
 from karla_receiver.routing import Handler
+
+if TYPE_CHECKING:
+    from karla_receiver.delivery import Delivery
+    from karla_receiver.inbox.protocol import Inbox
 
 __all__ = ["ASYNC", "SYNC", "Called", "Driver", "call_to_end", "is_async", "run_sync"]
 

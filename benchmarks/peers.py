@@ -11,7 +11,7 @@ from typing import Any
 
 import stripe
 from gidgethub import sansio
-from linebot.v3.webhook import SignatureValidator  # type: ignore[import-untyped]
+from linebot.v3.webhook import SignatureValidator
 from slack_sdk.signature import SignatureVerifier
 from standardwebhooks.webhooks import Webhook as StandardWebhook
 from svix.webhooks import Webhook as SvixWebhook

@@ -161,10 +161,9 @@ def serving(rounds: int) -> Table:
     extra, floor_extra = added(our_cpu, bare_cpu), added(floor_cpu, bare_cpu)
     rows = [
         by_medians(2.5, "ASGI, added CPU, beside hash + typed decode alone", extra, floor),
-        by_medians(
-            None, "ASGI, added CPU, beside the same two in the bare app", extra, floor_extra
-        ),
+        by_medians(2.5, "ASGI, added CPU, beside the same two in the bare app", extra, floor_extra),
         at_least(None, "ASGI, throughput", ours, bare),
+        at_most(None, "ASGI, CPU of a request", our_cpu, bare_cpu),
     ]
     for name, kind, goal in (("Flask", "flask", 0.95), ("WSGI", "wsgi", 0.90)):
         apps = (f"{kind}_bare", f"{kind}_receiving")

@@ -28,7 +28,7 @@ def memory(rounds: int) -> Table:
     forged = _per_byte(lambda body: _peak(receiver, body, FORGED))
     genuine = _per_byte(lambda body: _peak(receiver, body, sign(body, SECRET)))
     decoded = _per_byte(_decoded)
-    blocks = _left(receiver, count)
+    blocks = _left(receiver, count)  # a leak is one or more of a request, caches are a few of all
     return Table(
         "memory",
         "Memory of a request, in process",
@@ -40,7 +40,7 @@ def memory(rounds: int) -> Table:
                 genuine - decoded,
             ),
             figure(
-                0.001, f"blocks that stay behind, for each of {count:,} requests", blocks / count
+                0.01, f"blocks that stay behind, for each of {count:,} requests", blocks / count
             ),
         ),
     )

@@ -247,12 +247,11 @@ class Verifier:
         now: unix seconds to compare the timestamp with, for what was received and kept earlier;
         the clock's if left out.
         """
-        text, signatures = header
-        timestamp = int(text)
-        prefix = _signed_prefix(text)
+        timestamp = int(header.timestamp)
+        prefix = _signed_prefix(header.timestamp)
         for secret_index, key in enumerate(self._keys):
             expected = key.digest(prefix, body)
-            for signature in signatures:
+            for signature in header.signatures:
                 if compare_digest(signature, expected):
                     # After the MAC: so too old or in the future always means genuine.
                     skew = (self._clock() if now is None else now) - timestamp

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import suppress
 from typing import Any, TypeAlias
 
 from karla_receiver import Event, Receiver, Request, Response
@@ -195,9 +194,11 @@ def _to_request(scope: Scope, body: _Body) -> Request:
 
 async def _send(response: Response, send: Send) -> None:
     headers = [(name.encode(), value.encode()) for name, value in response.headers]
-    with suppress(OSError):  # what a server may raise when the client is gone (ASGI 2.4)
+    try:
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await send({"type": "http.response.body", "body": response.body})
+    except OSError:
+        return  # what a server may raise when the client is gone (ASGI 2.4)
 
 
 async def _live(receive: Receive, send: Send) -> None:

@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from sqlite3 import Connection
 
 from karla_receiver.delivery import Delivery
 from karla_receiver.group_commit import GroupCommit
@@ -133,7 +134,7 @@ def claim_and_finish(file: SQLiteFile, writer: GroupCommit, count: int) -> float
         while handled < count:
             found = rows.find_due(session.connection, "default", 2e9, CONCURRENT)
 
-            def turn(connection: rows.Connection) -> list[rows.Taken]:
+            def turn(connection: Connection) -> list[rows.Taken]:
                 for each in settled:  # noqa: B023 - run at once
                     each.apply(connection, 1.8e9)
                 return rows.take(connection, found, worker, 1.8e9)  # noqa: B023 - likewise

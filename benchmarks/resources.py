@@ -13,6 +13,7 @@ import logging
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import repeat
 
 from karla_receiver import Receiver, Request, sign
@@ -106,8 +107,8 @@ def main() -> None:
     for name, make in MAKERS.items():
         request = make()
         reason = receiver.receive(request).reason or "200"
-        spent = milliseconds(lambda request=request: receiver.receive(request))
-        peak = peak_kibibytes(lambda request=request: receiver.receive(request))
+        work = partial(receiver.receive, request)
+        spent, peak = milliseconds(work), peak_kibibytes(work)
         print(f"{name:38} {reason:22} {spent:9.3f} {spent / hash_floor:8.2f} {peak:9.0f}")
 
 

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Coroutine, Iterable
-from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 
 from karla_receiver.body import BodyBuffer
-from karla_receiver.delivery import Delivery
 from karla_receiver.events import Event
-from karla_receiver.inbox.protocol import Inbox
 from karla_receiver.routing import Handler
 
-__all__ = ["ASYNC", "SYNC", "Called", "Driver", "call_to_end", "run_sync"]
+if TYPE_CHECKING:
+    from karla_receiver.delivery import Delivery
+    from karla_receiver.inbox.protocol import Inbox
+
+__all__ = ["ASYNC", "SYNC", "Called", "Driver", "call_to_end", "is_async", "run_sync"]
 
 _T = TypeVar("_T")
 
@@ -101,28 +104,30 @@ class _AsyncDriver:
             try:
                 async for chunk in chunks:
                     buffer.add(chunk)
-            finally:
+            except BaseException:
                 if isinstance(chunks, AsyncGenerator):
                     await chunks.aclose()  # left half-way it is not closed by itself
+                raise
         else:
             for chunk in chunks:
                 buffer.add(chunk)
 
     async def call(self, handler: Handler, event: Event) -> Called:
-        if _is_async(handler):
+        if is_async(handler):
             called = _attempt(handler, event)
         else:
             # A handler that waits for a database must not stop every other request.
             called = await _in_thread(_attempt, handler, event)
         if called is not _RETURNED_NONE and inspect.isawaitable(called.result):
             try:
-                return Called(await called.result, None)
+                result = await called.result
+                return _RETURNED_NONE if result is None else Called(result, None)
             except Exception as raised:  # noqa: BLE001 - returned, and logged by the receiver
                 return Called(None, raised)
         return called
 
     async def use(self, verb: Callable[..., Any], *arguments: object, blocks: bool) -> Any:
-        if blocks and not _is_async(verb):
+        if blocks and not is_async(verb):
             return await _in_thread(verb, *arguments)
         result = verb(*arguments)
         return await result if inspect.isawaitable(result) else result
@@ -179,7 +184,10 @@ def _attempt(function: Handler, argument: Any) -> Called:
         return Called(None, error)
 
 
-def _is_async(handler: Callable[..., Any]) -> bool:
+def is_async(handler: Callable[..., Any]) -> bool:
+    """Return whether calling handler makes something to await."""
+    if type(handler) is FunctionType and handler.__code__.co_flags & inspect.CO_COROUTINE:
+        return True  # nearly every async handler: inspect would take longer to say so
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
         getattr(handler, "__call__", None)  # noqa: B004 - the method is wanted, not the answer
     )

@@ -42,9 +42,12 @@ def refused(refusal: DeliveryError, *, size: int, event: Event | None) -> None:
     size: bytes of the body that were read.
     event: if the delivery came so far; its ref is named.
     """
+    level = _LEVELS.get(refusal.reason, logging.WARNING)
+    if not logger.isEnabledFor(level):
+        return
     skew = refusal.clock_skew if isinstance(refusal, SignatureError) else None
     logger.log(
-        _LEVELS.get(refusal.reason, logging.WARNING),
+        level,
         "refused a delivery: %s (status %s, %d bytes%s%s)%s",
         refusal.reason,
         refusal.status,

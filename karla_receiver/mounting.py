@@ -45,6 +45,8 @@ def has_encoded_slash(target: str | bytes) -> bool:
     target: the path with its query, or a whole URL (RFC 9112, 3.2.2).
     """
     raw = target.encode("latin-1", "replace") if isinstance(target, str) else target
+    if b"%" not in raw:
+        return False
     path = raw.partition(b"?")[0].lower()
     if not path.startswith(b"/"):
         path = path.partition(b"://")[2].partition(b"/")[2]

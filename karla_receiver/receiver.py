@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
 from karla_receiver import logs
 from karla_receiver.body import BodyBuffer, checked_body
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from karla_receiver.keeping import Keeping
 
 __all__ = ["Receiver", "ReceiverOptions"]
+
+_BYTES_LIKE = (bytes, bytearray, memoryview)
 
 _HandlerT = TypeVar("_HandlerT", bound=Handler)
 
@@ -207,10 +209,17 @@ class Receiver:
             delivery.body, parse_header(lines), now=delivery.received_at
         )
 
-    async def _respond(self, request: Request, driver: Driver, view: Handler | None) -> Response:
+    def _respond(
+        self, request: Request, driver: Driver, view: Handler | None
+    ) -> Coroutine[Any, Any, Response]:
         if self._observer is None:
-            return await self._answer(request, driver, view, None)
-        tell = begin(self._observer)
+            return self._answer(request, driver, view, None)
+        return self._observed(self._observer, request, driver, view)
+
+    async def _observed(
+        self, observer: Observer, request: Request, driver: Driver, view: Handler | None
+    ) -> Response:
+        tell = begin(observer)
         observation = Observation()
         started = time.perf_counter()
         try:
@@ -236,11 +245,17 @@ class Receiver:
         event: Event | None = None
         try:
             header = self._screen(request)
-            await _read(request, buffer, driver)
+            if type(request.body) is bytes:
+                buffer.add(request.body)
+            else:
+                await _read(request, buffer, driver)
             verified = self._verifier.verify_parsed(buffer.body, header)
             if self._keeping is None:
                 event = parse_event(buffer.body)
-                await self._handle(event, driver, view, observation)
+                if observation is None:
+                    await call_handlers(self._routes.find(event), event, driver, view)
+                else:
+                    await self._handle(event, driver, view, observation)
             else:
                 lines = relevant_headers(request.headers).signature
                 received = Received(bytes(buffer.body), lines, self._clock())
@@ -316,9 +331,7 @@ def _secrets_in(environ: Mapping[str, str]) -> list[str]:
 
 async def _read(request: Request, buffer: BodyBuffer, driver: Driver) -> None:
     body = request.body
-    if type(body) is bytes:
-        buffer.add(body)
-    elif isinstance(body, bytes | bytearray | memoryview):
+    if isinstance(body, _BYTES_LIKE):
         buffer.add(checked_body(body))
     else:
         await driver.read(body, buffer)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
-from typing import NamedTuple, TypeAlias, cast
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import msgspec
 from msgspec.structs import force_setattr
@@ -16,6 +16,13 @@ __all__ = ["Body", "Headers", "Request", "content_length", "relevant_headers"]
 
 Headers: TypeAlias = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
 Body: TypeAlias = bytes | Iterable[bytes] | AsyncIterable[bytes]
+
+
+# Tuples, not unions: those would be made anew for each request.
+_PAIRS = (list, tuple)
+_LASTING = (Mapping, *_PAIRS)
+_CHUNKS = (Iterable, AsyncIterable)
+_NO_CHUNKS = (str, Mapping)
 
 
 class Request(msgspec.Struct, frozen=True, eq=False):
@@ -39,7 +46,7 @@ class Request(msgspec.Struct, frozen=True, eq=False):
     def __post_init__(self) -> None:
         if type(self.body) is not bytes and not _is_chunks(self.body):
             checked_body(self.body)
-        if not isinstance(self.headers, Mapping | list | tuple):
+        if type(self.headers) is not list and not isinstance(self.headers, _LASTING):
             # They are looked through more than once, which an iterator does not survive.
             force_setattr(self, "headers", _listed(self.headers))
 
@@ -50,7 +57,7 @@ class Request(msgspec.Struct, frozen=True, eq=False):
 
 def _is_chunks(body: object) -> bool:
     # A str and a dict are iterable too, but of no chunks.
-    return isinstance(body, Iterable | AsyncIterable) and not isinstance(body, str | Mapping)
+    return isinstance(body, _CHUNKS) and not isinstance(body, _NO_CHUNKS)
 
 
 def _listed(headers: object) -> list[tuple[str | bytes, str | bytes]]:
@@ -68,28 +75,33 @@ class RelevantHeaders(NamedTuple):
     content_length: list[str | bytes]
 
 
+# Half the cost of calling the class.
+_new_relevant: Callable[..., RelevantHeaders] = cast("Any", tuple).__new__
+
+
 def relevant_headers(headers: Headers) -> RelevantHeaders:
     """Pick the headers that matter, in one pass.
 
     Raises TypeError for headers that are not what `Request` takes.
     """
-    found = RelevantHeaders([], [])
+    signature: list[str | bytes] = []
+    lengths: list[str | bytes] = []
     try:
         for key, value in _pairs(headers):
             length = len(key)
             if length == 14 or length == 15:
                 name = (key.decode("latin-1") if isinstance(key, bytes) else key).lower()
                 if name == "karla-signature":
-                    found.signature.append(value)
+                    signature.append(value)
                 elif name == "content-length":
-                    found.content_length.append(value)
+                    lengths.append(value)
     except (AttributeError, TypeError, ValueError):
         raise _no_headers(headers) from None
-    return found
+    return _new_relevant(RelevantHeaders, (signature, lengths))
 
 
 def _pairs(headers: Headers) -> Iterable[tuple[str | bytes, str | bytes]]:
-    if isinstance(headers, list | tuple):
+    if isinstance(headers, _PAIRS):
         return cast("list[tuple[str | bytes, str | bytes]]", headers)
     return cast("Mapping[str, str]", headers).items()
 
@@ -107,13 +119,15 @@ def content_length(values: Sequence[str | bytes]) -> int | None:
     Raises RequestError with bad_content_length unless they are one decimal number (RFC 9110,
     8.6), of whatever size.
     """
+    digits: str | bytes | None
     if len(values) == 1 and values[0].isascii() and values[0].isdigit():
-        return _number(values[0])
-    text = _single([each if isinstance(each, str) else each.decode("latin-1") for each in values])
-    return None if text is None else _number(text)
-
-
-def _number(digits: str | bytes) -> int:
+        digits = values[0]
+    else:
+        digits = _single(
+            [each if isinstance(each, str) else each.decode("latin-1") for each in values]
+        )
+        if digits is None:
+            return None
     # Reading a million digits costs seconds; beyond 18 they are over any limit anyway.
     return int(digits) if len(digits) <= 18 else sys.maxsize
 

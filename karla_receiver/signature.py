@@ -30,7 +30,7 @@ _MAX_TIMESTAMP = 999_999_999_999_999
 # An RFC 9110 token, "=", and visible ASCII: so a blank, control or non-ASCII octet that is left
 # inside an element never fits. `int()` is not the judge of the timestamp's text, because it also
 # takes signs, underscores, blanks and other scripts' digits.
-_ELEMENT = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)=([!-~]*)")
+_match_element = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)=([!-~]*)").fullmatch
 _SIGNATURE = re.compile(r"[0-9A-Fa-f]{64}")
 _TIMESTAMP = re.compile(r"0|[1-9][0-9]{0,14}")
 # The header as Karla writes it, which is nearly every one; any other takes the long way.
@@ -90,17 +90,34 @@ def parse_header(header: str | bytes | Sequence[str | bytes] | None) -> Signatur
 
     Raises SignatureError with missing_signature, malformed_header or no_v1.
     """
-    if isinstance(header, bytes):
-        header = header.decode("latin-1")  # never fails; what is not ASCII is refused afterwards
-    if not isinstance(header, str):
-        return _parse_text(_joined(header))
-    usual = _match_usual(header)
-    if usual is None:
-        return _parse_text(header)
-    return SignatureHeader(usual[1], (unhexlify(usual[2]),))
+    if type(header) is str:
+        text = header
+    else:
+        text = header.decode("latin-1") if type(header) is bytes else _joined(header)
+    usual = _match_usual(text)
+    if usual is not None:
+        return _new_header(SignatureHeader, (usual[1], (unhexlify(usual[2]),)))
+    # However else it may be written: the rules in full.
+    if len(text) > _MAX_HEADER_BYTES:
+        raise _malformed(f"longer than {_MAX_HEADER_BYTES} bytes")
+    elements: list[tuple[str, str]] = []
+    for piece in text.split(","):
+        # Proxies that join header lines leave blanks and empty elements (RFC 9110, 5.6.1).
+        element = piece.strip(" \t")
+        if element:
+            match = _match_element(element)
+            if match is None:
+                # Raised here: each function that a refusal leaves costs a twentieth of a hash.
+                raise SignatureError(Reason.MALFORMED_HEADER, "an element that is not key=value")
+            elements.append((match[1], match[2]))
+    if not elements and not text.strip(" \t"):
+        raise SignatureError(Reason.MISSING_SIGNATURE, f"the {HEADER} header is absent or empty")
+    return _header_of(elements)
 
 
-def _joined(lines: Sequence[str | bytes] | None) -> str:
+def _joined(lines: str | bytes | Sequence[str | bytes] | None) -> str:
+    if isinstance(lines, str | bytes):  # of a class of its own
+        return _text(lines)
     # WSGI servers join the lines of a header with a comma; so do we, and all servers agree.
     return ",".join(map(_text, lines or ()))
 
@@ -113,21 +130,11 @@ def _text(line: str | bytes) -> str:
     raise TypeError(f"a signature header is str or bytes, not {type(line).__name__}")
 
 
-def _parse_text(text: str) -> SignatureHeader:
-    """Read a signature header however it is written: the rules in full."""
-    if len(text) > _MAX_HEADER_BYTES:
-        raise _malformed(f"longer than {_MAX_HEADER_BYTES} bytes")
-    if not text.strip(" \t"):
-        raise SignatureError(Reason.MISSING_SIGNATURE, f"the {HEADER} header is absent or empty")
-    timestamps: list[str] = []
-    candidates: list[str] = []
-    for number, (key, value) in enumerate(_elements(text), 1):
-        if number > _MAX_ELEMENTS:
-            raise _malformed(f"more than {_MAX_ELEMENTS} elements")
-        if key == "t":
-            timestamps.append(value)
-        elif key == "v1":
-            candidates.append(value)
+def _header_of(elements: list[tuple[str, str]]) -> SignatureHeader:
+    if len(elements) > _MAX_ELEMENTS:
+        raise _malformed(f"more than {_MAX_ELEMENTS} elements")
+    timestamps = [value for key, value in elements if key == "t"]
+    candidates = [value for key, value in elements if key == "v1"]
     if len(timestamps) != 1:
         # Stripe's library takes the first t and PHP the last: an ambiguous header proves nothing.
         raise _malformed(f"{len(timestamps)} elements t, where there must be one")
@@ -143,25 +150,13 @@ def _parse_text(text: str) -> SignatureHeader:
     return SignatureHeader(timestamps[0], signatures)
 
 
-def _elements(text: str) -> list[tuple[str, str]]:
-    elements: list[tuple[str, str]] = []
-    for piece in text.split(","):
-        # Proxies that join header lines leave blanks and empty elements (RFC 9110, 5.6.1).
-        element = piece.strip(" \t")
-        if element:
-            match = _ELEMENT.fullmatch(element)
-            if match is None:
-                raise _malformed("an element that is not key=value")
-            elements.append((match[1], match[2]))
-    return elements
-
-
 def _malformed(detail: str) -> SignatureError:
     return SignatureError(Reason.MALFORMED_HEADER, detail)
 
 
 # Half the cost of calling the class.
 _new_verified: Callable[..., Verified] = cast("Any", tuple).__new__
+_new_header: Callable[..., SignatureHeader] = cast("Any", tuple).__new__
 
 
 class Verifier:
@@ -241,7 +236,8 @@ class Verifier:
                         raise self._stale(skew)
                     secret_index += 1  # noqa: SIM113 - enumerate costs more than the comparison
                 raise self._mismatch(timestamp)
-        return self.verify_parsed(checked_body(body), parse_header(header))
+        raw = body if type(body) is bytes else checked_body(body)
+        return self.verify_parsed(raw, parse_header(header))
 
     def verify_parsed(
         self, body: bytes, header: SignatureHeader, *, now: float | None = None
@@ -260,7 +256,7 @@ class Verifier:
                     # After the MAC: so too old or in the future always means genuine.
                     skew = (self._clock() if now is None else now) - timestamp
                     if abs(skew) <= self._tolerance:  # which no clock that shows NaN meets
-                        return Verified(timestamp, secret_index)
+                        return _new_verified(Verified, (timestamp, secret_index))
                     raise self._stale(skew)
         expected = b""  # an error report with local variables must not show the right one
         raise self._mismatch(timestamp)

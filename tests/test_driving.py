@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Generator
+from functools import partial, wraps
 from typing import Any
 
 import pytest
 
-from karla_receiver.driving import call_to_end, run_sync
+from karla_receiver.driving import call_to_end, is_async, run_sync
 
 
 def test_a_path_that_suspends_cannot_be_run_synchronously() -> None:
@@ -41,3 +43,35 @@ def test_under_a_running_loop_it_says_what_to_use_instead(function: Any) -> None
 
     with pytest.raises(RuntimeError, match="receive_async"):
         asyncio.run(misuse())
+
+
+def undecorated(number: int) -> int:
+    return number * 2
+
+
+class Handlers:
+    async def method(self, number: int) -> int:
+        return number
+
+    async def __call__(self, number: int) -> int:
+        return number
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (double, True),
+        (partial(double, 21), True),
+        (Handlers().method, True),
+        (Handlers(), True),
+        (undecorated, False),
+        (wraps(double)(lambda number: double(number)), False),
+        (len, False),
+    ],
+)
+def test_what_is_async_is_what_inspect_says_of_it_or_of_its_call(
+    function: Any, expected: bool
+) -> None:
+    call = getattr(type(function), "__call__", None)  # noqa: B004 - the method is wanted
+    asked = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
+    assert is_async(function) == expected == asked

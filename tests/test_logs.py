@@ -36,6 +36,15 @@ def test_a_success_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.records == []
 
 
+def test_a_level_that_is_off_costs_no_line(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.ERROR, "karla_receiver")
+    monkeypatch.setattr(logging.Logger, "log", lambda *args, **kwargs: pytest.fail("a line"))
+    receive(BODY, "nonsense")
+    assert caplog.records == []
+
+
 def test_a_refusal_logs_reason_size_and_skew_on_one_line(caplog: pytest.LogCaptureFixture) -> None:
     receive(BODY, sign(BODY, SECRET, timestamp=NOW - 412))
     record = only_record(caplog)

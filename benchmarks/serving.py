@@ -1,0 +1,174 @@
+"""Through real servers: CPU and throughput beside a bare app that reads the body.
+
+The two servers take turns, round by round, and the client keeps its connections open.
+"""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+from benchmarks.deliveries import BODY, SECRET, hash_floor, typed_decode
+from benchmarks.slices import Samples, added, time_slices
+from benchmarks.tables import Table, at_least, at_most, by_medians
+from karla_receiver import sign
+
+__all__ = ["serving"]
+
+_CONNECTIONS = 8
+_BATCHES = 20  # of one request on each connection, a round
+_DEADLINE_SECONDS = 30
+
+_UVICORN = ("uvicorn", "--no-access-log", "--log-level", "warning", "--port", "{port}")
+_GUNICORN = (
+    "gunicorn", "--worker-class", "gthread", "--threads", "4", "--keep-alive", "60",
+    "--log-level", "warning", "--no-control-socket", "--bind", "127.0.0.1:{port}",
+)  # fmt: skip
+
+
+class _Client:
+    """A few connections to one server, used in turn so that the server never waits."""
+
+    def __init__(self, port: int, stack: ExitStack) -> None:
+        self._sockets: list[socket.socket] = []
+        for _ in range(_CONNECTIONS):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            connection.settimeout(_DEADLINE_SECONDS)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._sockets.append(connection)
+        self._length = 0
+
+    def cpu_seconds(self) -> float:
+        """Ask the server for its CPU time."""
+        connection = self._sockets[0]
+        connection.sendall(b"GET /cpu HTTP/1.1\r\nHost: x\r\n\r\n")
+        return int(_response(connection).partition(b"\r\n\r\n")[2]) / 1e9
+
+    def round(self, message: bytes) -> tuple[float, float]:
+        """Send a round of requests; return wall and CPU seconds of each."""
+        if not self._length:
+            self._sockets[0].sendall(message)
+            answer = _response(self._sockets[0])
+            if not answer.startswith(b"HTTP/1.1 200"):
+                raise RuntimeError(f"the server answered {answer[:200]!r}")
+            self._length = len(answer)
+        cpu, start = self.cpu_seconds(), time.perf_counter()
+        for _ in range(_BATCHES):
+            for connection in self._sockets:
+                connection.sendall(message)
+            for connection in self._sockets:
+                _skip(connection, self._length)
+        wall = time.perf_counter() - start
+        count = _BATCHES * _CONNECTIONS
+        return wall / count, (self.cpu_seconds() - cpu) / count
+
+
+def _response(connection: socket.socket) -> bytes:
+    received = b""
+    while True:
+        received += _received(connection, 65_536)
+        head, blank, body = received.partition(b"\r\n\r\n")
+        length = head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
+        if blank and len(body) >= int(length):
+            return received
+
+
+def _skip(connection: socket.socket, length: int) -> None:
+    while length:
+        length -= len(_received(connection, length))
+
+
+def _received(connection: socket.socket, size: int) -> bytes:
+    chunk = connection.recv(size)
+    if not chunk:
+        raise RuntimeError("the server closed a connection")
+    return chunk
+
+
+@contextmanager
+def _server(command: tuple[str, ...], app: str) -> Iterator[int]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    arguments = [part.format(port=port) for part in command]
+    process = subprocess.Popen(
+        [sys.executable, "-m", *arguments, f"benchmarks.served_apps:{app}"],
+    )
+    try:
+        _wait(port, process)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(_DEADLINE_SECONDS)
+
+
+def _wait(port: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _DEADLINE_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError("the server ended: is the dependency group `servers` installed?")
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise RuntimeError("the server did not start")
+
+
+def _measure(
+    command: tuple[str, ...], apps: Sequence[str], rounds: int
+) -> tuple[list[Samples], list[Samples]]:
+    """Return wall and CPU seconds of a request to each app, the servers taking turns."""
+    walls: list[list[float]] = [[] for _ in apps]
+    cpus: list[list[float]] = [[] for _ in apps]
+    with ExitStack() as stack:
+        clients = [_Client(stack.enter_context(_server(command, app)), stack) for app in apps]
+        for number in range(rounds + 1):
+            message = _message()  # made anew, for the window must not close
+            for place, client in enumerate(clients):
+                wall, cpu = client.round(message)
+                if number:  # the first one fills caches
+                    walls[place].append(wall)
+                    cpus[place].append(cpu)
+    return [*map(Samples, walls)], [*map(Samples, cpus)]
+
+
+def _message() -> bytes:
+    lines = [
+        "POST /webhooks/karla HTTP/1.1",
+        "Host: shop.example",
+        "User-Agent: karla",
+        "Accept: */*",
+        "Content-Type: application/json",
+        f"Karla-Signature: {sign(BODY, SECRET)}",
+        f"Content-Length: {len(BODY)}",
+    ]
+    return "\r\n".join([*lines, "", ""]).encode() + BODY
+
+
+def serving(rounds: int) -> Table:
+    """Compare servers with a receiver and servers with a bare app."""
+    rounds = max(8, rounds // 12)
+    apps: tuple[str, ...] = ("asgi_bare", "asgi_floor", "asgi_receiving")
+    (bare, _, ours), (bare_cpu, floor_cpu, our_cpu) = _measure(_UVICORN, apps, rounds)
+    alone = time_slices({"hash": hash_floor(BODY), "typed": typed_decode(BODY)}, 400)
+    floor = Samples([alone["hash"].best + alone["typed"].best] * (rounds + 1))
+    extra, floor_extra = added(our_cpu, bare_cpu), added(floor_cpu, bare_cpu)
+    rows = [
+        by_medians(2.5, "ASGI, added CPU, beside hash + typed decode alone", extra, floor),
+        by_medians(2.5, "ASGI, added CPU, beside the same two in the bare app", extra, floor_extra),
+        at_least(None, "ASGI, throughput", ours, bare),
+        at_most(None, "ASGI, CPU of a request", our_cpu, bare_cpu),
+    ]
+    for name, kind, goal in (("Flask", "flask", 0.95), ("WSGI", "wsgi", 0.90)):
+        apps = (f"{kind}_bare", f"{kind}_receiving")
+        (bare, ours), (bare_cpu, our_cpu) = _measure(_GUNICORN, apps, rounds)
+        rows.append(at_least(goal, f"{name}, throughput", ours, bare))
+        rows.append(at_most(None, f"{name}, CPU of a request", our_cpu, bare_cpu))
+    title = "One worker of uvicorn or gunicorn, 2 KB, beside a bare app that reads the body"
+    return Table("serving", title, tuple(rows))

@@ -37,6 +37,7 @@ OWN = {
     "many-machines.md": "many_machines/test_docs.py",
     "my-signature-does-not-match.md": "cli/test_signature_page.py",
     "register-an-endpoint.md": "test_docs_register.py",
+    "speed.md": "test_benchmarks.py",
     "start.md": "test_docs_start.py",
     "write-your-own-adapter.md": "test_guides.py",
 }

@@ -10,7 +10,7 @@ import hashlib
 import sqlite3
 from typing import Final
 
-__all__ = ["VERSION", "SchemaTooNewError", "identity", "upgrade"]
+__all__ = ["VERSION", "SchemaTooNewError", "identity", "upgrade", "version_of"]
 
 # One entry a version; what is here is never changed, only added to: it describes files that exist.
 _MIGRATIONS: Final = (
@@ -61,11 +61,11 @@ def upgrade(connection: sqlite3.Connection) -> None:
 
     Raises SchemaTooNewError, sqlite3.Error.
     """
-    if _version(connection) == VERSION:
+    if version_of(connection) == VERSION:
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        version = _version(connection)
+        version = version_of(connection)
         if version == 0:
             connection.execute("CREATE TABLE karla_schema (version INTEGER NOT NULL)")
             connection.execute("INSERT INTO karla_schema VALUES (0)")
@@ -78,8 +78,11 @@ def upgrade(connection: sqlite3.Connection) -> None:
         raise
 
 
-def _version(connection: sqlite3.Connection) -> int:
-    """Return the file's version; 0 for one without our tables."""
+def version_of(connection: sqlite3.Connection) -> int:
+    """Return the file's version; 0 for one without our tables.
+
+    Raises SchemaTooNewError, sqlite3.Error.
+    """
     known = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'karla_schema'"
     if connection.execute(known).fetchone() is None:
         return 0

@@ -11,9 +11,9 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from karla_receiver.delivery import Delivery
-from karla_receiver.errors import ConfigurationError
 from karla_receiver.group_commit import GroupCommit
 from karla_receiver.inbox import rows, workers
+from karla_receiver.inbox.reading import read, require_inbox
 from karla_receiver.inbox.rows import State
 from karla_receiver.sqlite_file import SQLiteFile, checked_path
 
@@ -100,28 +100,25 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Operations:
-    """The inbox in the file at path, which must exist. Raises ConfigurationError otherwise.
+    """The inbox in the file at path, which must hold one. Raises ConfigurationError otherwise.
 
-    Every method raises StorageError if the file cannot be used.
+    Nothing is written until something is to be changed, so that a look never leaves a trace in a
+    database that is another application's. Every method raises StorageError if the file cannot be
+    used.
     """
 
     def __init__(self, path: object) -> None:
         self._path: Path = checked_path(path)
-        if not self._path.exists():
-            raise ConfigurationError(f"{self._path}: there is no such file")
-        self._file = SQLiteFile(self._path)
-        self._writer = GroupCommit(self._file)
+        require_inbox(self._path)
+        self._writer: GroupCommit | None = None
 
     def close(self) -> None:
         """Close the file."""
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
 
     def _read(self, query: Callable[[Connection], _T]) -> _T:
-        session = self._file.open()
-        try:
-            return self._file.read(session, query)
-        finally:
-            session.close()
+        return read(self._path, query)
 
     def count(self, selection: Selection) -> int:
         """Return how many deliveries are selected."""
@@ -196,6 +193,8 @@ class Operations:
             change(connection, ids)
             return ids
 
+        if self._writer is None:
+            self._writer = GroupCommit(SQLiteFile(self._path))
         while ids := self._writer.run(work):
             done = ids[-1]
             yield len(ids)

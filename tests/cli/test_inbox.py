@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 import time
 from collections.abc import Generator
@@ -12,13 +13,17 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from karla_receiver import Receiver, Request
+from karla_receiver import Receiver, Request, sign
 from karla_receiver.cli.program import program
+from karla_receiver.errors import StorageError
+from karla_receiver.idempotency.sqlite import SQLiteStore
 from karla_receiver.inbox import SQLiteInbox
+from karla_receiver.inbox.operations import Operations, Selection
 from tests.inbox.stock import SECRET, delivery, query, states, until
 
 RUNNER = CliRunner(env={"COLUMNS": "160", "KARLA_WEBHOOK_SECRET": SECRET})
 NOW = time.time()
+COMMANDS = [["list"], ["stats"], ["show", "x"], ["retry"], ["replay", "--yes"], ["purge", "--yes"]]
 
 
 def run(*arguments: object, code: int = 0) -> str:
@@ -32,8 +37,6 @@ def run_json(*arguments: object) -> list[Any]:
 
 
 def update(path: Path, sql: str) -> None:
-    import sqlite3
-
     connection = sqlite3.connect(path)
     with connection:
         connection.execute(sql)
@@ -185,6 +188,85 @@ def test_a_file_that_is_none_is_refused_and_not_made(tmp_path: Path, command: st
     assert not path.exists()
 
 
+def application_file(tmp_path: Path, journal: str) -> Path:
+    path = tmp_path / "shop.sqlite3"
+    update(path, "CREATE TABLE orders (id INTEGER)")
+    connection = sqlite3.connect(path)
+    connection.execute(f"PRAGMA journal_mode = {journal}")
+    connection.close()
+    return path
+
+
+@pytest.mark.parametrize("journal", ["DELETE", "WAL"])
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+def test_another_applications_database_is_refused_and_not_touched(
+    tmp_path: Path, command: list[str], journal: str
+) -> None:
+    path = application_file(tmp_path, journal)
+    before = path.read_bytes()
+    output = run(command[0], path, *command[1:], code=2)
+    assert output == (
+        f"{path} is a SQLite database without an inbox:"
+        " give the path that the app gives to SQLiteInbox\n"
+    )
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+def test_a_file_of_a_store_alone_is_refused(tmp_path: Path, command: list[str]) -> None:
+    path = tmp_path / "store.db"
+    receiver = Receiver(SECRET, idempotency=SQLiteStore(path))
+    body = b'{"event_group":"shipment_delivered"}'
+    request = Request("POST", [("Karla-Signature", sign(body, SECRET))], body)
+    assert receiver.receive(request).status == 200
+    assert "is the file of a SQLiteStore" in run(command[0], path, *command[1:], code=2)
+
+
+def test_an_inbox_that_has_forgotten_everything_is_one_still(path: Path, tmp_path: Path) -> None:
+    update(path, "INSERT INTO karla_claims VALUES (x'00', x'00', NULL, NULL, NULL, 0)")
+    update(path, "INSERT INTO karla_workers (endpoint, beat, lease, pid) VALUES ('a', 0, 0, 1)")
+    update(path, "DELETE FROM karla_workers")
+    update(path, "DELETE FROM karla_inbox")
+    assert run("list", path).endswith("0 of 0\n")
+    SQLiteInbox(tmp_path / "new.db").close()
+    assert run("list", tmp_path / "new.db").endswith("0 of 0\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"no database, but a text of some length" * 9, "it is not a SQLite database"),
+        (None, "no file"),
+    ],
+)
+def test_what_is_no_database_is_refused(tmp_path: Path, content: bytes | None, told: str) -> None:
+    path = tmp_path
+    if content is not None:
+        path = tmp_path / "notes.txt"
+        path.write_bytes(content)
+    assert told in run("stats", path, code=2)
+
+
+def test_a_newer_versions_file_is_refused(path: Path) -> None:
+    update(path, "UPDATE karla_schema SET version = 99")
+    assert "it has schema version 99" in run("stats", path, code=2)
+
+
+def test_a_look_changes_nothing_of_an_inbox(path: Path) -> None:
+    before = path.read_bytes()
+    for command in (["list"], ["stats"], ["show", "failed"]):
+        run(command[0], path, *command[1:])
+    assert path.read_bytes() == before
+
+
+def test_a_file_that_turns_bad_meanwhile_is_told(path: Path) -> None:
+    operations = Operations(path)
+    path.write_bytes(b"no database, but a text of some length" * 200)
+    with pytest.raises(StorageError, match="it is not a SQLite database"):
+        operations.stats()
+    operations.close()
+
+
 @contextmanager
 def listening(receiver: Receiver) -> Generator[str]:
     """Serve a receiver at a URL."""
@@ -233,8 +315,6 @@ def test_replay_to_a_url_needs_the_secret(path: Path) -> None:
 
 
 def test_a_delivery_that_was_deleted_meanwhile_is_no_delivery(path: Path) -> None:
-    from karla_receiver.inbox.operations import Operations, Selection
-
     operations = Operations(path)
     (kept,) = operations.find(Selection(keys=("done",)))
     list(operations.delete(Selection(keys=("done",))))

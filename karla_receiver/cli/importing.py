@@ -6,6 +6,8 @@ import importlib
 import os
 import secrets
 import sys
+import sysconfig
+import traceback
 from pathlib import Path
 
 from karla_receiver import Receiver
@@ -14,21 +16,27 @@ from karla_receiver.errors import ConfigurationError
 __all__ = ["imported_receiver"]
 
 _SECRETS = ("KARLA_WEBHOOK_SECRET", "KARLA_WEBHOOK_SECRETS")
+# Whose lines tell users nothing of their own mistake.
+_NOT_THE_USERS = (Path(__file__).parents[1], Path(sysconfig.get_path("stdlib")))
 
 
-def imported_receiver(place: str) -> Receiver:
+def imported_receiver(place: str, *, is_before_registration: bool = False) -> Receiver:
     """Import a receiver, from the current folder or from what is installed.
 
     place: module, colon, name; the name may have dots.
-    A receiver that takes its secret from the environment gets one that nobody knows, if there is
-    none: before an endpoint is registered there can be none.
-    Raises ConfigurationError if it cannot be imported, or is no `Receiver`.
+    is_before_registration: a receiver that takes its secret from the environment gets one that
+    nobody knows, if there is none: before an endpoint is registered there can be none.
+    Raises ConfigurationError if it cannot be imported, with the user's line that failed, or is no
+    `Receiver`.
     """
     module_name, _, name = place.partition(":")
-    if not module_name or not name:
+    if not all(part.isidentifier() for part in (*module_name.split("."), *name.split("."))):
         raise ConfigurationError(
-            f"write module and name of the receiver, as in 'shop.app:receiver', not {place!a}"
+            f"write module and name of the receiver, as in 'shop.app:receiver', not {place!a}:"
+            " a module is named with dots, from the folder that it is imported from"
         )
+    if is_before_registration and not any(variable in os.environ for variable in _SECRETS):
+        os.environ[_SECRETS[0]] = secrets.token_urlsafe(32)
     found: object = _module(module_name)
     for part in name.split("."):
         found = getattr(found, part, None)
@@ -39,8 +47,6 @@ def imported_receiver(place: str) -> Receiver:
 
 
 def _module(name: str) -> object:
-    if not any(variable in os.environ for variable in _SECRETS):
-        os.environ[_SECRETS[0]] = secrets.token_urlsafe(32)
     folder = str(Path.cwd())
     if folder not in sys.path:
         sys.path.insert(0, folder)
@@ -48,13 +54,35 @@ def _module(name: str) -> object:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise _failed(name, error) from error
+            raise _failed(name, error) from error  # it is there, and lacks something itself
         raise ConfigurationError(
-            f"there is no module {name!a}: run this in the folder that it is imported from"
+            f"there is no module {name!a} in {folder} or among what is installed:"
+            " run this in the folder that it is imported from"
         ) from None
     except (Exception, SystemExit) as error:
         raise _failed(name, error) from error
 
 
 def _failed(name: str, error: BaseException) -> ConfigurationError:
-    return ConfigurationError(f"importing {name!a} failed: {type(error).__name__}: {error}")
+    return ConfigurationError(
+        f"importing {name!a} failed{_line_of(error)}: {type(error).__name__}: {error}"
+    )
+
+
+def _line_of(error: BaseException) -> str:
+    """Return where it was raised: the last line that is the user's, neither ours nor Python's."""
+    if isinstance(error, SyntaxError) and error.filename is not None:
+        return f" at {error.filename}, line {error.lineno}"
+    lines = [
+        f" at {frame.filename}, line {frame.lineno}"
+        for frame in traceback.extract_tb(error.__traceback__)
+        if _is_the_users(frame.filename)
+    ]
+    return lines[-1] if lines else ""
+
+
+def _is_the_users(filename: str) -> bool:
+    path = Path(filename)
+    is_special = filename.startswith("<")  # Python's own importing
+    is_installed = "site-packages" in path.parts
+    return not (is_special or is_installed or any(map(path.is_relative_to, _NOT_THE_USERS)))

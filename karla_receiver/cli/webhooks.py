@@ -216,7 +216,7 @@ def sync(
     """
     showing = _showing(as_json)
     with _calling(context) as api:
-        plan = api.plan(url, imported_receiver(receiver))
+        plan = api.plan(url, imported_receiver(receiver, is_before_registration=True))
         showing.plan(plan)
         if plan.is_empty:
             return

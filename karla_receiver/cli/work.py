@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import signal
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
-from karla_receiver import KarlaReceiverError, Receiver
+from karla_receiver import ConfigurationError
+from karla_receiver.cli.failures import told_plainly
+from karla_receiver.cli.importing import imported_receiver
 from karla_receiver.inbox import SQLiteInbox
 
 __all__ = ["work"]
 
 
 def work(
+    context: typer.Context,
     target: Annotated[
         str,
         typer.Argument(
@@ -40,29 +41,27 @@ def work(
 
     Example: karla-receiver work shop.hooks:receiver --threads 8
 
-    Exit status: 0 if all finished, 1 if a handler had to be left, 2 for wrong
-    usage.
+    Exit status: 0 if all finished, 1 if a handler had to be left or the inbox
+    cannot be used, 2 for wrong usage.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(message)s",
+        datefmt="%Y-%m-%d %H:%M:%S",
+    )
     stopping = threading.Event()
-    inbox = _inbox_of(target)
-    signal.signal(signal.SIGTERM, _stop_with(stopping))
-    signal.signal(signal.SIGINT, _stop_with(stopping))
-    try:
+    with told_plainly(debug=bool(context.find_root().params.get("debug"))):
+        inbox = _inbox_of(target)
+        signal.signal(signal.SIGTERM, _stop_with(stopping))
+        signal.signal(signal.SIGINT, _stop_with(stopping))
         inbox.start(threads)
-    except KarlaReceiverError as error:
-        _refuse(str(error))
-    typer.echo(f"{inbox!r}: handling with {threads} threads", err=True)
+    many = "1 thread" if threads == 1 else f"{threads} threads"
+    typer.echo(f"handling the inbox of {target} with {many}; Ctrl-C stops it", err=True)
     stopping.wait()
     typer.echo("stopping: what runs is finished", err=True)
     has_finished = inbox.stop(grace)
     inbox.close()
     raise typer.Exit(0 if has_finished else 1)
-
-
-def _refuse(problem: str) -> NoReturn:
-    typer.echo(problem, err=True)
-    raise typer.Exit(2)
 
 
 def _stop_with(stopping: threading.Event) -> Callable[[int, FrameType | None], None]:
@@ -77,20 +76,9 @@ def _stop_with(stopping: threading.Event) -> Callable[[int, FrameType | None], N
 
 
 def _inbox_of(target: str) -> SQLiteInbox:
-    module_name, _, name = target.partition(":")
-    if not module_name or not name:
-        _refuse(f"{target!a} is not like module:receiver")
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise  # it is there, and lacks something itself
-        _refuse(f"there is no module {module_name!a} in {Path.cwd()} or on the path")
-    receiver = getattr(module, name, None)
-    if not isinstance(receiver, Receiver):
-        _refuse(f"{target!a} is not a Receiver, but {type(receiver).__name__}")
-    inbox = receiver.inbox
+    inbox = imported_receiver(target).inbox
     if not isinstance(inbox, SQLiteInbox):
-        _refuse(f"{target!a} has no SQLiteInbox to work on: Receiver(..., inbox=SQLiteInbox(...))")
+        raise ConfigurationError(
+            f"{target!a} has no SQLiteInbox to work on: Receiver(..., inbox=SQLiteInbox(...))"
+        )
     return inbox

@@ -467,10 +467,10 @@ def test_what_is_no_receiver_is_told(place: str, told: str, karla: FakeKarla, sh
     ("program_text", "told"),
     [
         ("import not_there_at_all", "ModuleNotFoundError: No module named 'not_there_at_all'"),
-        ("raise ModuleNotFoundError('odd')", "failed: ModuleNotFoundError: odd"),
-        ("1 / 0", "failed: ZeroDivisionError: division by zero"),
-        ("raise SystemExit(3)", "failed: SystemExit: 3"),
-        ("def", "failed: SyntaxError"),
+        ("raise ModuleNotFoundError('odd')", ", line 1: ModuleNotFoundError: odd"),
+        ("1 / 0", "broken_of_the_test.py, line 1: ZeroDivisionError: division by zero"),
+        ("raise SystemExit(3)", "line 1: SystemExit: 3"),
+        ("def", "broken_of_the_test.py, line 1: SyntaxError"),
     ],
 )
 def test_a_module_that_fails_to_import_says_how(

@@ -62,7 +62,9 @@ def test_it_handles_until_it_is_told_to_stop(shop: Path, number: signal.Signals)
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 0, errors
     assert (shop / "handled").read_text() == "x" * 8
-    assert "handling with 2 threads" in errors
+    assert errors.startswith(
+        "handling the inbox of shop:receiver with 2 threads; Ctrl-C stops it\n"
+    )
     assert "stopping: what runs is finished" in errors
 
 
@@ -104,15 +106,26 @@ def test_a_second_signal_ends_it_at_once(shop: Path) -> None:
     assert process.returncode == 128 + signal.SIGINT
 
 
+WRITE_IT = "karla-receiver: write module and name of the receiver, as in 'shop.app:receiver', not "
+
+
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("shop", "'shop' is not like module:receiver"),
-        (":receiver", "':receiver' is not like module:receiver"),
-        ("nowhere.at.all:receiver", "there is no module 'nowhere.at.all' in "),
-        ("shop:nothing", "'shop:nothing' is not a Receiver, but NoneType"),
-        ("shop:handle", "'shop:handle' is not a Receiver, but function"),
-        ("shop:without", "'shop:without' has no SQLiteInbox to work on"),
+        *((given, f"{WRITE_IT}{given!a}:") for given in ("shop", ":receiver", "shop:")),
+        *((given, f"{WRITE_IT}{given!a}:") for given in ("./shop:receiver", ".shop:receiver")),
+        *((given, f"{WRITE_IT}{given!a}:") for given in ("../shop:receiver", "shop.:receiver")),
+        ("shop.py:receiver", "karla-receiver: there is no module 'shop.py' in "),
+        ("nowhere.at.all:receiver", "karla-receiver: there is no module 'nowhere.at.all' in "),
+        (
+            "shop:nothing",
+            "karla-receiver: expected a Receiver at 'shop:nothing', and found nothing\n",
+        ),
+        (
+            "shop:handle",
+            "karla-receiver: expected a Receiver at 'shop:handle', and found a function\n",
+        ),
+        ("shop:without", "karla-receiver: 'shop:without' has no SQLiteInbox to work on"),
     ],
 )
 def test_a_wrong_target_is_refused(
@@ -123,13 +136,15 @@ def test_a_wrong_target_is_refused(
     assert result.stderr.startswith(message)
 
 
-def work_here(shop: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Result:
+def work_here(
+    shop: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str, before: tuple[str, ...] = ()
+) -> Result:
     monkeypatch.chdir(shop)
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.delitem(sys.modules, "shop", raising=False)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        return CliRunner().invoke(program, ["work", *arguments])
+        return CliRunner().invoke(program, [*before, "work", *arguments])
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
@@ -142,7 +157,7 @@ def test_a_worker_that_cannot_start_says_why(shop: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(SQLiteInbox, "start", refuse)
     result = work_here(shop, monkeypatch, "shop:receiver")
-    assert (result.exit_code, result.stderr) == (2, "it cannot be\n")
+    assert (result.exit_code, result.stderr) == (2, "karla-receiver: it cannot be\n")
 
 
 def test_a_signal_stops_it(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,11 +174,40 @@ def test_a_signal_stops_it(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.exit_code == 0, result.output
 
 
-def test_a_module_that_lacks_one_shows_which(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (shop / "shop.py").write_text("import not_there_at_all")
+@pytest.mark.parametrize(
+    ("text", "line", "told"),
+    [
+        ("\nx = 1 / 0", 2, "ZeroDivisionError: division by zero"),
+        ("import not_there_at_all", 1, "ModuleNotFoundError: No module named 'not_there_at_all'"),
+        ("import json\n\njson.loads('x')", 3, "JSONDecodeError: Expecting value"),
+        ("\ndef", 2, "SyntaxError: invalid syntax"),
+        (
+            "from karla_receiver import Receiver\nreceiver = Receiver.from_env()",
+            2,
+            "ConfigurationError: set KARLA_WEBHOOK_SECRET",
+        ),
+    ],
+)
+def test_a_module_that_fails_names_the_users_line(
+    shop: Path, monkeypatch: pytest.MonkeyPatch, text: str, line: int, told: str
+) -> None:
+    for variable in ("KARLA_WEBHOOK_SECRET", "KARLA_WEBHOOK_SECRETS"):
+        monkeypatch.delenv(variable, raising=False)
+    (shop / "shop.py").write_text(text)
     result = work_here(shop, monkeypatch, "shop:receiver")
-    assert isinstance(result.exception, ModuleNotFoundError)
-    assert result.exception.name == "not_there_at_all"
+    assert result.exit_code == 2
+    assert result.stderr.startswith(
+        f"karla-receiver: importing 'shop' failed at {shop / 'shop.py'}, line {line}: {told}"
+    )
+
+
+def test_with_debug_a_module_that_fails_shows_its_traceback(
+    shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (shop / "shop.py").write_text("1 / 0")
+    result = work_here(shop, monkeypatch, "shop:receiver", before=("--debug",))
+    assert isinstance(result.exception, ConfigurationError)
+    assert isinstance(result.exception.__cause__, ZeroDivisionError)
 
 
 def test_the_first_signal_is_a_request_and_the_second_is_not() -> None:

@@ -25,15 +25,22 @@ def lambda_handler(event: Event, context: Any) -> None:
 
 
 class FunctionURL(BaseHTTPRequestHandler):
-    """Invokes the function as AWS does: payload format 2.0, the body in base64."""
+    """Invokes the function as AWS does: payload format 2.0, the body in base64.
+
+    In this format the lines of a header are one text, joined with commas.
+    """
 
     def do_POST(self) -> None:
         """Serve one request."""
+        headers: dict[str, str] = {}
+        for line, value in self.headers.items():
+            name = line.lower()
+            headers[name] = f"{headers[name]},{value}" if name in headers else value
         body = self.rfile.read(int(self.headers["Content-Length"]))
         invocation = {
             "version": "2.0",
             "rawPath": self.path,
-            "headers": {name.lower(): value for name, value in self.headers.items()},
+            "headers": headers,
             "requestContext": {"http": {"method": "POST", "path": self.path}},
             "body": base64.b64encode(body).decode(),
             "isBase64Encoded": True,

@@ -7,14 +7,17 @@ delivery counts as accepted if it is answered with 2xx.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
+from urllib.parse import urlsplit
 
 from karla_receiver.decoding import parse_event
 from karla_receiver.errors import STATUS, ConfigurationError, PayloadError, Reason
 from karla_receiver.keys import make_keys
+from karla_receiver.mounting import DEFAULT_PATH
 from karla_receiver.samples import read
 from karla_receiver.signature import sign
 from karla_receiver.testing.answers import Answer
@@ -40,6 +43,7 @@ _REFUSALS: Final = frozenset(
     | {411, 414, 431, 501}
 )
 _UNPROVEN: Final = frozenset({400, 401, 403})
+_UNSERVED: Final = frozenset({404, 405})
 _UNHANDLED: Final = frozenset({STATUS[Reason.HANDLER_ERROR], STATUS[Reason.RETRY_LATER]})
 # Seconds that the endpoint's clock may be off ours, and a delivery be under way.
 _MARGIN: Final = 30
@@ -122,6 +126,7 @@ def check_endpoint(
         clock=clock,
         skip=skip,
         is_remote=isinstance(target, str),
+        path=_path_of(target, path),
     )
 
     def connect() -> Client:
@@ -140,19 +145,55 @@ def check_endpoint(
     )
 
 
+def _path_of(target: Target, path: str | None) -> str:
+    if isinstance(target, str):
+        return urlsplit(target).path or "/"
+    return DEFAULT_PATH if path is None else path
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Outcome:
-    """What came of one delivery. status: None if there was no answer; told: for people."""
+    """What came of one delivery.
+
+    status: None if there was no answer; told: for people. is_hung_up: the connection was closed
+    without an answer.
+    """
 
     status: int | None
     told: str
     answer: Answer | None = None
+    is_hung_up: bool = False
 
 
 def _kind_of(status: int | None, *, is_accepting: bool) -> Kind:
     if status is None or status >= 500:
         return Kind.FAILED
     return Kind.ACCEPTED if 200 <= status < 300 and not is_accepting else Kind.UNEXPECTED
+
+
+def _is_malformed(delivery: Delivery) -> bool:
+    """Whether a header has a control character, which no server has to let through.
+
+    RFC 9110, 5.5: of the control characters only the tab may stand in a field's value.
+    """
+    return any(
+        character == "\x7f" or (character < " " and character != "\t")
+        for _, value in delivery.headers
+        for character in value
+    )
+
+
+def _rewritten(body: bytes) -> Iterator[bytes]:
+    """Return what a receiver may verify that parses a body and writes it anew."""
+    try:
+        event = json.loads(body)
+    except ValueError:
+        return
+    for separators in ((", ", ": "), (",", ":")):
+        for is_ascii in (True, False):
+            written = json.dumps(event, separators=separators, ensure_ascii=is_ascii).encode()
+            if written != body:
+                yield written
 
 
 class _Check:
@@ -167,6 +208,7 @@ class _Check:
         clock: SettableClock | None,
         skip: Collection[str],
         is_remote: bool,
+        path: str,
     ) -> None:
         self._secret = secret
         self._body = body
@@ -174,6 +216,7 @@ class _Check:
         self._clock = clock
         self._skip = frozenset(skip)
         self._is_remote = is_remote
+        self._path = path
         self._forged_status: int | None = None
         self.ids = {_GENUINE[0], _STILL[0], _COMPARE[0]}
         self.sent = 0
@@ -229,7 +272,8 @@ class _Check:
             self.sent -= 1
             raise
         except NoAnswerError as error:
-            return _Outcome(status=None, told=f"nothing: {error}")
+            is_hung_up = isinstance(error.__cause__, ConnectionError)
+            return _Outcome(status=None, told=f"nothing: {error}", is_hung_up=is_hung_up)
         except Exception as error:  # noqa: BLE001 - a crash of the endpoint is a finding
             # Its text may quote what was sent, so only its kind is told.
             return _Outcome(status=500, told=f"raised {type(error).__name__}")
@@ -238,8 +282,7 @@ class _Check:
     # --- what is right ---------------------------------------------------------------------------
 
     def _genuine(self, client: Client, case: tuple[str, str]) -> Finding | None:
-        delivery = signed_delivery(self._body, self._secret, timestamp=self._now())
-        outcome = self._send(client, delivery)
+        outcome = self._send_signed(client, self._body)
         if outcome.status == 200:
             return None
         return Finding(
@@ -248,8 +291,27 @@ class _Check:
             kind=_kind_of(outcome.status, is_accepting=True),
             answered=outcome.told,
             expected="200",
-            why="Karla takes nothing else for an acknowledgement; a wrong secret or path, a body"
-            " that was parsed and written anew, or a clock that is off look like this",
+            why=self._cause(client, outcome.status),
+        )
+
+    def _send_signed(self, client: Client, body: bytes) -> _Outcome:
+        return self._send(client, signed_delivery(body, self._secret, timestamp=self._now()))
+
+    def _cause(self, client: Client, status: int | None) -> str:
+        """Return the likely reason why what is genuine was not answered 200."""
+        if status in _UNSERVED:
+            hint = "is the URL right?" if self._is_remote else "give path= or karla_path"
+            return f"nothing is served at {self._path!a}: {hint}"
+        if status not in _UNPROVEN:
+            return "Karla takes nothing else for an acknowledgement"
+        if any(self._send_signed(client, body).status == 200 for body in _rewritten(self._body)):
+            return (
+                "it verifies another body than the one received: it accepts this event when it is"
+                " signed as Python's json writes it"
+            )
+        return (
+            f"is {'secret=' if self._is_remote else 'secret= or karla_secret'} the app's secret?"
+            " If it is, its clock is off, or it verifies something else than the raw body"
         )
 
     def _case(self, client: Client, case: Case) -> Iterator[Finding]:
@@ -270,6 +332,8 @@ class _Check:
         except UnsendableError:
             self.left_out.append(f"{case}: it cannot be put on the wire")
             return
+        if outcome.is_hung_up and self._is_refused_by_server(client, delivery):
+            return
         problem = self._problem(case, outcome)
         if problem is None and case.expect["accept"] and outcome.status in _UNHANDLED:
             self.unhandled.append(str(case))
@@ -283,6 +347,13 @@ class _Check:
                 expected=expected,
                 why=why,
             )
+
+    def _is_refused_by_server(self, client: Client, delivery: Delivery) -> bool:
+        """Whether a server that hung up did so for the request, and is still there.
+
+        Under load it may close before its answer to a malformed request was read.
+        """
+        return _is_malformed(delivery) and self._send_signed(client, self._body).status == 200
 
     def _obstacle(self, case: Case) -> str | None:
         """Return why a case cannot be tried on this endpoint; None if it can."""

@@ -122,13 +122,35 @@ def test_an_endpoint_that_accepts_nothing_is_not_called_safe() -> None:
     report = check_endpoint(Endpoint(), secret="another-secret-16")
 
     assert [(finding.id, finding.answered) for finding in report.findings] == [("GENUINE", "401")]
+    assert "is secret= or karla_secret the app's secret?" in str(report)
+    assert report.mistakes == ()
+
+
+def test_an_endpoint_that_cannot_read_its_body_is_asked_for_its_secret() -> None:
+    report = check_endpoint(Endpoint(), secret="another-secret-16", body=b"no JSON")
     assert report.sent == 1
-    assert "a wrong secret or path" in str(report)
+    assert "the app's secret?" in report.findings[0].why
 
 
 def test_a_wrong_path_is_not_called_safe() -> None:
     report = check_endpoint(flask_app(SECRET), secret=SECRET, path="/elsewhere")
     assert report.findings[0].answered == "404"
+    assert report.findings[0].why == "nothing is served at '/elsewhere': give path= or karla_path"
+    assert report.mistakes == ()
+
+
+def test_the_usual_path_is_named_where_nothing_is_served() -> None:
+    app = Flask("shop")
+    app.get("/webhooks/karla")(lambda: "")
+    (finding,) = check_endpoint(app, secret=SECRET).findings
+    assert finding.answered == "405"
+    assert "nothing is served at '/webhooks/karla': give path=" in finding.why
+
+
+def test_a_wrong_url_is_told() -> None:
+    with serving(flask_app(SECRET)) as origin:
+        (finding,) = check_endpoint(origin, secret=SECRET).findings
+    assert finding.why == "nothing is served at '/': is the URL right?"
 
 
 class Tires(Endpoint):
@@ -248,6 +270,37 @@ def test_hanging_up_on_what_is_large_is_a_refusal_and_on_the_rest_is_not() -> No
         found = check_endpoint(f"{origin}/hook", secret=SECRET).findings
     assert {"HEAD-006", "HEAD-008"} <= {finding.id for finding in found}
     assert not any(finding.id == "RESO-002" for finding in found)
+
+
+def has_control(environ: Any) -> bool:
+    return "\x0b" in environ.get("HTTP_KARLA_SIGNATURE", "")
+
+
+def test_hanging_up_on_a_malformed_request_is_a_refusal_if_the_next_genuine_one_is_accepted() -> (
+    None
+):
+    with serving(HangsUpOn(has_control)) as origin:
+        assert not check_endpoint(f"{origin}/hook", secret=SECRET).findings
+
+
+class DiesOf(HangsUpOn):
+    """Is never there again, once it has hung up."""
+
+    def __call__(self, environ: Any, start_response: Any) -> list[bytes]:
+        if self.condition(environ):
+            self.condition = lambda _: True
+        return super().__call__(environ, start_response)
+
+
+def test_hanging_up_on_a_malformed_request_for_good_is_a_finding() -> None:
+    with serving(DiesOf(has_control)) as origin:
+        found = {finding.id for finding in check_endpoint(f"{origin}/hook", secret=SECRET).findings}
+    assert {"TIME-050", "STILL"} <= found
+
+
+def test_the_cause_of_no_answer_is_shown_whole() -> None:
+    report = check_endpoint("http://127.0.0.1:1/hook", secret=SECRET)
+    assert "\n           answered: nothing: ConnectionRefusedError: [Errno " in str(report)
 
 
 # --- what is right -------------------------------------------------------------------------------

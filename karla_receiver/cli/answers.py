@@ -10,6 +10,11 @@ from karla_receiver.cli.terminal import Terminal, write_json
 
 __all__ = ["report"]
 
+_HINTS: Final = {
+    401: "Why: `karla-receiver listen --record FILE`, send there, `karla-receiver explain FILE`.",
+    404: "Nothing is served there: is the path of --to the one of your endpoint?",
+    405: "Nothing there takes a POST: is the path of --to the one of your endpoint?",
+}
 _QUANTILES: Final = {"median": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
 
 
@@ -40,10 +45,22 @@ def report(answers: Sequence[Answer], *, seconds: float, as_json: bool) -> bool:
     times = ", ".join(
         f"{name} {_quantile(latencies, share) * 1000:.1f}" for name, share in _QUANTILES.items()
     )
+    for hint in sorted({_hint(answer) for answer in answers if not answer.is_right} - {""}):
+        terminal.print(f"   {hint}")
     if len(answers) > 1:
         rate = len(answers) / seconds
         terminal.print(f"{len(answers)} in {seconds:.2f} s, {rate:.0f} a second; ms: {times}")
     return wrong == 0
+
+
+def _hint(answer: Answer) -> str:
+    """Return what a wrong answer to a genuine delivery usually means; empty if it says nothing."""
+    status = answer.status
+    if status is None:
+        return ""
+    if 300 <= status < 400:
+        return "Karla follows no redirect: give the URL that answers by itself, slash and all."
+    return _HINTS.get(status, "")
 
 
 def _quantile(ordered: Sequence[float], share: float) -> float:

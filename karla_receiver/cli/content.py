@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
+
+import typer
 
 from karla_receiver import ConfigurationError, samples
 
@@ -20,8 +23,14 @@ def content_of(source: str) -> bytes:
     if source in samples.names():
         return samples.read(source)
     if source != STANDARD_INPUT and not Path(source).exists():
+        if source.startswith(("http://", "https://")):
+            raise ConfigurationError(
+                f"{source!a} is a URL, and here goes what to send: a URL goes after --to"
+            )
+        close = get_close_matches(source, samples.names(), n=1)
+        meant = f"did you mean {close[0]}? The" if close else "the"
         raise ConfigurationError(
-            f"{source!a} is neither a file nor a sample; the samples are"
+            f"{source!a} is neither a file nor a sample; {meant} samples are"
             f" {', '.join(samples.names())}"
         )
     return file_content(source)
@@ -29,7 +38,11 @@ def content_of(source: str) -> bytes:
 
 def file_content(source: str) -> bytes:
     """Return the bytes of a file, or of standard input for `-`."""
-    return sys.stdin.buffer.read() if source == STANDARD_INPUT else Path(source).read_bytes()
+    if source != STANDARD_INPUT:
+        return Path(source).read_bytes()
+    if sys.stdin.isatty():
+        typer.echo("reading standard input; end it with Ctrl-D, or give a file", err=True)
+    return sys.stdin.buffer.read()
 
 
 def changed(body: bytes, settings: Iterable[str]) -> bytes:

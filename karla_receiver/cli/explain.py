@@ -108,6 +108,12 @@ def explain(
 def _deliveries(
     source: str, line: int | None, signature: list[str] | None, at: float | None
 ) -> dict[int, Recorded]:
+    for value in signature or ():
+        if "=" not in value:
+            raise ConfigurationError(
+                f"--signature takes a Karla-Signature header, which looks like t=...,v1=...,"
+                f" not {value[:40]!a}"
+            )
     content = file_content(source)
     if signature is not None:
         received_at = time.time() if at is None else at

@@ -46,6 +46,10 @@ class _Program(TyperGroup):
                 raise
             raise typer.BadParameter(_told(error)) from None
         except Exception as error:
+            if getattr(error, "option_name", None) == "--debug":
+                raise typer.BadParameter(
+                    "--debug goes before the command, as in `karla-receiver --debug send`"
+                ) from None
             # Those with a status are the library's own way to end a command.
             is_ours = isinstance(error, typer.Abort | ModuleNotFoundError)
             if is_ours or hasattr(error, "exit_code") or ctx.params["debug"]:

@@ -17,6 +17,7 @@ from karla_receiver import ConfigurationError
 __all__ = ["ONE", "SEVERAL", "SecretFile", "ask_or_refuse", "configured_secrets", "secret_in_file"]
 
 ONE: Final = "KARLA_WEBHOOK_SECRET"
+_INTERRUPTED: Final = 130
 SEVERAL: Final = "KARLA_WEBHOOK_SECRETS"
 
 SecretFile: TypeAlias = Annotated[
@@ -64,5 +65,8 @@ def ask_or_refuse(file: Path | None, *, as_is: bool = False) -> tuple[str, ...]:
         raise ConfigurationError(
             f"no secret: set {ONE}, or give --secret-file; a terminal would be asked for it"
         )
-    answer: str = typer.prompt("Karla's webhook secret", hide_input=True, err=True)
+    try:
+        answer: str = typer.prompt("Karla's webhook secret", hide_input=True, err=True)
+    except typer.Abort:  # Ctrl-C; it would end in 1, as if something had been refused
+        raise typer.Exit(_INTERRUPTED) from None
     return (answer,)

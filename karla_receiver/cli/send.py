@@ -86,8 +86,10 @@ def send(
     refusal), 1 if not, 2 for wrong usage, 130 if interrupted.
     """
     url = checked_url(to, allow_remote=allow_remote)
+    # Before a secret is asked for: whoever mistypes a name need not give it twice.
+    content = content_of(source)
     secret = ask_or_refuse(secret_file)[0]
-    body = changed(content_of(source), settings or ())
+    body = changed(content, settings or ())
 
     def make() -> Delivery:
         now = int(time.time())

@@ -136,6 +136,11 @@ def test_wrong_use_is_told(recording: Path) -> None:
         ([recording, "--other-secret-env", "NOTHING"], SECRET, "there is no such variable"),
         ([recording], None, "no secret: set KARLA_WEBHOOK_SECRET"),
         ([recording], " ", "secret 1 is empty or blank"),
+        (
+            [recording, "--signature", "foo"],
+            SECRET,
+            "takes a Karla-Signature header, which looks like t=...,v1=..., not 'foo'",
+        ),
         (["nothing.jsonl"], SECRET, "nothing.jsonl: No such file"),
         ([recording, "--tolerance=-1"], SECRET, "tolerance must be"),
     ):

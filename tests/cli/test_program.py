@@ -65,6 +65,17 @@ def test_with_debug_it_is_raised_as_it_is(
     assert getattr(ended, "exception", None) is error
 
 
+@pytest.mark.parametrize("arguments", [["sign", "--debug"], ["inbox", "stats", "x", "--debug"]])
+def test_debug_after_the_command_is_told_where_it_goes(arguments: list[str]) -> None:
+    wrong = run(*arguments)
+    assert wrong.status == 2
+    assert "--debug goes before the command, as in `karla-receiver --debug send`" in wrong.told
+
+
+def test_another_option_that_there_is_none_of_is_told_as_ever() -> None:
+    assert "No such option: --debugging" in run("sign", "--debugging").told
+
+
 def test_an_error_of_the_system_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     for error, message in (
         (OSError(28, "No space left on device"), "No space left on device"),

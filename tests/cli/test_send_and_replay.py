@@ -353,3 +353,37 @@ def test_an_interrupt_stops_sending_quietly() -> None:
 def test_a_body_that_is_set_stays_as_readable_as_json_is() -> None:
     assert changed(b'{"a": "\xc3\xb6"}', ['b={"c": [1]}']) == '{"a":"ö","b":{"c":[1]}}'.encode()
     assert json.loads(changed(b"{}", ["a=01"])) == {"a": "01"}
+
+
+@pytest.mark.parametrize(
+    ("status", "hint"),
+    [
+        (301, "Karla follows no redirect: "),
+        (308, "Karla follows no redirect: "),
+        (401, "karla-receiver explain FILE"),
+        (404, "Nothing is served there: is the path"),
+        (405, "Nothing there takes a POST: "),
+    ],
+)
+def test_a_wrong_answer_comes_with_what_it_usually_means(status: int, hint: str) -> None:
+    with answering(status) as url:
+        sent = run("send", "--to", url, "--count", "2")
+    assert sent.status == 1
+    assert sent.output.count(hint) == 1
+
+
+def test_a_wrong_answer_that_says_nothing_comes_without_a_hint() -> None:
+    with answering(500) as url:
+        assert len(run("send", "--to", url).output.splitlines()) == 1
+
+
+def test_a_url_in_the_place_of_the_content_is_told_where_it_goes() -> None:
+    for command in ("send", "sign"):
+        wrong = run(command, "http://localhost:5055/webhooks/karla", secret=None)
+        assert wrong.status == 2
+    assert "a URL goes after --to" in run("send", "http://localhost:5055/x", secret=None).told
+
+
+def test_a_sample_that_is_mistyped_is_guessed() -> None:
+    assert "did you mean shipment_delivered?" in run("send", "shipment_deliverd", secret=None).told
+    assert "did you mean" not in run("send", "zzzzzzzz").told

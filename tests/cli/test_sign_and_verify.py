@@ -2,6 +2,13 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +16,7 @@ import pytest
 
 from karla_receiver import Verifier, samples
 from karla_receiver import sign as signature_of
-from tests.cli.running import SECRET, run
+from tests.cli.running import MAIN, SECRET, run
 
 BODY = samples.read("shipment_delivered")
 NOW = 1_700_000_000
@@ -199,3 +206,54 @@ def test_a_sample_that_is_not_there_is_told_those_that_are() -> None:
     wrong = run("samples", "nothing")
     assert wrong.status == 2
     assert "no sample is called 'nothing': there are claim_created," in wrong.told
+
+
+@contextmanager
+def at_a_terminal(*arguments: str | Path, **variables: str) -> Generator[subprocess.Popen[bytes]]:
+    """Start a command whose standard input is a terminal, where nobody types."""
+    master, terminal = pty.openpty()
+    environment = {key: value for key, value in os.environ.items() if "KARLA" not in key}
+    try:
+        with subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", MAIN, *map(str, arguments)],
+            stdin=terminal,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # or it would ask at the terminal of whoever runs the tests
+            env={**environment, **variables},
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+    finally:
+        os.close(master)
+        os.close(terminal)
+
+
+def told_until(process: subprocess.Popen[bytes], ending: bytes) -> bytes:
+    assert process.stderr is not None
+    told = b""
+    while not told.endswith(ending):
+        byte = process.stderr.read(1)
+        assert byte, told
+        told += byte
+    return told
+
+
+def test_an_interrupt_at_the_prompt_leaves_quietly(body: Path) -> None:
+    with at_a_terminal("sign", body) as process:
+        told_until(process, b"Karla's webhook secret: ")
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output, errors.strip()) == (130, b"", b"")
+
+
+@pytest.mark.parametrize("command", ["sign", "explain"])
+def test_whoever_sits_at_a_terminal_is_told_that_it_is_read(command: str) -> None:
+    with at_a_terminal(command, KARLA_WEBHOOK_SECRET=SECRET) as process:
+        told = told_until(process, b"\n")
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert told == b"reading standard input; end it with Ctrl-D, or give a file\n"
+    assert process.returncode == 130

@@ -22,7 +22,7 @@ from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOpera
 from django.core.handlers.asgi import ASGIRequest
 from django.core.handlers.wsgi import WSGIRequest
 from django.db import connections, transaction
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.urls import URLResolver, get_resolver
 
 from karla_receiver import ConfigurationError, Event, Receiver, Request, Response, views
@@ -171,6 +171,7 @@ def _chunks(request: HttpRequest) -> Iterator[bytes]:
 
 
 def _status_of(answer: object) -> int:
+    views.refuse_stream(isinstance(answer, StreamingHttpResponse))
     # The exceptions have none, and are no success.
     return answer.status_code if isinstance(answer, HttpResponseBase) else 500
 

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias, cast
 from quart import Quart, current_app, request
 from quart import Request as QuartRequest
 from quart.typing import ResponseTypes
+from quart.wrappers.response import IterableBody
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from karla_receiver import Event, Receiver, Request, RequestError, Response, views
@@ -82,6 +83,8 @@ async def _chunks(quart_request: QuartRequest) -> AsyncIterator[bytes]:
 
 
 def _status_of(answer: ResponseTypes | HTTPException) -> int:
+    body: object = getattr(answer, "response", None)
+    views.refuse_stream(isinstance(body, IterableBody))
     status = answer.code if isinstance(answer, HTTPException) else answer.status_code
     return status or 500
 

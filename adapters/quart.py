@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeAlias, cast
 
@@ -72,9 +73,13 @@ async def _chunks(quart_request: QuartRequest) -> AsyncIterator[bytes]:
     body = quart_request.body
     read: list[bytes] = []
     try:
-        async for chunk in body:
-            read.append(chunk)
-            yield chunk
+        # Quart applies its BODY_TIMEOUT in get_data() alone.
+        async with asyncio.timeout(quart_request.body_timeout):
+            async for chunk in body:
+                read.append(chunk)
+                yield chunk
+    except TimeoutError:
+        raise RequestError(Reason.BODY_INCOMPLETE, "BODY_TIMEOUT") from None
     except RequestEntityTooLarge:  # by Quart's own limit
         raise RequestError(Reason.BODY_TOO_LARGE, "MAX_CONTENT_LENGTH") from None
     if not read and quart_request.content_length:

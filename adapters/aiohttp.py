@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, TypeAlias, cast
 
 from aiohttp import web
+from aiohttp.payload import AsyncIterablePayload
 
 from karla_receiver import Receiver, Request, RequestError, Response, SignatureError, views
 from karla_receiver.errors import Reason
@@ -81,4 +82,5 @@ async def _chunks(request: web.Request) -> AsyncIterator[bytes]:
 
 
 def _status_of(answer: web.StreamResponse) -> int:
+    views.refuse_stream(isinstance(getattr(answer, "body", None), AsyncIterablePayload))
     return answer.status  # an HTTPException is a response too

@@ -40,6 +40,7 @@ from karla_receiver.errors import (
     StorageError,
 )
 from karla_receiver.events import Event
+from karla_receiver.idempotency.keys import delivery_key, occurrence_key
 from karla_receiver.idempotency.protocol import Claim, ClaimState, IdempotencyStore, Key
 from karla_receiver.inbox.protocol import EventHandler
 from karla_receiver.logs import logger
@@ -250,6 +251,14 @@ class CeleryInbox:
         except (SignatureError, PayloadError) as error:
             self._give_up(message, error)
             return
+        try:
+            message = self._with_proven_keys(message, event)
+        except Exception as error:  # noqa: BLE001 - logged, with its traceback
+            failed = DeliveryError(Reason.HANDLER_ERROR, "the key function raised")
+            failed.__cause__ = error
+            self._try_again(message, failed, _backoff(message.attempt))
+            return
+        delivery = message.delivery
         # Not the key that the receiver claims in the same store before it publishes.
         name = f"handled:{delivery.key}"
         try:
@@ -271,6 +280,17 @@ class CeleryInbox:
         self._settle(self._store.release if follow_up else self._store.done, name, claim.token)
         if follow_up:
             follow_up()
+
+    def _with_proven_keys(self, message: _Message, event: Event) -> _Message:
+        # The message's own are not signed: who can write to the broker could have one delivery
+        # handled under any number of them. Replaced, not compared: the receiver's store may have
+        # another key function than ours, and a deployment may change it.
+        delivery = replace(
+            message.delivery,
+            key=delivery_key(message.delivery.body, event, self.key),
+            occurrence=delivery_key(b"", event, occurrence_key),
+        )
+        return replace(message, delivery=delivery)
 
     def _is_returned(self) -> bool:
         delivery_info: dict[str, object] = self._task.request.delivery_info or {}

@@ -8,6 +8,7 @@ receiver alone, not by DATA_UPLOAD_MAX_MEMORY_SIZE. In INSTALLED_APPS,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from functools import partial
 from inspect import iscoroutinefunction
 from io import BytesIO
@@ -20,12 +21,13 @@ from django.core import checks
 from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
 from django.core.handlers.asgi import ASGIRequest
 from django.core.handlers.wsgi import WSGIRequest
-from django.db import connections
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.db import connections, transaction
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.urls import URLResolver, get_resolver
 
 from karla_receiver import ConfigurationError, Event, Receiver, Request, Response, views
 from karla_receiver.adapters.wsgi import to_request as wsgi_request
+from karla_receiver.outcomes import Discard
 from karla_receiver.wiring import check_receiver
 
 __all__ = [
@@ -54,14 +56,18 @@ def webhook(*secrets: str | bytes | Receiver) -> Callable[[View], DjangoView]:
     secrets: none for those in the settings; one webhook secret; several, while one replaces the
     other; or a Receiver, whose handlers are called before the view.
     The view may be async. What it returns is the response; None is the documented success.
-    Http404 and its like go to Django as usual; after any other exception the answer is 500, the
-    exception is logged, and what was written under ATOMIC_REQUESTS is rolled back.
+    Http404 and its like go to Django as usual; after any other exception the answer is 500, and
+    the exception is logged. Under ATOMIC_REQUESTS, what the handlers and the view wrote is
+    committed before a 2xx acknowledges the delivery, and rolled back with any other answer.
     Raises ConfigurationError for unusable secrets, and for a view that takes something else.
     """
     try:
-        return views.decorator(secrets or (receiver_from_settings(),), _view, "request", "event")
+        decorate = views.decorator(
+            secrets or (receiver_from_settings(),), _view, "request", "event"
+        )
     finally:
         del secrets  # so that no error report with local variables shows them
+    return lambda view: _with_own_transactions(decorate(view))
 
 
 def endpoint(receiver: Receiver) -> DjangoView:
@@ -69,7 +75,7 @@ def endpoint(receiver: Receiver) -> DjangoView:
 
     Raises ConfigurationError if receiver is not a Receiver.
     """
-    return _view(check_receiver(receiver), None)
+    return _with_own_transactions(_view(check_receiver(receiver), None))
 
 
 def receiver_from_settings() -> Receiver:
@@ -109,15 +115,23 @@ def to_request(request: HttpRequest) -> Request:
 
 def _view(receiver: Receiver, view: View | None) -> DjangoView:
     def receive(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        work = _Transactions(getattr(made, "_non_atomic_requests", ()))
+
         def call(event: Event) -> object:
-            function = cast("View", view)
+            function: View = view or _nothing
             if is_async:  # made here, in the thread that knows of the event loop
                 function = async_to_sync(function)
-            return function(request, event, *args, **kwargs)
+            try:
+                answer = function(request, event, *args, **kwargs)
+            except Discard:
+                work.commit()
+                raise
+            if answer is None or 200 <= _status_of(answer) < 300:
+                work.commit()
+            return answer
 
-        answer = views.receive(
-            receiver, to_request(request), call if view else None, _status_of, _ABORTS
-        )
+        with work:
+            answer = views.receive(receiver, to_request(request), call, _status_of, _ABORTS)
         return _to_response(answer)
 
     async def receive_async(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
@@ -125,7 +139,8 @@ def _view(receiver: Receiver, view: View | None) -> DjangoView:
         return await sync_to_async(receive)(request, *args, **kwargs)
 
     is_async = iscoroutinefunction(view)
-    return _exempt(receive_async if is_async else receive)
+    made = _exempt(receive_async if is_async else receive)
+    return made
 
 
 def _exempt(view: DjangoView) -> DjangoView:
@@ -156,6 +171,7 @@ def _chunks(request: HttpRequest) -> Iterator[bytes]:
 
 
 def _status_of(answer: object) -> int:
+    views.refuse_stream(isinstance(answer, StreamingHttpResponse))
     # The exceptions have none, and are no success.
     return answer.status_code if isinstance(answer, HttpResponseBase) else 500
 
@@ -163,16 +179,65 @@ def _status_of(answer: object) -> int:
 def _to_response(answer: object) -> HttpResponseBase:
     if not isinstance(answer, Response):
         return cast("HttpResponseBase", answer)
-    if answer.reason is not None:
-        _roll_back()
     return HttpResponse(answer.body, status=answer.status, headers=dict(answer.headers))
 
 
-def _roll_back() -> None:
-    # Django does so for an exception, which a refusal is not: half of a handler's work would stay.
-    for connection in connections.all(initialized_only=True):
-        if connection.settings_dict["ATOMIC_REQUESTS"] and connection.in_atomic_block:
-            connection.set_rollback(True)
+def _nothing(request: HttpRequest, event: Event) -> None:
+    """Stand in for the view of a receiver whose handlers do everything."""
+
+
+# --- ATOMIC_REQUESTS ---
+
+
+class _Transactions:
+    """What ATOMIC_REQUESTS asks for, inside the work on a delivery instead of around the request.
+
+    Django would commit when the delivery has counted as handled already: it would be lost with
+    the commit. What is not committed by the end of the with block is rolled back.
+    """
+
+    def __init__(self, excluded: Iterable[str]) -> None:
+        self._aliases = _atomic_aliases(excluded)
+        self._open = ExitStack()
+
+    def __enter__(self) -> None:
+        with self._open as entering:  # leaves none of them open if one cannot be opened
+            for alias in self._aliases:
+                entering.enter_context(transaction.atomic(using=alias))
+            self._open = entering.pop_all()
+
+    def commit(self) -> None:
+        self._aliases = []
+        self._open.close()
+
+    def __exit__(self, *raised: Any) -> None:
+        for alias in self._aliases:
+            transaction.set_rollback(True, using=alias)
+        self._open.close()
+
+
+class _ExcludedByUs(set[str]):
+    """For Django, holds every database; iterated, those that the user has excluded."""
+
+    def __contains__(self, alias: object) -> bool:
+        return True
+
+
+def _with_own_transactions(view: DjangoView) -> DjangoView:
+    # After update_wrapper, which brings what non_atomic_requests has noted on the user's view.
+    if not iscoroutinefunction(view):
+        noted: Iterable[str] = getattr(view, "_non_atomic_requests", ())
+        vars(view)["_non_atomic_requests"] = _ExcludedByUs(noted)
+    return view
+
+
+def _atomic_aliases(excluded: Iterable[str]) -> list[str]:
+    left_out = set(excluded)
+    return [
+        alias
+        for alias in connections
+        if connections[alias].settings_dict["ATOMIC_REQUESTS"] and alias not in left_out
+    ]
 
 
 class KarlaConfig(AppConfig):
@@ -199,8 +264,7 @@ def _faults(view: DjangoView) -> Iterator[checks.CheckMessage]:
             "It runs for requests that nobody has verified. Put @webhook on top.",
             id="karla_receiver.W002",
         )
-    atomic = {name for name in connections if connections[name].settings_dict["ATOMIC_REQUESTS"]}
-    if iscoroutinefunction(view) and atomic.difference(getattr(view, "_non_atomic_requests", ())):
+    if iscoroutinefunction(view) and _atomic_aliases(getattr(view, "_non_atomic_requests", ())):
         yield checks.Error(
             f"ATOMIC_REQUESTS and the async webhook view {view.__qualname__} exclude each other.",
             "Django would answer every delivery with 500. Make the view sync, or decorate it with"

@@ -31,6 +31,7 @@ from karla_receiver.adapters.starlette import (
 )
 from karla_receiver.mounting import DEFAULT_PATH
 from karla_receiver.response import SUCCESS
+from karla_receiver.routing import refuse_generator
 from karla_receiver.wiring import check_receiver
 
 __all__ = ["KarlaEvent", "KarlaRouter", "current_event", "webhook_router"]
@@ -65,6 +66,7 @@ class _Route(APIRoute):
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         if set(options.get("methods") or ["GET"]) != {"POST"}:
             raise ConfigurationError("deliveries are POSTed: write @router.post(path)")
+        refuse_generator(endpoint, "a path function")  # which FastAPI would make a stream of
         if signature(endpoint).return_annotation in (None, "None"):
             options["response_model"] = None  # or some versions document null
         options["openapi_extra"] = {**openapi.operation(), **(options.get("openapi_extra") or {})}
@@ -113,7 +115,8 @@ class KarlaRouter(APIRouter):
     secrets: one webhook secret; or several, while one replaces the other; or a Receiver, whose
     handlers are called before the path function.
     options: as for an APIRouter.
-    Raises ConfigurationError for unusable secrets, and for a route of another method.
+    Raises ConfigurationError for unusable secrets, for a route of another method, and for a path
+    function that is a generator.
     """
 
     def __init__(self, *secrets: str | bytes | Receiver, **options: Any) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeAlias, cast
 
 from quart import Quart, current_app, request
 from quart import Request as QuartRequest
 from quart.typing import ResponseTypes
+from quart.wrappers.response import IterableBody
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from karla_receiver import Event, Receiver, Request, RequestError, Response, views
@@ -71,9 +73,13 @@ async def _chunks(quart_request: QuartRequest) -> AsyncIterator[bytes]:
     body = quart_request.body
     read: list[bytes] = []
     try:
-        async for chunk in body:
-            read.append(chunk)
-            yield chunk
+        # Quart applies its BODY_TIMEOUT in get_data() alone.
+        async with asyncio.timeout(quart_request.body_timeout):
+            async for chunk in body:
+                read.append(chunk)
+                yield chunk
+    except TimeoutError:
+        raise RequestError(Reason.BODY_INCOMPLETE, "BODY_TIMEOUT") from None
     except RequestEntityTooLarge:  # by Quart's own limit
         raise RequestError(Reason.BODY_TOO_LARGE, "MAX_CONTENT_LENGTH") from None
     if not read and quart_request.content_length:
@@ -82,6 +88,8 @@ async def _chunks(quart_request: QuartRequest) -> AsyncIterator[bytes]:
 
 
 def _status_of(answer: ResponseTypes | HTTPException) -> int:
+    body: object = getattr(answer, "response", None)
+    views.refuse_stream(isinstance(body, IterableBody))
     status = answer.code if isinstance(answer, HTTPException) else answer.status_code
     return status or 500
 

@@ -79,7 +79,11 @@ def to_response(answer: object) -> StarletteResponse:
 
 
 def status_of(answer: StarletteResponse | Exception) -> int:
-    """Return the status of a response, or of an exception that the app answers with one."""
+    """Return the status of a response, or of an exception that the app answers with one.
+
+    Raises TypeError for a streaming response.
+    """
+    views.refuse_stream(hasattr(answer, "body_iterator"))  # a StreamingResponse, or one like it
     status: int = getattr(answer, "status_code", 500)
     return status
 

@@ -17,7 +17,15 @@ from karla_receiver.patterns import (
     parse_pattern,
 )
 
-__all__ = ["Handler", "Matches", "Routes", "check_callable", "check_view", "wanted_patterns"]
+__all__ = [
+    "Handler",
+    "Matches",
+    "Routes",
+    "check_callable",
+    "check_view",
+    "refuse_generator",
+    "wanted_patterns",
+]
 
 # Any, because a handler names the type of event that its pattern promises.
 Handler: TypeAlias = Callable[[Any], object]
@@ -55,7 +63,7 @@ class Routes:
     def add(self, handler: Handler, wanted: tuple[Pattern, ...], group: str | None) -> None:
         """Register a handler. Raises ConfigurationError if it does not take the event."""
         check_callable(handler, "a handler", "event")
-        _refuse_generator(handler, "a handler")
+        refuse_generator(handler, "a handler")
         self._routes.append(_Route(handler, wanted, group))
         self._found = {}
         self.want(wanted)
@@ -145,7 +153,7 @@ def check_view(view: object) -> None:
     decorators stand in the wrong order.
     """
     check_callable(view, "a view", "event", others_allowed=True)
-    _refuse_generator(view, "a view")
+    refuse_generator(view, "a view")
     try:
         inspect.signature(cast("Handler", view)).bind()
     except (TypeError, ValueError):
@@ -156,7 +164,8 @@ def check_view(view: object) -> None:
     )
 
 
-def _refuse_generator(function: object, what: str) -> None:
+def refuse_generator(function: object, what: str) -> None:
+    """Raise ConfigurationError if a call of function would only make a generator."""
     call = getattr(function, "__call__", None)  # noqa: B004 - the method is wanted
     for each in (function, call):
         if inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each):

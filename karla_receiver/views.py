@@ -25,6 +25,7 @@ __all__ = [
     "decorator",
     "receive",
     "receive_async",
+    "refuse_stream",
     "to_receiver",
     "warn_of_lost_body",
 ]
@@ -34,7 +35,8 @@ _MadeT = TypeVar("_MadeT", bound=Callable[..., Any])
 
 Secrets: TypeAlias = tuple[str | bytes | Receiver, ...]
 EventView: TypeAlias = Callable[[Event], object]
-# Reads the HTTP status of what a view answers in a framework; raises if that is no answer.
+# Reads the HTTP status of what a view answers in a framework; raises if that is no answer, and
+# for a stream, with `refuse_stream`.
 Status: TypeAlias = Callable[[Any], int]
 # What a framework's views raise to answer with: not found, forbidden, redirected.
 Aborts: TypeAlias = tuple[type[Exception], ...]
@@ -177,6 +179,19 @@ class _Call:
         if self._abort is not None:
             raise self._abort
         return response if self._answer is None else self._answer
+
+
+def refuse_stream(is_stream: bool) -> None:
+    """Raise TypeError if what a view answers is produced while it is sent.
+
+    The view's code would run after the delivery has counted as handled, and no error in it could
+    bring the delivery back.
+    """
+    if is_stream:
+        raise TypeError(
+            "the view answered with a stream, whose code would run after the delivery has counted"
+            " as handled: do the work in the view, and answer with a whole body"
+        )
 
 
 class KeptBody:

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from karla_receiver import Event
 from karla_receiver.adapters.aiohttp import webhook
-from tests.adapters.views import Behaviour, outcome
+from tests.adapters.views import STREAM, Behaviour, late, outcome
 from tests.doors import Answer, Knock, answer_of, logged_reasons
 from tests.doors_aiohttp import made_request
 
@@ -15,6 +15,8 @@ ABORT = web.HTTPNotFound()
 
 
 def own(status: int | None) -> Any:
+    if status == STREAM:
+        return web.Response(body=late())
     return None if status is None else web.Response(text="own", status=status)
 
 

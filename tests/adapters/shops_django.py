@@ -4,11 +4,11 @@ from typing import Any
 
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 
 from karla_receiver import Event
 from karla_receiver.adapters.django import webhook
-from tests.adapters.views import Behaviour, outcome
+from tests.adapters.views import STREAM, Behaviour, late, outcome
 from tests.asgi_server import knock_at
 from tests.doors import Answer, Knock, answer_of, logged_reasons, run_wsgi, wsgi_environ
 from tests.doors_django import routed
@@ -17,6 +17,8 @@ ABORT = Http404()
 
 
 def own(status: int | None) -> Any:
+    if status == STREAM:
+        return StreamingHttpResponse(late())
     return None if status is None else HttpResponse("own", status=status)
 
 

@@ -3,10 +3,10 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
-from fastapi.responses import PlainTextResponse
+from fastapi.responses import PlainTextResponse, StreamingResponse
 
 from karla_receiver.adapters.fastapi import KarlaEvent, KarlaRouter
-from tests.adapters.views import Behaviour, outcome
+from tests.adapters.views import STREAM, Behaviour, late, outcome
 from tests.asgi_server import knock_at
 from tests.doors import PATH, Answer, Knock
 
@@ -14,6 +14,8 @@ ABORT = HTTPException(404)
 
 
 def own(status: int | None) -> Any:
+    if status == STREAM:
+        return StreamingResponse(late())
     return None if status is None else PlainTextResponse("own", status)
 
 

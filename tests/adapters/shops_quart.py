@@ -7,7 +7,7 @@ from werkzeug.exceptions import NotFound
 
 from karla_receiver import Event
 from karla_receiver.adapters.quart import webhook
-from tests.adapters.views import Behaviour, outcome
+from tests.adapters.views import STREAM, Behaviour, late, outcome
 from tests.asgi_server import knock_at
 from tests.doors import PATH, Answer, Knock
 
@@ -15,6 +15,8 @@ ABORT = NotFound()
 
 
 def own(status: int | None) -> Any:
+    if status == STREAM:
+        return late()
     return None if status is None else ("own", status)
 
 

@@ -5,12 +5,12 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 
 from karla_receiver import Event
 from karla_receiver.adapters.starlette import webhook
-from tests.adapters.views import Behaviour, outcome
+from tests.adapters.views import STREAM, Behaviour, late, outcome
 from tests.asgi_server import knock_at
 from tests.doors import PATH, Answer, Knock
 
@@ -18,6 +18,8 @@ ABORT = HTTPException(404)
 
 
 def own(status: int | None) -> Any:
+    if status == STREAM:
+        return StreamingResponse(late())
     return None if status is None else PlainTextResponse("own", status)
 
 

@@ -19,12 +19,22 @@ from celery.exceptions import Reject
 from kombu import Queue
 from msgspec.structs import replace
 
-from karla_receiver import ConfigurationError, Event, Reason, Receiver, Request, samples, sign
+from karla_receiver import (
+    ConfigurationError,
+    Event,
+    Reason,
+    Receiver,
+    Request,
+    parse_event,
+    samples,
+    sign,
+)
 from karla_receiver.adapters.celery import CeleryInbox
 from karla_receiver.attempt import current_attempt
 from karla_receiver.delivery import Delivery
 from karla_receiver.errors import StorageError
 from karla_receiver.idempotency import Claim, ClaimState, MemoryStore, occurrence_key
+from karla_receiver.idempotency.keys import delivery_key
 from karla_receiver.outcomes import Discard, RetryLater
 from tests.many_machines.redis_server import free_port
 
@@ -181,6 +191,42 @@ def test_what_does_not_verify_again_is_kept_and_never_handled(
 
     assert not shop.events
     assert [failure.partition(":")[0] for failure in shop.failures()] == [reason]
+
+
+@pytest.mark.parametrize("key", [None, occurrence_key])
+def test_a_delivery_under_other_keys_is_the_same_one(key: Any) -> None:
+    shop = Shop(idempotency=MemoryStore(key=key))
+    shop.receive()
+    for name in ("a", "b", "c"):
+        shop.inbox.put(delivery(key=name, occurrence=name))
+    shop.work()
+    shop.inbox.close()
+
+    assert len(shop.events) == 1
+
+
+@pytest.mark.usefixtures("_no_waits")
+def test_a_key_function_that_raises_in_a_worker_costs_attempts() -> None:
+    faults: list[Exception] = [LookupError("canary")]
+
+    def key(event: Event) -> str:
+        if faults:
+            raise faults.pop()
+        return "one"
+
+    shop = Shop(idempotency=MemoryStore(key=key), max_attempts=2)
+    shop.inbox.put(delivery())
+    shop.work()
+    assert not shop.events
+    shop.work()
+    assert [number for _, number in shop.attempts] == [2]
+
+    faults.extend([LookupError(), LookupError()])
+    shop.inbox.put(delivery())
+    shop.work()
+    shop.work()
+    shop.inbox.close()
+    assert shop.failures() == ["handler_error: the key function raised"]
 
 
 def test_it_is_verified_as_at_its_receipt(shop: Shop) -> None:
@@ -442,7 +488,8 @@ def test_while_another_worker_has_it_a_delivery_waits_and_no_attempt_counts(
     shop.inbox.put(delivery())
     shop.raises = [SystemExit()]
     first, second = shop.messages()
-    held = store.claim(f"handled:{'k' * 64}", "o")
+    name = f"handled:{delivery_key(BODY, parse_event(BODY), occurrence_key)}"
+    held = store.claim(name, "o")
     shop.task(*first.payload[0])
 
     (waiting,) = shop.messages()
@@ -450,7 +497,7 @@ def test_while_another_worker_has_it_a_delivery_waits_and_no_attempt_counts(
     assert 5 < waiting.payload[0][0]["not_before"] - time.time() <= 10
     assert not shop.attempts
 
-    store.release(f"handled:{'k' * 64}", held.token)
+    store.release(name, held.token)
     with pytest.raises(SystemExit):  # the process is told to end: Celery hands it out again
         shop.task(*second.payload[0])
     shop.task(*second.payload[0])

@@ -8,7 +8,7 @@ from django.core.checks import run_checks
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
 from django.db import connection, transaction
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.test import RequestFactory
 from django.test.utils import override_settings
 from django.urls import include, path
@@ -17,6 +17,8 @@ from django.views.decorators.http import require_POST
 
 from karla_receiver import ConfigurationError, Event, Receiver, samples, sign
 from karla_receiver.adapters.django import endpoint, receiver_from_settings, webhook
+from karla_receiver.idempotency import MemoryStore
+from karla_receiver.outcomes import Discard, RetryLater
 from tests.asgi_server import knock_at
 from tests.doors import Answer, Knock, answer_of, logged_reasons, run_wsgi, wsgi_environ
 from tests.doors_django import nothing, nothing_async, routed, routed_by
@@ -195,6 +197,110 @@ def test_what_a_failing_handler_wrote_is_rolled_back_with_the_request() -> None:
     assert deliver(webhook(SECRET)(fail)).status == 500
     assert count() == 0
     assert deliver(webhook(SECRET)(succeed)).status == 200
+    assert count() == 1
+
+
+@pytest.fixture
+def _deferred_constraint() -> Any:
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE parents (id INTEGER PRIMARY KEY)")
+        cursor.execute(
+            "CREATE TABLE children"
+            " (parent INTEGER REFERENCES parents (id) DEFERRABLE INITIALLY DEFERRED)"
+        )
+    yield
+    with connection.cursor() as cursor:
+        cursor.execute("DROP TABLE children")
+        cursor.execute("DROP TABLE parents")
+
+
+def orphan(request: HttpRequest, event: Event) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO children VALUES (77)")
+
+
+@pytest.mark.usefixtures("atomic_requests", "_deferred_constraint")
+@pytest.mark.parametrize("place", ["view", "handler", "endpoint"])
+def test_a_delivery_whose_commit_fails_is_not_handled(place: str) -> None:
+    receiver = Receiver(SECRET, idempotency=MemoryStore())
+    if place != "view":
+        receiver.on("*")(lambda event: orphan(HttpRequest(), event))
+    decorated = webhook(receiver)(orphan if place == "view" else nothing)
+    view = endpoint(receiver) if place == "endpoint" else decorated
+
+    for _ in range(2):
+        answer = deliver(view)
+        assert (answer.status, answer.reason) == (500, "handler_error")
+    assert not connection.in_atomic_block
+
+
+def discard(request: HttpRequest, event: Event) -> None:
+    insert()
+    raise Discard("enough")
+
+
+def later(request: HttpRequest, event: Event) -> None:
+    insert()
+    raise RetryLater(5)
+
+
+def missing(request: HttpRequest, event: Event) -> None:
+    insert()
+    raise Http404
+
+
+def answering(status: int) -> Any:
+    def view(request: HttpRequest, event: Event) -> HttpResponse:
+        insert()
+        return HttpResponse(status=status)
+
+    return view
+
+
+@pytest.mark.usefixtures("atomic_requests")
+@pytest.mark.parametrize(
+    ("view", "status", "rows"),
+    [
+        (answering(204), 204, 1),
+        (discard, 200, 1),
+        (answering(409), 409, 0),
+        (later, 503, 0),
+        (missing, 404, 0),
+    ],
+)
+def test_what_was_written_stays_when_the_delivery_is_acknowledged(
+    view: Any, status: int, rows: int
+) -> None:
+    assert deliver(webhook(SECRET)(view)).status == status
+    assert count() == rows
+    assert not connection.in_atomic_block
+
+
+@pytest.mark.usefixtures("atomic_requests")
+def test_handlers_and_view_share_the_transaction() -> None:
+    receiver = Receiver(SECRET)
+    receiver.on("*")(lambda event: insert())
+
+    def fail(request: HttpRequest, event: Event) -> None:
+        assert connection.in_atomic_block
+        raise ValueError
+
+    assert deliver(webhook(receiver)(fail)).status == 500
+    assert count() == 0
+    assert deliver(endpoint(receiver)).status == 200
+    assert count() == 1
+
+
+@pytest.mark.usefixtures("atomic_requests")
+@pytest.mark.parametrize("is_below", [True, False])
+def test_a_view_can_be_excluded_from_transactions(is_below: bool) -> None:
+    def fail(request: HttpRequest, event: Event) -> None:
+        insert()
+        raise ValueError
+
+    free: Any = transaction.non_atomic_requests
+    view = webhook(SECRET)(free(fail)) if is_below else free(webhook(SECRET)(fail))
+    assert deliver(view).status == 500
     assert count() == 1
 
 

@@ -226,3 +226,17 @@ def test_the_document_is_valid_for_readers_that_check_it() -> None:
     document = app_with(webhook_router(Receiver(SECRET))).openapi()
     assert document["openapi"].startswith("3.1")
     assert json.loads(json.dumps(document)) == document
+
+
+def test_a_path_function_that_is_a_generator_is_refused() -> None:
+    router = KarlaRouter(SECRET)
+
+    async def late(event: KarlaEvent) -> Any:
+        yield event
+
+    def sync_late(event: KarlaEvent) -> Any:
+        yield event
+
+    for function in (late, sync_late):
+        with pytest.raises(ConfigurationError, match="a path function must do its work"):
+            router.post(PATH)(function)

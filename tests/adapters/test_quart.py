@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from typing import Any, cast
 
 import pytest
 from quart import Quart, request
@@ -9,7 +10,7 @@ from werkzeug.exceptions import HTTPException
 from karla_receiver import Receiver, samples, sign
 from karla_receiver.adapters.quart import endpoint, webhook
 from tests.asgi_server import knock_at, serve
-from tests.doors import PATH, Answer, Knock, asgi_scope
+from tests.doors import PATH, Answer, Knock, asgi_scope, logged_reasons
 
 SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
 BODY = samples.read("shipment_delivered")
@@ -63,6 +64,27 @@ def test_a_body_that_something_consumed_is_refused_and_the_log_says_so(
 def test_a_body_beyond_quarts_own_limit_is_413() -> None:
     answer = deliver(delivery(), MAX_CONTENT_LENGTH=10)
     assert (answer.status, answer.reason) == (413, "body_too_large")
+
+
+def test_a_body_that_takes_longer_than_quarts_own_limit_is_refused() -> None:
+    app = Quart("shop")
+    app.config["BODY_TIMEOUT"] = 0.05
+    app.post(PATH)(endpoint(Receiver(SECRET)))
+    sent: list[Any] = []
+
+    async def serve_one() -> None:
+        messages: asyncio.Queue[Any] = asyncio.Queue()  # from which nothing more will come
+        messages.put_nowait({"type": "http.request", "body": BODY[:9], "more_body": True})
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await asyncio.wait_for(cast("Any", app)(asgi_scope(delivery()), messages.get, send), 10)
+
+    with logged_reasons() as reasons:
+        asyncio.run(serve_one())
+    assert sent[0]["status"] == 400
+    assert reasons == ["body_incomplete"]
 
 
 def test_a_body_in_pieces_is_joined_and_one_that_never_ends_is_refused() -> None:

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from karla_receiver import ConfigurationError, Event, Receiver, ShipmentEvent, samples, sign
+from karla_receiver.idempotency import MemoryStore
 from karla_receiver.idempotency.protocol import Claim, ClaimState
 from karla_receiver.outcomes import RetryLater
-from tests.adapters.views import Behaviour, Shop
+from tests.adapters.views import STREAM, Behaviour, Shop
 from tests.all_doors import CHOSEN
 from tests.doors import Answer, Knock
 
@@ -113,6 +114,18 @@ def test_only_success_counts_as_handled(name: str, is_async: bool) -> None:
         deliver(SHOPS[name], lambda *_, result=result: result, receiver, is_async=is_async)
 
     assert store.told == ["done", "done", "release", "release", "release", "release"]
+
+
+@pytest.mark.parametrize("name", sorted(SHOPS.keys() - {"aws_lambda"}))
+@SYNC_AND_ASYNC
+def test_a_stream_is_refused_for_its_code_would_run_too_late(
+    name: str, is_async: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver = Receiver(SECRET, idempotency=MemoryStore())
+    for _ in range(2):
+        answer = deliver(SHOPS[name], lambda *_: STREAM, receiver, is_async=is_async)
+        assert (answer.status, answer.reason) == (500, "handler_error")
+    assert "the view answered with a stream" in caplog.text
 
 
 @IN_EVERY_SHOP

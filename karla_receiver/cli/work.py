@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
-import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
@@ -69,7 +69,7 @@ def _stop_with(stopping: threading.Event) -> Callable[[int, FrameType | None], N
 
     def stop(number: int, frame: FrameType | None) -> None:
         if stopping.is_set():
-            sys.exit(128 + number)
+            os._exit(128 + number)  # not sys.exit: what is done at exit waits for the handlers
         stopping.set()
 
     return stop

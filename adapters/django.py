@@ -62,6 +62,11 @@ def webhook(*secrets: str | bytes | Receiver) -> Callable[[View], DjangoView]:
     Raises ConfigurationError for unusable secrets, and for a view that takes something else.
     """
     try:
+        if len(secrets) == 1 and callable(secrets[0]):
+            raise ConfigurationError(
+                "webhook was given the view: write @webhook(), for the secret in the settings, or"
+                " @webhook(secret)"
+            )
         decorate = views.decorator(
             secrets or (receiver_from_settings(),), _view, "request", "event"
         )
@@ -87,6 +92,12 @@ def receiver_from_settings() -> Receiver:
     one = getattr(settings, "KARLA_WEBHOOK_SECRET", None)
     several = getattr(settings, "KARLA_WEBHOOK_SECRETS", None)
     try:
+        if one is None and several is None:
+            for name in ("KARLA_WEBHOOK_SECRET", "KARLA_WEBHOOK_SECRETS"):
+                if hasattr(settings, name):
+                    raise ConfigurationError(
+                        f"{name} in the settings is None: is its environment variable set?"
+                    )
         if (one is None) == (several is None) or not isinstance(several, list | tuple | None):
             raise ConfigurationError(
                 "the settings need KARLA_WEBHOOK_SECRET, one secret, or KARLA_WEBHOOK_SECRETS, a"

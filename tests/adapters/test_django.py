@@ -344,6 +344,20 @@ def test_settings_that_can_never_work_are_an_error(settings: dict[str, Any]) -> 
     assert SECRET not in str(raised.value)
 
 
+@pytest.mark.parametrize("name", ["KARLA_WEBHOOK_SECRET", "KARLA_WEBHOOK_SECRETS"])
+def test_a_secret_that_the_environment_did_not_have_is_named(name: str) -> None:
+    with (
+        override_settings(**{name: None}),
+        pytest.raises(ConfigurationError, match=f"{name} in the settings is None: is its env"),
+    ):
+        webhook()
+
+
+def test_a_decorator_without_parentheses_is_told_that_it_needs_no_secret() -> None:
+    with pytest.raises(ConfigurationError, match=r"write @webhook\(\), for the secret in the set"):
+        webhook(nothing)  # type: ignore[arg-type]
+
+
 @override_settings(KARLA_WEBHOOK_SECRET="canary-secret", KARLA_WEBHOOK_SECRETS=["canary-secret"])
 def test_djangos_error_reports_hide_the_secrets_and_the_signature() -> None:
     reporter = SafeExceptionReporterFilter()

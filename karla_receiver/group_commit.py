@@ -23,7 +23,7 @@ from karla_receiver.sqlite_file import Session, SQLiteFile
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["GroupCommit", "Work"]
+__all__ = ["GroupCommit", "Work", "is_of_the_work"]
 
 _T = TypeVar("_T")
 Work: TypeAlias = Callable[[sqlite3.Connection], _T]
@@ -31,6 +31,20 @@ Work: TypeAlias = Callable[[sqlite3.Connection], _T]
 _LARGEST_GROUP: Final = 256
 # How long a caller waits for a turn. It is soon, unless somebody keeps a reserved one.
 _PATIENCE_SECONDS: Final = 5.0
+
+
+# What SQLite says of values that it cannot keep, whatever the file is like.
+_OF_THE_WORK: Final = (
+    sqlite3.DataError,
+    sqlite3.IntegrityError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+)
+
+
+def is_of_the_work(error: Exception) -> bool:
+    """Return whether what `GroupCommit.run` raised is due to the work, and not to the file."""
+    return not isinstance(error, StorageError) or isinstance(error.__cause__, _OF_THE_WORK)
 
 
 class _Job:

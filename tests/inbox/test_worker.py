@@ -144,6 +144,60 @@ def test_a_handler_that_raises_is_tried_again_and_at_last_failed(
     until(lambda: states(path)["another"] == "failed")
 
 
+class OddDiscard(Discard):
+    """One whose reason cannot be told."""
+
+    @property
+    def reason(self) -> str:  # type: ignore[override]
+        raise ValueError("no reason")
+
+    @reason.setter
+    def reason(self, value: str) -> None:  # type: ignore[override]
+        pass
+
+
+@pytest.mark.parametrize("has_transaction", [False, True])
+def test_an_error_while_an_attempt_is_settled_fails_that_delivery_alone(
+    opened: Opened, path: Path, has_transaction: bool
+) -> None:
+    def handle(event: Event) -> None:
+        if has_transaction:
+            assert current_attempt().transaction
+        if event.raw["n"] == "odd":
+            raise OddDiscard("lost")
+
+    inbox = opened(workers=1)
+    served(inbox, handle)
+    inbox.put(delivery("odd"))
+    inbox.put(delivery("next"))
+    until(lambda: settled(path))
+    assert states(path) == {"odd": "failed", "next": "done"}
+    assert query(path, "SELECT note FROM karla_inbox WHERE key = 'odd'") == [("ValueError",)]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason", "state"),
+    [(Discard("a"), "\ud800", "done"), (RetryLater(0), {"of": "no text"}, "failed")],
+    ids=["surrogate", "dict"],
+)
+def test_a_note_that_cannot_be_kept_holds_up_no_other(
+    opened: Opened, path: Path, outcome: Any, reason: object, state: str
+) -> None:
+    def handle(event: Event) -> None:
+        if event.raw["n"] == "odd":
+            outcome.reason = reason
+            raise outcome
+
+    inbox = opened(max_attempts=1)
+    served(inbox, handle)
+    for key in ("odd", "next"):
+        inbox.put(delivery(key))
+    until(lambda: settled(path))
+    assert states(path) == {"odd": state, "next": "done"}
+    notes = query(path, "SELECT note FROM karla_inbox WHERE key = 'odd'")
+    assert notes == [("what is to be noted here cannot be kept",)]
+
+
 def test_several_errors_are_named(opened: Opened, path: Path) -> None:
     inbox = opened(max_attempts=1)
     receiver = served(inbox, raising(ValueError()))

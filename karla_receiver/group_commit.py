@@ -148,20 +148,19 @@ class GroupCommit:
                 self._session = self._file.open()
             self._file.begin(self._session)
         except BaseException:
-            self.hand_back(is_sound=False)
+            self.hand_back()
             raise
         return self._session
 
-    def hand_back(self, *, is_sound: bool) -> None:
+    def hand_back(self) -> None:
         """End a reservation. What was not committed is undone.
 
-        is_sound: False closes the connection; the next one opens another.
+        The next caller gets another connection: whoever had this one may have set anything on it.
         """
         if self._session is not None:
             self._session.undo()
-            if not is_sound:
-                self._session.close()
-                self._session = None
+            self._session.close()
+            self._session = None
         with self._lock:
             self._reservations -= 1
         self._hand_over()

@@ -84,7 +84,7 @@ class Attempts:
         finally:
             CURRENT.reset(token)
             if attempt.session is not None and not is_settled:
-                self._writer.hand_back(is_sound=False)
+                self._writer.hand_back()
         if attempt.session is None:
             return outcome
         return self._settle_with_effect(attempt.session, taken, outcome)
@@ -146,20 +146,24 @@ class Attempts:
         self, session: Session, taken: Taken, outcome: Settlement
     ) -> Settlement | None:
         """Commit what the handler wrote and the mark together, or neither."""
-        is_sound = False
         try:
-            session.connection.set_authorizer(None)
+            self._end_handling(session)
             # An attempt that failed, and one that was discarded, takes no effect.
             has_effect = outcome.state == State.DONE and outcome.note is None
             if has_effect:
                 self._commit(session, taken, outcome)
-            is_sound = True
         except StorageError as error:
             # Whether the commit counted is unknown: if it did, the note has no effect.
             return self._failed(taken, error)
         finally:
-            self._writer.hand_back(is_sound=is_sound)
+            self._writer.hand_back()
         return None if has_effect else outcome
+
+    def _end_handling(self, session: Session) -> None:
+        try:
+            session.connection.set_authorizer(None)
+        except sqlite3.Error as error:
+            raise StorageError(f"the handler closed its transaction: {error}") from None
 
     def _commit(self, session: Session, taken: Taken, outcome: Settlement) -> None:
         try:

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -320,6 +321,51 @@ def test_a_handler_cannot_end_the_transaction(opened: Opened, path: Path, statem
     until(lambda: settled(path))
     assert row(path) == ("failed", 1, "DatabaseError")
     assert effects(path) == []
+
+
+def set_everything(connection: sqlite3.Connection) -> None:
+    connection.row_factory = sqlite3.Row
+    connection.text_factory = bytes
+
+
+def test_what_a_handler_sets_on_its_connection_is_gone_with_it(opened: Opened, path: Path) -> None:
+    let_go = threading.Event()
+    calls: list[str] = []
+
+    def handle(event: Event) -> None:
+        calls.append(event.raw["n"])
+        if event.raw["n"] == "first":
+            set_everything(current_attempt().transaction)
+            raise Discard("its connection is odd now")
+        let_go.wait(20)
+
+    inbox = opened(workers=2)
+    served(inbox, handle)
+    inbox.put(delivery("first"))
+    until(lambda: settled(path))
+    inbox.put(delivery("slow"))
+    until(lambda: states(path)["slow"] == "running")
+    ((beat,),) = query(path, "SELECT max(beat) FROM karla_workers")
+    until(lambda: query(path, "SELECT max(beat) FROM karla_workers")[0][0] > beat + 1)
+    assert calls == ["first", "slow"], "it was taken from the worker that had it"
+    let_go.set()
+    until(lambda: settled(path))
+
+
+def test_a_handler_that_closes_its_connection_fails_alone(opened: Opened, path: Path) -> None:
+    def handle(event: Event) -> None:
+        if event.raw["n"] == "closes":
+            with closing(current_attempt().transaction) as connection:
+                connection.execute("SELECT 1")
+
+    inbox = opened(workers=1, max_attempts=1)
+    served(inbox, handle)
+    inbox.put(delivery("closes"))
+    inbox.put(delivery("next"))
+    until(lambda: settled(path))
+    assert states(path) == {"closes": "failed", "next": "done"}
+    ((note,),) = query(path, "SELECT note FROM karla_inbox WHERE key = 'closes'")
+    assert note.startswith("the handler closed its transaction")
 
 
 def test_an_effect_is_undone_if_the_delivery_was_taken_over(

@@ -204,3 +204,9 @@ def test_a_wrong_option_is_refused_when_the_inbox_is_made(path: Path, case: str)
     with pytest.raises(ConfigurationError) as refused:
         SQLiteInbox(options.pop("path"), **options)
     assert message in str(refused.value)
+
+
+def test_a_missing_value_is_an_error_and_no_copy(inbox: SQLiteInbox) -> None:
+    with pytest.raises(StorageError, match="NOT NULL"):
+        inbox.put(delivery(received_at=None))
+    assert inbox.put(delivery())

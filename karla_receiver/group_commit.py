@@ -273,7 +273,11 @@ class GroupCommit:
                 self._session, lambda connection: [work(connection) for work in works]
             )
         except StorageError as error:
-            self._fail(jobs, error)
+            if len(jobs) > 1 and is_of_the_work(error):
+                for job in jobs:
+                    self._commit([job])
+            else:
+                self._fail(jobs, error)
         except Exception as error:  # noqa: BLE001 - for the caller whose work raised it
             if len(jobs) == 1:
                 jobs[0].error = error

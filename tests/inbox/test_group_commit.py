@@ -332,3 +332,26 @@ def test_a_child_begins_anew_and_leaves_the_parent_s_connection_open(
     worker.stop(1)
     for each in sessions:
         each.close()
+
+
+def test_what_sqlite_refuses_of_one_is_no_other_s_fault(writer: GroupCommit, path: Path) -> None:
+    def refused(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO notes VALUES (?)", ({"no": "text"},))
+
+    errors: list[StorageError] = []
+
+    def call(number: int) -> None:
+        if number == 1:
+            with pytest.raises(StorageError) as raised:
+                writer.run(refused)
+            errors.append(raised.value)
+        else:
+            writer.run(Note(str(number)))
+
+    slow, thread = held_up(writer)
+    letting = let_go_when(writer, slow, queued=4)
+    in_threads(4, call)
+    for each in (thread, letting):
+        each.join()
+    assert len(errors) == 1
+    assert notes(path) == ["0", "2", "3"]

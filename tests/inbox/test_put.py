@@ -210,3 +210,11 @@ def test_a_missing_value_is_an_error_and_no_copy(inbox: SQLiteInbox) -> None:
     with pytest.raises(StorageError, match="NOT NULL"):
         inbox.put(delivery(received_at=None))
     assert inbox.put(delivery())
+
+
+def test_a_lane_that_is_no_text_is_refused_before_it_is_queued(path: Path) -> None:
+    odd: Any = lambda event: {"id": 1}  # noqa: E731
+    inbox = SQLiteInbox(path, serial_by=odd)
+    with pytest.raises(ConfigurationError, match="serial_by must return a text or None, not dict"):
+        inbox.put(delivery())
+    inbox.close()

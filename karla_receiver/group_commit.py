@@ -23,7 +23,7 @@ from karla_receiver.sqlite_file import Session, SQLiteFile
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["GroupCommit", "Work"]
+__all__ = ["GroupCommit", "Work", "is_of_the_work"]
 
 _T = TypeVar("_T")
 Work: TypeAlias = Callable[[sqlite3.Connection], _T]
@@ -31,6 +31,20 @@ Work: TypeAlias = Callable[[sqlite3.Connection], _T]
 _LARGEST_GROUP: Final = 256
 # How long a caller waits for a turn. It is soon, unless somebody keeps a reserved one.
 _PATIENCE_SECONDS: Final = 5.0
+
+
+# What SQLite says of values that it cannot keep, whatever the file is like.
+_OF_THE_WORK: Final = (
+    sqlite3.DataError,
+    sqlite3.IntegrityError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+)
+
+
+def is_of_the_work(error: Exception) -> bool:
+    """Return whether what `GroupCommit.run` raised is due to the work, and not to the file."""
+    return not isinstance(error, StorageError) or isinstance(error.__cause__, _OF_THE_WORK)
 
 
 class _Job:
@@ -134,20 +148,19 @@ class GroupCommit:
                 self._session = self._file.open()
             self._file.begin(self._session)
         except BaseException:
-            self.hand_back(is_sound=False)
+            self.hand_back()
             raise
         return self._session
 
-    def hand_back(self, *, is_sound: bool) -> None:
+    def hand_back(self) -> None:
         """End a reservation. What was not committed is undone.
 
-        is_sound: False closes the connection; the next one opens another.
+        The next caller gets another connection: whoever had this one may have set anything on it.
         """
         if self._session is not None:
             self._session.undo()
-            if not is_sound:
-                self._session.close()
-                self._session = None
+            self._session.close()
+            self._session = None
         with self._lock:
             self._reservations -= 1
         self._hand_over()
@@ -260,7 +273,11 @@ class GroupCommit:
                 self._session, lambda connection: [work(connection) for work in works]
             )
         except StorageError as error:
-            self._fail(jobs, error)
+            if len(jobs) > 1 and is_of_the_work(error):
+                for job in jobs:
+                    self._commit([job])
+            else:
+                self._fail(jobs, error)
         except Exception as error:  # noqa: BLE001 - for the caller whose work raised it
             if len(jobs) == 1:
                 jobs[0].error = error

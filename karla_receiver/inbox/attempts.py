@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, cast
 
 from karla_receiver.attempt import CURRENT
@@ -68,15 +69,35 @@ class Attempts:
 
         Raises nothing: whatever a handler raises is a failed attempt of this delivery alone.
         """
+        try:
+            return self._make(taken)
+        except BaseException as error:  # noqa: BLE001 - an odd exception's own text, a clock, a log
+            return self._unforeseen(taken, error)
+
+    def _make(self, taken: Taken) -> Settlement | None:
         attempt = _Attempt(taken, self._writer)
         token = CURRENT.set(attempt)
+        is_settled = False
         try:
             outcome = self._outcome(taken)
+            is_settled = True
         finally:
             CURRENT.reset(token)
+            if attempt.session is not None and not is_settled:
+                self._writer.hand_back()
         if attempt.session is None:
             return outcome
         return self._settle_with_effect(attempt.session, taken, outcome)
+
+    def _unforeseen(self, taken: Taken, error: BaseException) -> Settlement:
+        # By none of what may have raised: clock, backoff and the error's own text.
+        with suppress(Exception):
+            logger.error(
+                "delivery %s is kept as failed: %s while its attempt was settled",
+                taken.key[:16],
+                type(error).__qualname__,
+            )
+        return _settled(taken, State.FAILED, type(error).__qualname__)
 
     def _outcome(self, taken: Taken) -> Settlement:
         try:
@@ -125,20 +146,24 @@ class Attempts:
         self, session: Session, taken: Taken, outcome: Settlement
     ) -> Settlement | None:
         """Commit what the handler wrote and the mark together, or neither."""
-        is_sound = False
         try:
-            session.connection.set_authorizer(None)
+            self._end_handling(session)
             # An attempt that failed, and one that was discarded, takes no effect.
             has_effect = outcome.state == State.DONE and outcome.note is None
             if has_effect:
                 self._commit(session, taken, outcome)
-            is_sound = True
         except StorageError as error:
             # Whether the commit counted is unknown: if it did, the note has no effect.
             return self._failed(taken, error)
         finally:
-            self._writer.hand_back(is_sound=is_sound)
+            self._writer.hand_back()
         return None if has_effect else outcome
+
+    def _end_handling(self, session: Session) -> None:
+        try:
+            session.connection.set_authorizer(None)
+        except sqlite3.Error as error:
+            raise StorageError(f"the handler closed its transaction: {error}") from None
 
     def _commit(self, session: Session, taken: Taken, outcome: Settlement) -> None:
         try:

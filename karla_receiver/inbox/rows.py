@@ -58,7 +58,11 @@ class Put:
 
     __slots__ = ("_content", "_row")
 
-    _ENTRY: Final = f"INSERT OR IGNORE INTO karla_inbox ({_COLUMNS}) VALUES ({'?,' * 13}?)"  # noqa: S608
+    # Not OR IGNORE: that would take a missing value for a delivery that was kept before.
+    _ENTRY: Final = (
+        f"INSERT INTO karla_inbox ({_COLUMNS}) VALUES ({'?,' * 13}?)"  # noqa: S608
+        " ON CONFLICT (identity) DO NOTHING"
+    )
     _CONTENT: Final = "INSERT INTO karla_content (id, headers, body) VALUES (?, ?, ?)"
 
     def __init__(self, delivery: Delivery, endpoint: str, lane: str | None, now: float) -> None:

@@ -209,7 +209,7 @@ class SQLiteInbox:
     def _putting(self, delivery: Delivery) -> Work[bool]:
         lane = None
         if self._serial_by is not None and delivery.problem is None:
-            lane = self._serial_by(parse_event(delivery.body))
+            lane = _checked_lane(self._serial_by(parse_event(delivery.body)))
         put = Put(delivery, self._endpoint, lane, self._clock())
         if self._threads:
             return put
@@ -227,3 +227,9 @@ class SQLiteInbox:
             worker.nudge()
         elif self._threads and self._receiver is not None:
             self.start()
+
+
+def _checked_lane(lane: object) -> str | None:
+    if lane is None or isinstance(lane, str):
+        return lane
+    raise ConfigurationError(f"serial_by must return a text or None, not {type(lane).__name__}")

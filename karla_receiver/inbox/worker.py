@@ -10,13 +10,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from sqlite3 import Connection
 from typing import Final
 
 import msgspec
 
 from karla_receiver.errors import StorageError
-from karla_receiver.group_commit import GroupCommit
+from karla_receiver.group_commit import GroupCommit, is_of_the_work
 from karla_receiver.inbox import rows, workers
 from karla_receiver.inbox.attempts import Attempts
 from karla_receiver.inbox.rows import Settlement, State, Taken
@@ -165,12 +166,33 @@ class Worker:
             except Exception as error:  # noqa: BLE001 - logged; a thread that ends helps nobody
                 failures += 1
                 self._complain(error)
+                if is_of_the_work(error):
+                    settled = self._note_singly(settled)
                 with self._changed:
                     self._settled[:0] = settled
                     self._changed.wait_for(lambda: self._closing, timeout=_PAUSE_SECONDS)
             if closing and (not failures or failures >= _LAST_TRIES):
                 self._leave()
                 return
+
+    def _note_singly(self, settled: list[Settlement]) -> list[Settlement]:
+        """Note what can be noted; return what is left to note, without what cannot be kept."""
+        left: list[Settlement] = []
+        for each in settled:
+            try:
+                now = self._options.clock()
+            except Exception:  # noqa: BLE001 - logged by the caller, who had it as well
+                left.append(each)
+                continue
+            try:
+                self._writer.run(partial(each.apply, now=now))
+            except Exception as error:  # noqa: BLE001 - logged
+                if is_of_the_work(error):
+                    logger.error("the note on delivery %d cannot be kept: %s", each.id, error)
+                    left.append(_without_note(each))
+                else:
+                    left.append(each)
+        return left
 
     def _is_wanted(self) -> bool:
         return bool(self._settled or self._nudged or self._closing)
@@ -280,6 +302,10 @@ class Worker:
                 error,
                 exc_info=None if isinstance(error, StorageError) else error,
             )
+
+
+def _without_note(settlement: Settlement) -> Settlement:
+    return msgspec.structs.replace(settlement, note="what is to be noted here cannot be kept")
 
 
 def _returned(taken: Taken, *, begun: bool = False) -> Settlement:

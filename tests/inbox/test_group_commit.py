@@ -220,7 +220,7 @@ def test_a_reservation_is_for_one_alone_and_in_its_turn(writer: GroupCommit, pat
         Note(str(number))(session.connection)
         session.commit()
         running -= 1
-        writer.hand_back(is_sound=True)
+        writer.hand_back()
         writer.run(Note("between"))
 
     in_threads(8, write)
@@ -228,9 +228,9 @@ def test_a_reservation_is_for_one_alone_and_in_its_turn(writer: GroupCommit, pat
 
 
 def test_what_was_reserved_and_not_committed_is_undone(writer: GroupCommit, path: Path) -> None:
-    for is_sound in (True, False):
+    for _ in range(2):
         Note("undone")(writer.reserve().connection)
-        writer.hand_back(is_sound=is_sound)
+        writer.hand_back()
     assert writer.run(Note("kept")) == "kept"
     assert notes(path) == ["kept"]
 
@@ -254,7 +254,7 @@ def test_a_reservation_that_waits_too_long_is_given_up(
     writer.reserve()
     with pytest.raises(StorageError, match="has kept its transaction"):
         writer.reserve()
-    writer.hand_back(is_sound=True)
+    writer.hand_back()
     assert writer.run(Note("kept")) == "kept"
 
 
@@ -282,7 +282,7 @@ def test_who_is_being_written_for_waits_for_the_end(
     for number, thread in enumerate(waiting, 1):
         thread.start()
         until(lambda number=number: queue(writer) >= number)  # type: ignore[misc]
-    writer.hand_back(is_sound=True)
+    writer.hand_back()
     assert slow.has_begun.wait(20)
     threading.Timer(0.2, slow.let_go.set).start()
     for thread in waiting:
@@ -292,7 +292,7 @@ def test_who_is_being_written_for_waits_for_the_end(
 
 def test_a_task_waits_for_a_short_reservation(writer: GroupCommit) -> None:
     writer.reserve()
-    threading.Timer(0.05, writer.hand_back, kwargs={"is_sound": True}).start()
+    threading.Timer(0.05, writer.hand_back).start()
     assert asyncio.run(writer.run_async(Note("after"))) == "after"
 
 
@@ -332,3 +332,26 @@ def test_a_child_begins_anew_and_leaves_the_parent_s_connection_open(
     worker.stop(1)
     for each in sessions:
         each.close()
+
+
+def test_what_sqlite_refuses_of_one_is_no_other_s_fault(writer: GroupCommit, path: Path) -> None:
+    def refused(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO notes VALUES (?)", ({"no": "text"},))
+
+    errors: list[StorageError] = []
+
+    def call(number: int) -> None:
+        if number == 1:
+            with pytest.raises(StorageError) as raised:
+                writer.run(refused)
+            errors.append(raised.value)
+        else:
+            writer.run(Note(str(number)))
+
+    slow, thread = held_up(writer)
+    letting = let_go_when(writer, slow, queued=4)
+    in_threads(4, call)
+    for each in (thread, letting):
+        each.join()
+    assert len(errors) == 1
+    assert notes(path) == ["0", "2", "3"]

@@ -204,3 +204,17 @@ def test_a_wrong_option_is_refused_when_the_inbox_is_made(path: Path, case: str)
     with pytest.raises(ConfigurationError) as refused:
         SQLiteInbox(options.pop("path"), **options)
     assert message in str(refused.value)
+
+
+def test_a_missing_value_is_an_error_and_no_copy(inbox: SQLiteInbox) -> None:
+    with pytest.raises(StorageError, match="NOT NULL"):
+        inbox.put(delivery(received_at=None))
+    assert inbox.put(delivery())
+
+
+def test_a_lane_that_is_no_text_is_refused_before_it_is_queued(path: Path) -> None:
+    odd: Any = lambda event: {"id": 1}  # noqa: E731
+    inbox = SQLiteInbox(path, serial_by=odd)
+    with pytest.raises(ConfigurationError, match="serial_by must return a text or None, not dict"):
+        inbox.put(delivery())
+    inbox.close()

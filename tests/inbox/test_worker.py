@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,60 @@ def test_a_handler_that_raises_is_tried_again_and_at_last_failed(
     until(lambda: states(path)["another"] == "failed")
 
 
+class OddDiscard(Discard):
+    """One whose reason cannot be told."""
+
+    @property
+    def reason(self) -> str:  # type: ignore[override]
+        raise ValueError("no reason")
+
+    @reason.setter
+    def reason(self, value: str) -> None:  # type: ignore[override]
+        pass
+
+
+@pytest.mark.parametrize("has_transaction", [False, True])
+def test_an_error_while_an_attempt_is_settled_fails_that_delivery_alone(
+    opened: Opened, path: Path, has_transaction: bool
+) -> None:
+    def handle(event: Event) -> None:
+        if has_transaction:
+            assert current_attempt().transaction
+        if event.raw["n"] == "odd":
+            raise OddDiscard("lost")
+
+    inbox = opened(workers=1)
+    served(inbox, handle)
+    inbox.put(delivery("odd"))
+    inbox.put(delivery("next"))
+    until(lambda: settled(path))
+    assert states(path) == {"odd": "failed", "next": "done"}
+    assert query(path, "SELECT note FROM karla_inbox WHERE key = 'odd'") == [("ValueError",)]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason", "state"),
+    [(Discard("a"), "\ud800", "done"), (RetryLater(0), {"of": "no text"}, "failed")],
+    ids=["surrogate", "dict"],
+)
+def test_a_note_that_cannot_be_kept_holds_up_no_other(
+    opened: Opened, path: Path, outcome: Any, reason: object, state: str
+) -> None:
+    def handle(event: Event) -> None:
+        if event.raw["n"] == "odd":
+            outcome.reason = reason
+            raise outcome
+
+    inbox = opened(max_attempts=1)
+    served(inbox, handle)
+    for key in ("odd", "next"):
+        inbox.put(delivery(key))
+    until(lambda: settled(path))
+    assert states(path) == {"odd": state, "next": "done"}
+    notes = query(path, "SELECT note FROM karla_inbox WHERE key = 'odd'")
+    assert notes == [("what is to be noted here cannot be kept",)]
+
+
 def test_several_errors_are_named(opened: Opened, path: Path) -> None:
     inbox = opened(max_attempts=1)
     receiver = served(inbox, raising(ValueError()))
@@ -266,6 +321,51 @@ def test_a_handler_cannot_end_the_transaction(opened: Opened, path: Path, statem
     until(lambda: settled(path))
     assert row(path) == ("failed", 1, "DatabaseError")
     assert effects(path) == []
+
+
+def set_everything(connection: sqlite3.Connection) -> None:
+    connection.row_factory = sqlite3.Row
+    connection.text_factory = bytes
+
+
+def test_what_a_handler_sets_on_its_connection_is_gone_with_it(opened: Opened, path: Path) -> None:
+    let_go = threading.Event()
+    calls: list[str] = []
+
+    def handle(event: Event) -> None:
+        calls.append(event.raw["n"])
+        if event.raw["n"] == "first":
+            set_everything(current_attempt().transaction)
+            raise Discard("its connection is odd now")
+        let_go.wait(20)
+
+    inbox = opened(workers=2)
+    served(inbox, handle)
+    inbox.put(delivery("first"))
+    until(lambda: settled(path))
+    inbox.put(delivery("slow"))
+    until(lambda: states(path)["slow"] == "running")
+    ((beat,),) = query(path, "SELECT max(beat) FROM karla_workers")
+    until(lambda: query(path, "SELECT max(beat) FROM karla_workers")[0][0] > beat + 1)
+    assert calls == ["first", "slow"], "it was taken from the worker that had it"
+    let_go.set()
+    until(lambda: settled(path))
+
+
+def test_a_handler_that_closes_its_connection_fails_alone(opened: Opened, path: Path) -> None:
+    def handle(event: Event) -> None:
+        if event.raw["n"] == "closes":
+            with closing(current_attempt().transaction) as connection:
+                connection.execute("SELECT 1")
+
+    inbox = opened(workers=1, max_attempts=1)
+    served(inbox, handle)
+    inbox.put(delivery("closes"))
+    inbox.put(delivery("next"))
+    until(lambda: settled(path))
+    assert states(path) == {"closes": "failed", "next": "done"}
+    ((note,),) = query(path, "SELECT note FROM karla_inbox WHERE key = 'closes'")
+    assert note.startswith("the handler closed its transaction")
 
 
 def test_an_effect_is_undone_if_the_delivery_was_taken_over(

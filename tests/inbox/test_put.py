@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from karla_receiver import ConfigurationError, Receiver, Request, sign
+from karla_receiver.errors import StorageError
 from karla_receiver.inbox import Inbox, SQLiteInbox
 from tests.inbox.stock import SECRET, delivery, in_threads, query, states
 

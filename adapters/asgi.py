@@ -5,6 +5,7 @@ Sync handlers run in threads; async ones on the server's asyncio event loop.
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
@@ -60,7 +61,9 @@ class KarlaMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
-        if scope["type"] != "http" or not self._is_ours(scope):
+        if scope["type"] == "lifespan" and self._receiver.inbox is not None:
+            await self._app(scope, _stopping(self._receiver, receive), send)
+        elif scope["type"] != "http" or not self._is_ours(scope):
             await self._app(scope, receive, send)
         elif self._forward:
             await self._serve_and_forward(scope, receive, send)
@@ -133,7 +136,7 @@ class KarlaApp:
             await receive()
             await send({"type": "websocket.close"})  # before accepting: the server answers 403
         elif scope["type"] == "lifespan":
-            await _live(receive, send)
+            await _live(_stopping(self._receiver, receive), send)
         else:
             raise NotImplementedError(f"ASGI scope {scope['type']!a}")
 
@@ -199,6 +202,22 @@ async def _send(response: Response, send: Send) -> None:
         await send({"type": "http.response.body", "body": response.body})
     except OSError:
         return  # what a server may raise when the client is gone (ASGI 2.4)
+
+
+def _stopping(receiver: Receiver, receive: Receive) -> Receive:
+    """Have the inbox's worker finish before an app learns that the server stops.
+
+    Servers end the process soon after, and what is not finished then waits for its lease.
+    """
+    stop = getattr(receiver.inbox, "stop", None)
+
+    async def stop_first() -> Message:
+        message = await receive()
+        if message["type"] == "lifespan.shutdown" and stop is not None:
+            await asyncio.to_thread(stop)
+        return message
+
+    return stop_first
 
 
 async def _live(receive: Receive, send: Send) -> None:

@@ -43,7 +43,7 @@ class RetryLater(Outcome):
             )
         super().__init__(after, reason)
         self.after = after
-        self.reason = _told(reason)
+        self.reason: str = _told(reason)
 
     @property
     def retry_after(self) -> int:
@@ -59,7 +59,7 @@ class Discard(Outcome):
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
-        self.reason = _told(reason)
+        self.reason: str = _told(reason)
 
 
 def _told(reason: object) -> str:

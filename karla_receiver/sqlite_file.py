@@ -73,7 +73,7 @@ class Session:
         """Open the file, make or upgrade its tables. Raises sqlite3.Error, SchemaTooNewError."""
         self._path = path
         self._names = (str(path), f"{path}-wal")
-        self.connection = sqlite3.connect(
+        self.connection: sqlite3.Connection = sqlite3.connect(
             path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
         try:
@@ -142,7 +142,7 @@ class SQLiteFile:
     """
 
     def __init__(self, path: object) -> None:
-        self.path = checked_path(path)
+        self.path: Path = checked_path(path)
         try:
             self._opened().close()
         except (sqlite3.Error, OSError, SchemaTooNewError) as error:

@@ -376,6 +376,44 @@ def test_forwarding_wants_every_event() -> None:
     assert receiver.enabled_events == ["*"]
 
 
+class StoppableInbox:
+    """An inbox that notes when it is stopped."""
+
+    key: Any = None
+
+    def __init__(self, order: list[str]) -> None:
+        self._order = order
+
+    def attach(self, receiver: object) -> None:
+        """Have no use for it."""
+
+    def put(self, delivery: object) -> bool:
+        return True
+
+    async def put_async(self, delivery: object) -> bool:
+        return True
+
+    def stop(self) -> bool:
+        self._order.append("inbox")
+        return True
+
+
+@pytest.mark.parametrize("is_wrapped", [False, True])
+def test_an_inbox_finishes_before_the_app_learns_that_the_server_stops(is_wrapped: bool) -> None:
+    order: list[str] = []
+    receiver = Receiver(SECRET, inbox=StoppableInbox(order))
+
+    async def shop(scope: Any, receive: Any, send: Any) -> None:
+        order.append((await receive())["type"])
+        order.append((await receive())["type"])
+
+    app: Any = KarlaMiddleware(shop, receiver) if is_wrapped else KarlaApp(receiver)
+    events = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])
+    run_asgi(app, {"type": "lifespan"}, events)
+    startup, shutdown = (["lifespan.startup"], ["lifespan.shutdown"]) if is_wrapped else ([], [])
+    assert order == [*startup, "inbox", *shutdown]
+
+
 # --- wiring --------------------------------------------------------------------------------------
 
 

@@ -149,11 +149,11 @@ class OddDiscard(Discard):
     """One whose reason cannot be told."""
 
     @property
-    def reason(self) -> str:  # type: ignore[override]
+    def reason(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         raise ValueError("no reason")
 
     @reason.setter
-    def reason(self, value: str) -> None:  # type: ignore[override]
+    def reason(self, value: str) -> None:
         pass
 
 

@@ -241,7 +241,6 @@ class Receiver:
         observation: Observation | None,
     ) -> Response:
         buffer = BodyBuffer(self._max_body_bytes)
-        verified: Verified | None = None
         event: Event | None = None
         try:
             header = self._screen(request)
@@ -250,6 +249,9 @@ class Receiver:
             else:
                 await _read(request, buffer, driver)
             verified = self._verifier.verify_parsed(buffer.body, header)
+            if observation is not None:
+                observation.secret_index = verified.secret_index
+                observation.clock_skew = self._clock() - verified.timestamp
             if self._keeping is None:
                 event = parse_event(buffer.body)
                 if observation is None:
@@ -280,9 +282,6 @@ class Receiver:
         finally:
             if observation is not None:
                 observation.event, observation.body_bytes = event, len(buffer)
-                if verified is not None:
-                    observation.secret_index = verified.secret_index
-                    observation.clock_skew = self._clock() - verified.timestamp
         return SUCCESS
 
     async def _handle(

@@ -68,6 +68,12 @@ def test_it_tells_which_secret_matched() -> None:
     assert rotating.verify(BODY, sign(BODY, "new-secret", timestamp=NOW)).secret_index == 0
 
 
+class Text(str):
+    """A text of a class of its own."""
+
+    __slots__ = ()
+
+
 def test_the_header_may_come_as_text_bytes_or_several_lines() -> None:
     first, second = HEADER.split(",")
     forms: list[Any] = [
@@ -76,6 +82,7 @@ def test_the_header_may_come_as_text_bytes_or_several_lines() -> None:
         [HEADER],
         [first, second],
         [first.encode(), second],
+        Text(HEADER),  # as some frameworks have it
     ]
     for header in forms:
         assert verifier().verify(BODY, header).timestamp == NOW

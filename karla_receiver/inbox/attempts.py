@@ -22,9 +22,18 @@ from karla_receiver.sqlite_file import Session, SQLiteFile
 __all__ = ["Attempts"]
 
 
-def _only_ours(action: int, *_: object) -> int:
-    # The mark and the effect are one transaction as long as nobody else ends it.
-    return sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_TRANSACTION else sqlite3.SQLITE_OK
+def _authorizer(connection: sqlite3.Connection) -> Callable[..., int]:
+    """Return what keeps a handler within its transaction, as one with the mark.
+
+    It may not end the transaction; nor write once `INSERT OR ROLLBACK` has ended it, which SQLite
+    does without asking: that would be committed statement by statement.
+    """
+
+    def authorize(action: int, *_: object) -> int:
+        is_ours = action != sqlite3.SQLITE_TRANSACTION and connection.in_transaction
+        return sqlite3.SQLITE_OK if is_ours else sqlite3.SQLITE_DENY
+
+    return authorize
 
 
 class _Attempt:
@@ -40,7 +49,8 @@ class _Attempt:
     def transaction(self) -> Any:
         if self.session is None:
             self.session = self._writer.reserve()
-            self.session.connection.set_authorizer(_only_ours)
+            connection = self.session.connection
+            connection.set_authorizer(_authorizer(connection))
         return self.session.connection
 
 
@@ -166,6 +176,8 @@ class Attempts:
             raise StorageError(f"the handler closed its transaction: {error}") from None
 
     def _commit(self, session: Session, taken: Taken, outcome: Settlement) -> None:
+        if not session.connection.in_transaction:
+            raise StorageError("a statement of the handler has rolled its transaction back")
         try:
             is_ours = outcome.apply(session.connection, self._clock())
         except sqlite3.Error as error:

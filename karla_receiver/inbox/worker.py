@@ -177,13 +177,12 @@ class Worker:
 
     def _note_singly(self, settled: list[Settlement]) -> list[Settlement]:
         """Note what can be noted; return what is left to note, without what cannot be kept."""
+        try:
+            now = self._options.clock()
+        except Exception:  # noqa: BLE001 - logged by the caller, who had it as well
+            return settled
         left: list[Settlement] = []
         for each in settled:
-            try:
-                now = self._options.clock()
-            except Exception:  # noqa: BLE001 - logged by the caller, who had it as well
-                left.append(each)
-                continue
             try:
                 self._writer.run(partial(each.apply, now=now))
             except Exception as error:  # noqa: BLE001 - logged

@@ -110,6 +110,20 @@ def test_nothing_is_called_when_the_client_goes_away() -> None:
     assert (events, reasons) == ([], ["client_disconnected"])
 
 
+def test_a_body_that_aiohttp_cannot_read_is_broken() -> None:
+    """As when its parser, the one in Python, meets a chunk that is none."""
+
+    @web.middleware
+    async def break_body(request: web.Request, handler: Any) -> web.StreamResponse:
+        request.content.set_exception(web.RequestPayloadError("not a chunk"))
+        answer: web.StreamResponse = await handler(request)
+        return answer
+
+    length = b"Content-Length: %d" % len(BODY)
+    answer, reasons = talk(raw(BODY[:20], head=length, is_end=False), middlewares=[break_body])
+    assert (answer, reasons) == (b"HTTP/1.1 400 Bad Request\r\n", ["body_incomplete"])
+
+
 @pytest.mark.parametrize("body", [gzip.compress(BODY), BODY], ids=["compressed", "not even that"])
 def test_a_body_that_aiohttp_decompresses_is_refused(body: bytes) -> None:
     """Its MAC may fit what comes out, but those are not the bytes that came."""

@@ -317,7 +317,8 @@ def test_replay_to_a_url_needs_the_secret(path: Path) -> None:
 def test_a_delivery_that_was_deleted_meanwhile_is_no_delivery(path: Path) -> None:
     operations = Operations(path)
     (kept,) = operations.find(Selection(keys=("done",)))
-    list(operations.delete(Selection(keys=("done",))))
+    assert list(operations.delete(Selection(keys=("done",)))) == [1]
+    assert list(operations.delete(Selection(keys=("done",)))) == []
     with pytest.raises(LookupError):
         operations.delivery(kept)
     operations.close()

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import pytest
 from karla_receiver import ClaimEvent, ConfigurationError, Event, Receiver, samples
 from karla_receiver.attempt import current_attempt
 from karla_receiver.errors import StorageError
+from karla_receiver.group_commit import GroupCommit
 from karla_receiver.inbox import SQLiteInbox, by_subject
 from karla_receiver.inbox.attempts import Attempts
 from karla_receiver.inbox.rows import Settlement
@@ -196,6 +197,46 @@ def test_a_note_that_cannot_be_kept_holds_up_no_other(
     assert notes == [("what is to be noted here cannot be kept",)]
 
 
+def test_no_note_is_lost_to_a_clock_that_fails(opened: Opened, path: Path) -> None:
+    failures = iter([ValueError()] * 4)
+    is_handled = threading.Event()
+
+    def clock() -> float:
+        if is_handled.is_set():
+            for failure in failures:
+                raise failure
+        return time.time()
+
+    inbox = opened(clock=clock)
+    served(inbox, lambda event: is_handled.set())
+    inbox.put(delivery())
+    until(lambda: settled(path))
+    assert row(path) == ("done", 1, None)
+    assert list(failures) == []
+
+
+def test_no_note_is_lost_to_a_file_that_fails_while_they_are_made_singly(
+    opened: Opened, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures: Iterator[Exception] = iter([TypeError(), StorageError("locked")])
+    is_handled = threading.Event()
+    run = GroupCommit.run
+
+    def run_at_last(writer: GroupCommit, work: Any) -> Any:
+        if is_handled.is_set() and threading.current_thread().name == "karla-worker-books":
+            for failure in failures:
+                raise failure
+        return run(writer, work)
+
+    monkeypatch.setattr(GroupCommit, "run", run_at_last)
+    inbox = opened(lease=60)  # no beat between the two
+    served(inbox, lambda event: is_handled.set())
+    inbox.put(delivery())
+    until(lambda: settled(path))
+    assert row(path) == ("done", 1, None)
+    assert list(failures) == []
+
+
 def test_several_errors_are_named(opened: Opened, path: Path) -> None:
     inbox = opened(max_attempts=1)
     receiver = served(inbox, raising(ValueError()))
@@ -317,6 +358,29 @@ def test_a_handler_cannot_end_the_transaction(opened: Opened, path: Path, statem
     inbox.put(delivery())
     until(lambda: settled(path))
     assert row(path) == ("failed", 1, "DatabaseError")
+    assert effects(path) == []
+
+
+def test_a_statement_that_rolls_back_by_itself_fails_the_attempt(
+    opened: Opened, path: Path
+) -> None:
+    def handle(event: Event) -> None:
+        transaction = current_attempt().transaction
+        write_effect(event)
+        transaction.execute("INSERT INTO one VALUES (1)")
+        with suppress(sqlite3.IntegrityError):
+            transaction.execute("INSERT OR ROLLBACK INTO one VALUES (1)")
+        with suppress(sqlite3.DatabaseError):  # denied: it would be committed by itself
+            transaction.execute("INSERT INTO effects VALUES ('alone')")
+
+    query(path, "CREATE TABLE effects (key)")
+    query(path, "CREATE TABLE one (key PRIMARY KEY)")
+    inbox = opened(max_attempts=1)
+    served(inbox, handle)
+    inbox.put(delivery())
+    until(lambda: settled(path))
+    note = "a statement of the handler has rolled its transaction back"
+    assert row(path) == ("failed", 1, note)
     assert effects(path) == []
 
 

@@ -1,6 +1,7 @@
 """A Karla to test against: registers endpoints over HTTP, and delivers signed events to them.
 
-Needs the extra `testing`. Works in pytest and outside of it.
+Needs the extra `testing`. Works in pytest and outside of it. For the command line's `webhooks`,
+`python -m karla_receiver.testing.fake_karla` runs one until Ctrl-C.
 """
 
 from __future__ import annotations
@@ -8,8 +9,11 @@ from __future__ import annotations
 import json
 import random
 import re
+import shlex
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self, cast
 
@@ -250,3 +254,15 @@ class FakeKarla:
 def _response(answer: Answer) -> Response:
     body = json.dumps(answer.body)
     return Response(body, answer.status, answer.headers, content_type="application/json")
+
+
+def _main() -> None:
+    with FakeKarla() as karla, suppress(KeyboardInterrupt):
+        for name, value in karla.environ.items():
+            print(f"export {name}={shlex.quote(value)}")  # noqa: T201 - its output
+        print("# These lead karla-receiver webhooks here. Ctrl-C ends it.", flush=True)  # noqa: T201 - the same
+        threading.Event().wait()
+
+
+if __name__ == "__main__":
+    _main()

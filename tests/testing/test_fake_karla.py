@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
+from itertools import takewhile
+from subprocess import PIPE
 from typing import Any
 
 import httpx2
@@ -16,6 +22,7 @@ from werkzeug.serving import make_server
 
 from karla_receiver import ConfigurationError, Event, Reason, Receiver, samples, sign
 from karla_receiver.adapters.wsgi import KarlaApp
+from karla_receiver.registration import KarlaAPI
 from karla_receiver.testing.fake_karla import Duplicates, FakeKarla
 
 URL = "https://shop.example/webhooks/karla"
@@ -472,3 +479,22 @@ def test_no_proxy_of_the_environment_is_used(
     monkeypatch.delenv("NO_PROXY", raising=False)
     sender.register(URL, secret=SECRET)
     assert sender.send(DELIVERED)[0].is_acknowledged
+
+
+def is_export(line: str) -> bool:
+    return line.startswith("export ")
+
+
+def test_as_a_program_it_says_how_to_reach_it_and_ends_quietly() -> None:
+    program = [sys.executable, "-m", "karla_receiver.testing.fake_karla"]
+    with subprocess.Popen(program, stdout=PIPE, stderr=PIPE, text=True) as running:
+        assert running.stdout is not None
+        lines = list(takewhile(is_export, running.stdout))
+        exported = dict(shlex.split(line)[1].split("=", 1) for line in lines)
+        with KarlaAPI.from_env(exported) as api:
+            assert list(api.webhooks()) == []
+        running.send_signal(signal.SIGINT)
+        _, errors = running.communicate(timeout=20)
+    assert running.returncode == 0
+    assert errors.count("\n") == 1, "more than the call"
+    assert '"GET /v1/shops/nordwind/webhooks?' in errors

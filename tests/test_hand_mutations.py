@@ -209,11 +209,13 @@ def copy_with(mistake: Mistake, folder: Path) -> None:
 
 def run_with(folder: Path, suite: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run Python beside the tests, with the package that is in a folder."""
+    # What a copy ran is not the project's coverage, and plugins of whatever else is installed
+    # would cost more time than the tests.
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("COVERAGE_")}
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=suite,
-        # Plugins of whatever else is installed would cost more time than the tests.
-        env={**os.environ, "PYTHONPATH": str(folder), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        env={**inherited, "PYTHONPATH": str(folder), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         text=True,
         check=False,

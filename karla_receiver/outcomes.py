@@ -64,4 +64,6 @@ class Discard(Outcome):
 
 def _told(reason: object) -> str:
     # Often it is a field of the event, or an error: it must not fail where it is logged or kept.
-    return str(reason).encode(errors="replace").decode()[:_LONGEST_REASON]
+    # Bytes as repr shows them, as str would, but str is an error for them under -bb.
+    text = repr(reason) if isinstance(reason, bytes) else str(reason)
+    return text.encode(errors="replace").decode()[:_LONGEST_REASON]

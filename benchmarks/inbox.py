@@ -24,11 +24,11 @@ from pathlib import Path
 from sqlite3 import Connection
 
 from karla_receiver.delivery import Delivery
-from karla_receiver.group_commit import GroupCommit
 from karla_receiver.idempotency import SQLiteStore
 from karla_receiver.inbox import SQLiteInbox, rows, workers
 from karla_receiver.inbox.rows import Put, Settlement, State
-from karla_receiver.sqlite_file import Session, SQLiteFile
+from karla_receiver.sqlite.file import Session, SQLiteFile
+from karla_receiver.sqlite.group_commit import GroupCommit
 
 CONCURRENT = 64
 FEW = 1000

@@ -74,8 +74,13 @@ def test_the_core_imports_the_standard_library_and_msgspec_only(path: Path) -> N
 
 
 @pytest.mark.parametrize("path", CORE, ids=lambda path: path.stem)
+def test_the_core_does_no_io(path: Path) -> None:
+    assert not imports(path) & {"select", "socket", "sqlite3", "ssl", "subprocess", "threading"}
+
+
+@pytest.mark.parametrize("path", CORE, ids=lambda path: path.stem)
 def test_the_core_never_imports_what_is_built_on_it(path: Path) -> None:
-    upwards = ("adapters", "cli", "explain", "samples", "testing", "registration")
+    upwards = ("adapters", "cli", "explain", "samples", "sqlite", "testing", "registration")
     assert not {
         name
         for name in imports(path)

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from sqlite3 import Connection
 from typing import Final
 
-from karla_receiver.group_commit import GroupCommit
 from karla_receiver.idempotency.limits import (
     DEFAULT_LEASE,
     DEFAULT_WINDOW,
@@ -18,8 +17,9 @@ from karla_receiver.idempotency.limits import (
 )
 from karla_receiver.idempotency.protocol import Claim, ClaimState, Key
 from karla_receiver.options import checked_endpoint, checked_function
-from karla_receiver.sqlite_file import SQLiteFile
-from karla_receiver.sqlite_schema import identity
+from karla_receiver.sqlite.file import SQLiteFile
+from karla_receiver.sqlite.group_commit import GroupCommit
+from karla_receiver.sqlite.schema import identity
 
 __all__ = ["SQLiteStore"]
 

@@ -11,13 +11,13 @@ from typing import Any, Final, cast
 from karla_receiver.attempt import CURRENT
 from karla_receiver.decoding import parse_event
 from karla_receiver.errors import DeliveryError, PayloadError, Reason, StorageError
-from karla_receiver.group_commit import GroupCommit
 from karla_receiver.inbox.backoff import Backoff
 from karla_receiver.inbox.protocol import EventHandler
 from karla_receiver.inbox.rows import Settlement, State, Taken
 from karla_receiver.logs import logger, quoted
 from karla_receiver.outcomes import Discard, RetryLater
-from karla_receiver.sqlite_file import Session, SQLiteFile
+from karla_receiver.sqlite.file import Session, SQLiteFile
+from karla_receiver.sqlite.group_commit import GroupCommit
 
 __all__ = ["Attempts"]
 

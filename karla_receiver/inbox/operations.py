@@ -11,11 +11,11 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from karla_receiver.delivery import Delivery
-from karla_receiver.group_commit import GroupCommit
 from karla_receiver.inbox import rows, workers
 from karla_receiver.inbox.reading import read, require_inbox
 from karla_receiver.inbox.rows import State
-from karla_receiver.sqlite_file import SQLiteFile, checked_path
+from karla_receiver.sqlite.file import SQLiteFile, checked_path
+from karla_receiver.sqlite.group_commit import GroupCommit
 
 __all__ = ["Kept", "Operations", "Selection", "Stats"]
 

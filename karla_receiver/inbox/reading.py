@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from karla_receiver.errors import ConfigurationError, StorageError
-from karla_receiver.sqlite_file import BUSY_SECONDS, explained
-from karla_receiver.sqlite_schema import SchemaTooNewError, version_of
+from karla_receiver.sqlite.file import BUSY_SECONDS, explained
+from karla_receiver.sqlite.schema import SchemaTooNewError, version_of
 
 __all__ = ["read", "require_inbox"]
 

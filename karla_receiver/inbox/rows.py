@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from karla_receiver.delivery import Delivery
-from karla_receiver.sqlite_schema import identity
+from karla_receiver.sqlite.schema import identity
 
 __all__ = [
     "Put",

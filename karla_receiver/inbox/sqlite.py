@@ -13,8 +13,6 @@ from karla_receiver.decoding import parse_event
 from karla_receiver.delivery import Delivery
 from karla_receiver.errors import ConfigurationError
 from karla_receiver.events import ClaimEvent, Event, ShipmentEvent
-from karla_receiver.forking import abandon, renew_after_fork
-from karla_receiver.group_commit import GroupCommit, Work
 from karla_receiver.idempotency.limits import checked_window
 from karla_receiver.idempotency.protocol import Key
 from karla_receiver.inbox.attempts import Attempts
@@ -29,7 +27,9 @@ from karla_receiver.options import (
     checked_function,
     checked_seconds,
 )
-from karla_receiver.sqlite_file import SQLiteFile
+from karla_receiver.sqlite.file import SQLiteFile
+from karla_receiver.sqlite.forking import abandon, renew_after_fork
+from karla_receiver.sqlite.group_commit import GroupCommit, Work
 
 __all__ = ["SQLiteInbox", "by_subject"]
 

@@ -17,12 +17,12 @@ from typing import Final
 import msgspec
 
 from karla_receiver.errors import StorageError
-from karla_receiver.group_commit import GroupCommit, is_of_the_work
 from karla_receiver.inbox import rows, workers
 from karla_receiver.inbox.attempts import Attempts
 from karla_receiver.inbox.rows import Settlement, State, Taken
 from karla_receiver.logs import logger
-from karla_receiver.sqlite_file import Session, SQLiteFile
+from karla_receiver.sqlite.file import Session, SQLiteFile
+from karla_receiver.sqlite.group_commit import GroupCommit, is_of_the_work
 
 __all__ = ["Worker", "WorkerOptions"]
 

@@ -11,7 +11,7 @@ from karla_receiver import Event, Receiver
 from karla_receiver.attempt import current_attempt
 from karla_receiver.delivery import Delivery
 from karla_receiver.inbox import SQLiteInbox
-from karla_receiver.sqlite_file import Session
+from karla_receiver.sqlite.file import Session
 
 PUTTERS = 8
 HANDLERS = 2

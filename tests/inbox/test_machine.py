@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from karla_receiver.inbox import rows, workers
 from karla_receiver.inbox.rows import Put, Settlement, State, Taken
-from karla_receiver.sqlite_file import SQLiteFile
+from karla_receiver.sqlite.file import SQLiteFile
 from tests.inbox.stock import delivery
 
 _T = TypeVar("_T")

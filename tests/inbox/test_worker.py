@@ -18,12 +18,12 @@ import pytest
 from karla_receiver import ClaimEvent, ConfigurationError, Event, Receiver, samples
 from karla_receiver.attempt import current_attempt
 from karla_receiver.errors import StorageError
-from karla_receiver.group_commit import GroupCommit
 from karla_receiver.inbox import SQLiteInbox, by_subject
 from karla_receiver.inbox.attempts import Attempts
 from karla_receiver.inbox.rows import Settlement
 from karla_receiver.outcomes import Discard, RetryLater
-from karla_receiver.sqlite_file import Session
+from karla_receiver.sqlite.file import Session
+from karla_receiver.sqlite.group_commit import GroupCommit
 from tests.inbox.stock import (
     SECRET,
     delivery,
@@ -455,7 +455,7 @@ def test_an_effect_is_undone_if_the_delivery_was_taken_over(
 def test_a_transaction_that_is_kept_too_long_costs_others_a_503(
     opened: Opened, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("karla_receiver.group_commit._PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr("karla_receiver.sqlite.group_commit._PATIENCE_SECONDS", 0.1)
     holding, let_go = threading.Event(), threading.Event()
 
     def handle(event: Event) -> None:

@@ -17,8 +17,8 @@ import pytest
 from karla_receiver import ConfigurationError, Receiver, Request, sign
 from karla_receiver.errors import StorageError
 from karla_receiver.inbox import SQLiteInbox
-from karla_receiver.sqlite_file import Session, SQLiteFile
-from karla_receiver.sqlite_schema import VERSION
+from karla_receiver.sqlite.file import Session, SQLiteFile
+from karla_receiver.sqlite.schema import VERSION
 from tests.inbox.stock import SECRET, delivery, in_threads, query, states
 
 
@@ -289,7 +289,7 @@ def test_whichever_statement_fails_nothing_is_acknowledged_that_is_not_kept(
         setattr(session, "connection", FailingConnection(session.connection, fail))  # noqa: B010
 
     monkeypatch.setattr(Session, "__init__", failing)
-    monkeypatch.setattr("karla_receiver.sqlite_file.BUSY_SECONDS", 0)
+    monkeypatch.setattr("karla_receiver.sqlite.file.BUSY_SECONDS", 0)
     inbox = SQLiteInbox(path)
     failures = 0
     while True:
@@ -340,7 +340,7 @@ def test_many_waiters_are_all_refused_when_the_file_fails(inbox: SQLiteInbox, pa
 def test_a_file_without_a_write_ahead_log_is_refused(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("karla_receiver.sqlite_file._SETTINGS", ())
+    monkeypatch.setattr("karla_receiver.sqlite.file._SETTINGS", ())
     with pytest.raises(ConfigurationError, match="allows no write-ahead log, only 'delete'"):
         SQLiteInbox(path)
 
@@ -363,7 +363,7 @@ def test_an_upgrade_that_fails_leaves_nothing_behind(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = (("CREATE TABLE karla_claims (identity)",), ("this is no SQL",))
-    monkeypatch.setattr("karla_receiver.sqlite_schema._MIGRATIONS", steps)
+    monkeypatch.setattr("karla_receiver.sqlite.schema._MIGRATIONS", steps)
     with pytest.raises(ConfigurationError, match="SQLite failed"):
         SQLiteInbox(path)
     assert query(path, "SELECT name FROM sqlite_master") == []

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Final, TypeAlias, TypeVar, cast
 
 from karla_receiver.errors import ConfigurationError, StorageError
-from karla_receiver.sqlite_schema import SchemaTooNewError, upgrade
+from karla_receiver.sqlite.schema import SchemaTooNewError, upgrade
 
-__all__ = ["SQLiteFile", "Session", "checked_path"]
+__all__ = ["BUSY_SECONDS", "SQLiteFile", "Session", "checked_path", "explained"]
 
 _T = TypeVar("_T")
 _Identity: TypeAlias = tuple[int, int, int, int]

@@ -9,11 +9,11 @@ from typing import NoReturn
 
 import pytest
 
-from karla_receiver import forking
 from karla_receiver.errors import StorageError
-from karla_receiver.group_commit import GroupCommit
 from karla_receiver.inbox import SQLiteInbox
-from karla_receiver.sqlite_file import Session, SQLiteFile
+from karla_receiver.sqlite import forking
+from karla_receiver.sqlite.file import Session, SQLiteFile
+from karla_receiver.sqlite.group_commit import GroupCommit
 from tests.inbox.stock import delivery, in_threads, query, served, states, until
 
 
@@ -238,7 +238,7 @@ def test_what_was_reserved_and_not_committed_is_undone(writer: GroupCommit, path
 def test_a_reservation_in_a_locked_file_is_refused_and_blocks_nobody(
     writer: GroupCommit, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("karla_receiver.sqlite_file.BUSY_SECONDS", 0.01)
+    monkeypatch.setattr("karla_receiver.sqlite.file.BUSY_SECONDS", 0.01)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(StorageError, match="locked"):
@@ -250,7 +250,7 @@ def test_a_reservation_in_a_locked_file_is_refused_and_blocks_nobody(
 def test_a_reservation_that_waits_too_long_is_given_up(
     writer: GroupCommit, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("karla_receiver.group_commit._PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr("karla_receiver.sqlite.group_commit._PATIENCE_SECONDS", 0.05)
     writer.reserve()
     with pytest.raises(StorageError, match="has kept its transaction"):
         writer.reserve()
@@ -262,7 +262,7 @@ def test_who_is_being_written_for_waits_for_the_end(
     writer: GroupCommit, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A commit that takes long is no reason to say that it failed."""
-    monkeypatch.setattr("karla_receiver.group_commit._PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr("karla_receiver.sqlite.group_commit._PATIENCE_SECONDS", 0.05)
     writer.reserve()
     slow = Slow()
     told: list[str] = []
@@ -313,7 +313,7 @@ def test_a_child_begins_anew_and_leaves_the_parent_s_connection_open(
 ) -> None:
     """What runs in a forked child, run here, where it can be looked at."""
     kept: list[object] = []
-    monkeypatch.setattr("karla_receiver.forking._ABANDONED", kept)
+    monkeypatch.setattr("karla_receiver.sqlite.forking._ABANDONED", kept)
     inbox = SQLiteInbox(path, workers=1)
     served(inbox, lambda event: None)
     inbox.put(delivery("parent"))

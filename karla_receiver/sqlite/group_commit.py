@@ -17,8 +17,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from karla_receiver.errors import StorageError
-from karla_receiver.forking import abandon, renew_after_fork
-from karla_receiver.sqlite_file import Session, SQLiteFile
+from karla_receiver.sqlite.file import Session, SQLiteFile
+from karla_receiver.sqlite.forking import abandon, renew_after_fork
 
 if TYPE_CHECKING:
     import asyncio

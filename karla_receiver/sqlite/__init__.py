@@ -1,0 +1,1 @@
+"""One SQLite file, written to durably: what the SQLite store and the SQLite inbox stand on."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
+from collections.abc import Iterable
 from typing import Final, NamedTuple, TypeAlias
 
 from karla_receiver.errors import ConfigurationError
@@ -135,9 +135,9 @@ def check_group(group: object) -> str:
             " goes before it"
         )
     # Closer than for patterns: groups are many, and a new one may well resemble an old one.
-    nearest = get_close_matches(group.lower(), _GROUPS, n=1, cutoff=0.95)
-    if group not in _GROUPS and nearest:
-        raise ConfigurationError(f"group {group!a} never matches: did you mean {nearest[0]!a}?")
+    nearest = None if group in _GROUPS else _nearest(group, _GROUPS, 0.95)
+    if nearest is not None:
+        raise ConfigurationError(f"group {group!a} never matches: did you mean {nearest!a}?")
     return group
 
 
@@ -146,10 +146,18 @@ def _refuse_misspelt(text: str, parts: list[str], place: int, known: tuple[str, 
     part = parts[place]
     if part in known or _folded(parts)[place] in known:
         return
-    nearest = get_close_matches(part.lower(), known, n=1, cutoff=0.85)
-    if nearest:
-        better = "/".join([*parts[:place], nearest[0], *parts[place + 1 :]])
+    nearest = _nearest(part, known, 0.85)
+    if nearest is not None:
+        better = "/".join([*parts[:place], nearest, *parts[place + 1 :]])
         raise ConfigurationError(f"pattern {text!a} never matches: did you mean {better!a}?")
+
+
+def _nearest(word: str, known: Iterable[str], cutoff: float) -> str | None:
+    # Not at the top: it costs every import time that only a mistake, or a new word, needs.
+    from difflib import get_close_matches
+
+    found = get_close_matches(word.lower(), list(known), n=1, cutoff=cutoff)
+    return found[0] if found else None
 
 
 def _folded(parts: list[str]) -> Address:

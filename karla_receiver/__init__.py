@@ -5,15 +5,17 @@ Everything that an application needs is here; adapters are in `karla_receiver.ad
 
 from __future__ import annotations
 
-from karla_receiver.attempt import current_attempt
+from karla_receiver.attempt import Attempt, current_attempt
 from karla_receiver.decoding import parse_event
 from karla_receiver.errors import (
     ConfigurationError,
+    DeliveryError,
     KarlaReceiverError,
     PayloadError,
     Reason,
     RequestError,
     SignatureError,
+    StorageError,
 )
 from karla_receiver.events import ClaimEvent, Event, ShipmentEvent, UnknownEvent
 from karla_receiver.observing import Observation, Observer
@@ -33,10 +35,12 @@ from karla_receiver.vocabulary import (
 )
 
 __all__ = [
+    "Attempt",
     "ClaimEvent",
     "ClaimReason",
     "ClaimStatus",
     "ConfigurationError",
+    "DeliveryError",
     "Direction",
     "Discard",
     "Event",
@@ -56,6 +60,7 @@ __all__ = [
     "ShipmentEvent",
     "SignatureError",
     "Source",
+    "StorageError",
     "UnknownEvent",
     "Verified",
     "Verifier",

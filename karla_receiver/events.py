@@ -22,6 +22,7 @@ __all__ = [
     "Discount",
     "Event",
     "Image",
+    "JSONObject",
     "Order",
     "Product",
     "Shipment",

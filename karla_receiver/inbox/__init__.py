@@ -13,7 +13,7 @@ __all__ = ["EventHandler", "Inbox", "SQLiteInbox", "by_subject"]
 
 
 def __getattr__(name: str) -> Any:
-    # Not at the top: every receiver imports this package, and most need no database.
+    # Not at the top: every receiver with a store or an inbox imports this, and not all need SQLite.
     if name not in ("SQLiteInbox", "by_subject"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from karla_receiver.inbox import sqlite

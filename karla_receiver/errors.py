@@ -80,7 +80,7 @@ class ConfigurationError(KarlaReceiverError):
 
 
 class StorageError(KarlaReceiverError):
-    """An idempotency store or an inbox could not do its work: answered 503, to be sent again."""
+    """An idempotency store or an inbox could not do its work: answered 503, never 200."""
 
 
 class DeliveryError(KarlaReceiverError):

@@ -25,10 +25,13 @@ from markdown_it import MarkdownIt
 from prometheus_client import REGISTRY
 from prometheus_client.registry import Collector
 
+import karla_receiver
+
 pytest_plugins = ["pytester"]
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
+PACKAGE = Path(karla_receiver.__file__).parent
 PAGES = sorted(DOCS.rglob("*.md"))
 # Pages that need more than to be run, and the modules that do so.
 OWN = {
@@ -217,3 +220,19 @@ def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
         else:
             # Whether the anchor is there too is found out when the site is built.
             assert (page.parent / link.partition("#")[0]).exists(), link
+
+
+# --- what is told --------------------------------------------------------------------------------
+
+TOLD = [*PAGES, *ROOT.glob("*.md"), *(ROOT / "examples").glob("*.py"), *PACKAGE.rglob("*.py")]
+# Karla documents neither, and concepts/answers.md says so; nobody can promise the third.
+NOBODY_KNOWS = re.compile(
+    r"\bKarla (sends|tries|retries|repeats)\b[^.]*\b(again|at least once)\b"
+    r"|\bKarla retries\b|exactly.once.delivery",
+    re.IGNORECASE,
+)
+
+
+@pytest.mark.parametrize("path", TOLD, ids=lambda path: str(path.name))
+def test_nothing_is_told_of_repetitions_that_nobody_knows(path: Path) -> None:
+    assert not NOBODY_KNOWS.search(" ".join(path.read_text().split()))

@@ -82,7 +82,7 @@ def assert_refused(response: Any, reason: Reason | str | None = None) -> None:
     it, the endpoint's log must tell (see `Answer`): no 401 ever says why, so for a reason that
     is answered with 401 anything but an `Answer` from this process is a ValueError.
     Without a reason: asserts a status from 400 to 499, since 500 and above mean that the endpoint
-    failed, and Karla sends the delivery again.
+    failed, and may do so for a genuine delivery too.
     Raises ValueError for an unknown reason too.
     """
     __tracebackhide__ = True

@@ -52,7 +52,7 @@ class SafetyReport:
     sent: how many deliveries were sent.
     left_out: the cases that were not tried, each with the reason.
     unhandled: genuine events, of a shape that Karla does not send today, for which the endpoint
-    failed with 500 or 503. That is documented and loses nothing, but Karla sends such again.
+    failed with 500 or 503. That is documented: they are not acknowledged, and not handled.
     seconds: how long it took.
     """
 
@@ -85,8 +85,8 @@ class SafetyReport:
             yield f"no answer is wrong: {told}"
         if self.unhandled:
             yield (
-                f"{len(self.unhandled)} odd but genuine events made it fail, and Karla"
-                f" sends such again: {', '.join(case.split()[0] for case in self.unhandled)}"
+                f"{len(self.unhandled)} odd but genuine events made it fail, and were"
+                f" not acknowledged: {', '.join(case.split()[0] for case in self.unhandled)}"
             )
         if self.findings:
             yield from self._table()

@@ -405,7 +405,7 @@ class _Check:
         if len(case.body) > _LARGE_BODY:
             allowed.add(STATUS[Reason.BODY_TOO_LARGE])
         if case.body != self._body:
-            # A handler may fail for an event that lacks what it needs: Karla sends it again.
+            # A handler may fail for an event that lacks what it needs, and says so with 500.
             allowed |= _UNHANDLED
         return frozenset(allowed)
 

@@ -18,7 +18,7 @@ BODY = samples.read("shipment_delivered")
 
 def block(language: str) -> str:
     fences = [token for token in MarkdownIt().parse(TEXT) if token.type == "fence"]
-    assert sorted(token.info for token in fences) == ["python", "sh"]
+    assert sorted(token.info for token in fences) == ["python", "sh", "text"]
     (content,) = [token.content for token in fences if token.info == language]
     return content
 

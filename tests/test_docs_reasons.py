@@ -50,10 +50,25 @@ def test_the_page_of_a_reason_shows_the_answer_that_is_given(reason: Reason) -> 
         assert all(header in seen.lower() for header in extra)
 
 
-def test_the_table_of_reasons_is_the_one_in_the_code() -> None:
+def test_the_index_leads_to_each_reason_once() -> None:
     index = (DOCS / "reasons" / "index.md").read_text()
-    rows = re.findall(r"^\| (\S+) \| \[`(\w+)`\]\((\w+)\.md\) \|", index, re.MULTILINE)
-    told = {reason: None if status == "\u2013" else int(status) for status, reason, _ in rows}
+    linked = re.findall(r"\[`(\w+)`\]\((\w+)\.md\)", index)
 
-    assert told == {str(reason): status for reason, status in STATUS.items()}
-    assert all(reason == linked for _, reason, linked in rows)
+    assert sorted(linked) == sorted((str(reason), str(reason)) for reason in Reason)
+
+
+def test_the_table_of_answers_is_the_one_in_the_code() -> None:
+    page = (DOCS / "concepts" / "answers.md").read_text()
+    rows = re.findall(r"^\| (\d{3}|\u2013) \| (.+?) \| (.+) \|$", page, re.MULTILINE)
+    told = [
+        (reason, linked, None if status == "\u2013" else int(status))
+        for status, reasons, _ in rows
+        for reason, linked in re.findall(r"\[`(\w+)`\]\(\.\./reasons/(\w+)\.md\)", reasons)
+    ]
+
+    assert sorted(told) == sorted((str(r), str(r), status) for r, status in STATUS.items())
+    assert rows[0] == (
+        "200",
+        "\u2013",
+        "handled, stored, a duplicate of one handled, or an event that no handler wants",
+    )

@@ -96,7 +96,8 @@ def seeds() -> list[bytes]:
 
 
 def _field_names() -> list[bytes]:
-    structs = [item for name in events.__all__ if (item := getattr(events, name))]
+    promised = [getattr(events, name) for name in events.__all__]
+    structs = [item for item in promised if hasattr(item, "__struct_fields__")]
     return sorted({f'"{name}":'.encode() for s in structs for name in s.__struct_fields__})
 
 

@@ -2,18 +2,14 @@
 
 A new page needs nothing here: its Python runs as one program, block by block, and what a block
 prints must be the block of text that follows it; or, if it defines tests, they are run by pytest.
-Commands must be ones that there are. A page that needs more (a server, Karla) is run by a module of
-its own, named in OWN.
+A page that needs more (a server, Karla) is run by a module of its own, named in OWN. Commands are
+run by test_docs_commands.py.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-import shlex
-import subprocess
-import sys
-import tomllib
 from collections.abc import Generator
 from itertools import pairwise
 from pathlib import Path
@@ -44,8 +40,6 @@ OWN = {
     "start.md": "test_docs_start.py",
     "write-your-own-adapter.md": "test_guides.py",
 }
-# What a command may begin with: each is installed with the tests, and asked for its --help.
-PROGRAMS = {"flask", "gunicorn", "karla-receiver", "uvicorn"}
 
 
 class Block(NamedTuple):
@@ -56,7 +50,7 @@ class Block(NamedTuple):
 
 
 def name(page: Path) -> str:
-    return str(page.relative_to(DOCS))
+    return str(page.relative_to(DOCS if page.is_relative_to(DOCS) else ROOT))
 
 
 def blocks(page: Path) -> list[Block]:
@@ -130,6 +124,8 @@ def test_the_tests_of_a_page_pass(page: Path, pytester: pytest.Pytester) -> None
 def test_every_block_is_of_a_kind_that_is_run() -> None:
     for page in PAGES:
         assert {block.language for block in blocks(page)} <= {"python", "sh", "text", ""}, page
+    for page in {*ROOT.glob("*.md")} - {ROOT / "README.md"}:  # which test_readme.py runs
+        assert {block.language for block in blocks(page)} <= {"sh", ""}, page
 
 
 @pytest.mark.parametrize("page", PLAYED, ids=name)
@@ -149,64 +145,6 @@ def test_a_page_that_is_not_run_here_is_run_by_a_module_of_its_own(page: str) ->
     assert (DOCS / page).exists()
     module = (ROOT / "tests" / OWN[page]).read_text()
     assert Path(page).name in module or (page.startswith("guides/") and '"guides"' in module)
-
-
-# --- commands ------------------------------------------------------------------------------------
-
-
-def commands(page: Path) -> list[list[str]]:
-    """Return what a reader would type: the lines of sh, and indented lines of our programs."""
-    is_run = name(page) in OWN and name(page) != "start.md"
-    found: list[list[str]] = []
-    for block in blocks(page):
-        if block.language == "" or (block.language == "sh" and not is_run):
-            for line in block.content.replace("\\\n", " ").splitlines():
-                words = shlex.split(line, comments=True) if block.language or ours(line) else []
-                if words:
-                    found.append([words[0].removeprefix(".venv/bin/"), *words[1:]])
-    return found
-
-
-def ours(line: str) -> bool:
-    return line.partition(" ")[0] in PROGRAMS
-
-
-ALL_COMMANDS = [
-    pytest.param(command, id=f"{name(page)}: {' '.join(command[:3])}")
-    for page in PAGES
-    for command in commands(page)
-]
-
-
-@pytest.mark.parametrize("command", ALL_COMMANDS)
-def test_a_command_of_a_page_is_one_that_there_is(command: list[str]) -> None:
-    program, *arguments = command
-    if program == "python3":
-        assert arguments == ["-m", "venv", ".venv"]
-        return
-    if program == "pip":
-        assert arguments[0] == "install"  # of what: below
-        return
-    assert program in PROGRAMS
-    # --help comes last, so that what comes before it has been parsed.
-    ended = subprocess.run(
-        [Path(sys.executable).parent / program, *arguments, "--help"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr
-    if program == "gunicorn":  # which looks at --help before it refuses what it does not know
-        options = {word.partition("=")[0] for word in arguments if word.startswith("-")}
-        assert all(option in ended.stdout for option in options)
-
-
-@pytest.mark.parametrize("page", PAGES, ids=name)
-def test_every_extra_that_a_page_names_exists(page: Path) -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    for extras in re.findall(r"karla-receiver\[([\w,-]+)\]", page.read_text()):
-        assert set(extras.split(",")) <= set(project["optional-dependencies"])
 
 
 # --- links ---------------------------------------------------------------------------------------

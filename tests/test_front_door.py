@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from importlib import import_module
 
@@ -10,7 +11,7 @@ import pytest
 
 import karla_receiver
 from karla_receiver import errors
-from tests.test_docs import DOCS, PAGES, ROOT, programs
+from tests.test_docs import DOCS, PACKAGE, PAGES, ROOT, programs
 
 REFERENCE = "\n".join(page.read_text() for page in (DOCS / "reference").glob("*.md"))
 
@@ -45,3 +46,13 @@ def test_what_the_docs_and_examples_import_is_promised(module: str, name: str) -
 def test_every_error_can_be_caught_without_looking_deeper() -> None:
     assert {*errors.__all__} - {"STATUS"} <= {*karla_receiver.__all__}
     assert all(hasattr(karla_receiver, name) for name in karla_receiver.__all__)
+
+
+def test_the_order_of_reading_names_what_there_is() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    table = text.partition("## Read in this order")[2].partition("\n## ")[0]
+    rows = "\n".join(line for line in table.splitlines() if line.startswith("|"))
+    named = re.findall(r"`([\w/]+(?:\.py|/))`", rows)
+
+    assert len(named) > 20
+    assert all((PACKAGE / path).exists() for path in named)

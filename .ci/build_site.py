@@ -23,6 +23,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
 STAGED = ROOT / "build" / "docs"
 SOURCE = ROOT / "build" / "source"
 SITE = ROOT / "site"
@@ -75,28 +76,31 @@ def stage() -> None:
     for folder in {path.parent for path in SOURCE.rglob("*.py")}:
         (folder / "__init__.py").touch()
     shutil.rmtree(STAGED, ignore_errors=True)
-    shutil.copytree(ROOT / "docs", STAGED)
+    shutil.copytree(DOCS, STAGED)
     for name, staged in PAGES.items():
         shutil.copyfile(ROOT / name, STAGED / staged)
     for folder in FOLDERS:
         shutil.copytree(
             ROOT / folder, STAGED / folder, ignore=shutil.ignore_patterns("__pycache__")
         )
-    for page in STAGED.rglob("*.md"):
-        original = ROOT / "docs" / page.relative_to(STAGED)
-        if original.exists():
-            page.write_text(turned(page.read_text(), page, original))
+    originals = {STAGED / staged: ROOT / name for name, staged in PAGES.items()}
+    originals |= {STAGED / page.relative_to(DOCS): page for page in DOCS.rglob("*.md")}
+    for page, original in originals.items():
+        page.write_text(turned(page.read_text(), page, original))
 
 
 def turned(text: str, page: Path, original: Path) -> str:
-    """Return a page's text with its links to files outside of docs/ turned to the copies."""
+    """Return a page's text with its links turned to where the copies lie."""
 
     def turn(link: re.Match[str]) -> str:
         target, mark, anchor = link[1].partition("#")
         aimed = Path(os.path.normpath(original.parent / target))
-        if not target or "://" in target or aimed.is_relative_to(ROOT / "docs"):
+        if not target or "://" in target:
             return link[0]
-        name = str(aimed.relative_to(ROOT))
+        if aimed.is_relative_to(DOCS):
+            name = str(aimed.relative_to(DOCS))
+        else:
+            name = str(aimed.relative_to(ROOT))
         copied = STAGED / PAGES.get(name, name)
         if not copied.is_file():
             sys.exit(f"{original}: {link[1]} is not on the site: see PAGES and FOLDERS")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import msgspec
 import pytest
 
 from benchmarks import __main__ as program
+from benchmarks import resources
 from benchmarks.deliveries import BODY, SECRET, body_of, hash_floor
 from benchmarks.slices import Samples, added, ratio, time_slices
 from benchmarks.tables import (
@@ -23,7 +25,7 @@ from benchmarks.tables import (
     gross_losses,
     recorded_ratios,
 )
-from karla_receiver import ShipmentEvent, Verifier, parse_event, sign
+from karla_receiver import Receiver, ShipmentEvent, Verifier, parse_event, sign
 
 FOLDER = Path(__file__).parents[1]
 RECORD = (FOLDER / "benchmarks" / "recorded.json").read_bytes()
@@ -156,3 +158,15 @@ def test_the_page_shows_the_record_as_it_is() -> None:
     for table in run.tables:
         if table.name != "growth":  # which is plotted
             assert formatted(table) in page
+
+
+def test_the_page_tells_what_each_hostile_input_is_answered() -> None:
+    page = (FOLDER / "docs" / "what-is-accepted.md").read_text()
+    section = page.partition("## What hostile input costs")[2].partition("##")[0]
+    told = re.findall(r"^\| (.+?) \| `?(\w+)`? \|(?: [\d.,]+ \|){3}$", section, re.MULTILINE)
+    receiver = Receiver(resources.SECRET)
+
+    assert told == [
+        (name, str(receiver.receive(make()).reason or 200))
+        for name, make in resources.MAKERS.items()
+    ]

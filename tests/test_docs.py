@@ -150,7 +150,7 @@ def test_a_page_that_is_not_run_here_is_run_by_a_module_of_its_own(page: str) ->
 # --- links ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
+@pytest.mark.parametrize("page", [*PAGES, *ROOT.glob("*.md")], ids=name)
 def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
     for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         if ":" in link:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +51,3 @@ def test_the_two_commands_are_single_lines_that_set_themselves_up() -> None:
 
 def test_it_stays_short() -> None:
     assert len(TEXT.splitlines()) < 80
-
-
-@pytest.mark.parametrize("link", re.findall(r"\]\(([^)]+)\)", TEXT))
-def test_every_link_leads_somewhere(link: str) -> None:
-    assert link.startswith("https://") or (README.parent / link.partition("#")[0]).exists()

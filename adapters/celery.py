@@ -27,7 +27,7 @@ from celery.exceptions import Reject
 from kombu import Connection, Exchange, Producer, Queue
 from msgspec.structs import replace
 
-from karla_receiver import logs
+from karla_receiver import logs, observing
 from karla_receiver.attempt import CURRENT
 from karla_receiver.decoding import parse_event
 from karla_receiver.delivery import Delivery
@@ -238,7 +238,7 @@ class CeleryInbox:
     def _work(self, receiver: EventHandler, message: _Message) -> None:
         """Do one task: when this returns, the message is acknowledged."""
         if self._is_returned():
-            self._count_return(message)
+            self._count_return(receiver, message)
             return
         wait = message.not_before - time.time()
         if wait > 1:  # it was longer than a message may wait in one go
@@ -249,6 +249,7 @@ class CeleryInbox:
             receiver.verify_kept(delivery)
             event = parse_event(delivery.body)
         except (SignatureError, PayloadError) as error:
+            observing.parked(receiver.observer, error.reason)
             self._give_up(message, error)
             return
         try:
@@ -256,6 +257,9 @@ class CeleryInbox:
         except Exception as error:  # noqa: BLE001 - logged, with its traceback
             failed = DeliveryError(Reason.HANDLER_ERROR, "the key function raised")
             failed.__cause__ = error
+            with observing.attempt(receiver.observer) as seen:
+                seen.event, seen.reason = event, failed.reason
+                seen.is_parked = self._is_last(message, failed)
             self._try_again(message, failed, _backoff(message.attempt))
             return
         delivery = message.delivery
@@ -296,11 +300,12 @@ class CeleryInbox:
         delivery_info: dict[str, object] = self._task.request.delivery_info or {}
         return bool(delivery_info.get("redelivered"))
 
-    def _count_return(self, message: _Message) -> None:
+    def _count_return(self, receiver: EventHandler, message: _Message) -> None:
         """Count, in a message of its own, what no broker that Celery knows counts for us."""
         counted = replace(message, returns=message.returns + 1)
         if counted.returns > _MOST_RETURNS:
             error = StorageError(f"{_MOST_RETURNS} workers were gone before they were done with it")
+            observing.parked(receiver.observer, Reason.HANDLER_ERROR)
             self._give_up(counted, error)
         else:
             self._publish(counted, self._queue).result(self._timeout)
@@ -312,21 +317,27 @@ class CeleryInbox:
         delivery = message.delivery
         attempt = CURRENT.set(_Attempt(delivery.key, message.attempt))
         try:
-            receiver.handle(event)
-        except Discard as discard:
-            logs.discarded(discard, event)
-        except RetryLater as postponed:
-            return partial(self._try_again, message, postponed, postponed.after)
-        except DeliveryError as error:
-            if error.reason == Reason.UNDECODABLE_EVENT:  # which no further attempt would change
-                return partial(self._give_up, message, error)
-            return partial(self._try_again, message, error, _backoff(message.attempt))
+            with observing.attempt(receiver.observer) as seen:
+                try:
+                    receiver.handle(event, seen)
+                except Discard as discard:
+                    logs.discarded(discard, event)
+                except (RetryLater, DeliveryError) as error:
+                    seen.is_parked = self._is_last(message, error)
+                    usual = _backoff(message.attempt)
+                    wait = error.after if isinstance(error, RetryLater) else usual
+                    return partial(self._try_again, message, error, wait)
         finally:
             CURRENT.reset(attempt)
         return None
 
+    def _is_last(self, message: _Message, error: Exception) -> bool:
+        # No further attempt would change what does not fit.
+        is_misfit = isinstance(error, DeliveryError) and error.reason == Reason.UNDECODABLE_EVENT
+        return is_misfit or message.attempt >= self._max_attempts
+
     def _try_again(self, message: _Message, error: Exception, wait: float) -> None:
-        if message.attempt >= self._max_attempts:
+        if self._is_last(message, error):
             self._give_up(message, error)
             return
         logger.warning(

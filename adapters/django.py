@@ -45,7 +45,8 @@ View: TypeAlias = Callable[..., Any]
 DjangoView: TypeAlias = Callable[..., Any]
 
 _CHUNK_BYTES = 65_536
-_ABORTS = (Http404, PermissionDenied, BadRequest, SuspiciousOperation)
+# What Django answers for the exceptions of a view (django.core.handlers.exception).
+_ABORTS = {Http404: 404, PermissionDenied: 403, BadRequest: 400, SuspiciousOperation: 400}
 _MARK = "karla_webhook"
 
 
@@ -142,7 +143,7 @@ def _view(receiver: Receiver, view: View | None) -> DjangoView:
             return answer
 
         with work:
-            answer = views.receive(receiver, to_request(request), call, _status_of, _ABORTS)
+            answer = views.receive(receiver, to_request(request), call, _status_of, tuple(_ABORTS))
         return _to_response(answer)
 
     async def receive_async(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
@@ -183,8 +184,10 @@ def _chunks(request: HttpRequest) -> Iterator[bytes]:
 
 def _status_of(answer: object) -> int:
     views.refuse_stream(isinstance(answer, StreamingHttpResponse))
-    # The exceptions have none, and are no success.
-    return answer.status_code if isinstance(answer, HttpResponseBase) else 500
+    if isinstance(answer, HttpResponseBase):
+        return answer.status_code
+    # Anything else is no answer: Django says 500.
+    return next((status for kind, status in _ABORTS.items() if isinstance(answer, kind)), 500)
 
 
 def _to_response(answer: object) -> HttpResponseBase:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum, unique
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from karla_receiver.signature import Verified
 
 __all__ = [
     "STATUS",
@@ -88,6 +91,8 @@ class DeliveryError(KarlaReceiverError):
 
     reason: Reason
     detail: str
+    # What a view, or an app behind, answered by itself: the sender gets that.
+    answered: int | None = None
 
     def __init__(self, reason: Reason, detail: str = "") -> None:
         # Without super(): the arguments are kept by then, and a forgery should cost its hash.
@@ -96,8 +101,8 @@ class DeliveryError(KarlaReceiverError):
 
     @property
     def status(self) -> int | None:
-        """The HTTP status to answer with; None if the sender is gone."""
-        return STATUS[self.reason]
+        """The HTTP status that the sender gets; None if the sender is gone."""
+        return STATUS[self.reason] if self.answered is None else self.answered
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.detail}" if self.detail else str(self.reason)
@@ -111,6 +116,8 @@ class SignatureError(DeliveryError):
     """The delivery is not proven genuine and fresh."""
 
     clock_skew: float | None
+    # What was proven all the same: of a delivery that is genuine, but not fresh.
+    verified: Verified | None = None
 
     def __init__(self, reason: Reason, detail: str = "", clock_skew: float | None = None) -> None:
         self.reason = reason

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import NoReturn
 
 from karla_receiver.driving import Driver
 from karla_receiver.errors import DeliveryError, Reason
 from karla_receiver.events import Event, UnknownEvent
+from karla_receiver.observing import Observation
 from karla_receiver.outcomes import Discard, Outcome, RetryLater
 from karla_receiver.routing import Handler, Matches
 
@@ -14,10 +16,15 @@ __all__ = ["call_handlers"]
 
 
 async def call_handlers(
-    matches: Matches, event: Event, driver: Driver, view: Handler | None
+    matches: Matches,
+    event: Event,
+    driver: Driver,
+    view: Handler | None,
+    seen: Observation | None,
 ) -> None:
     """Call every handler to its end, and then the view if none of them failed.
 
+    seen: told what the handlers took, and what the view answered.
     Raises DeliveryError with undecodable_event before any call if the event does not fit, with
     handler_error if one raised or the view answered with anything but success; else RetryLater
     if one did; else Discard if one did.
@@ -25,16 +32,27 @@ async def call_handlers(
     if not matches.fit:
         raise DeliveryError(Reason.UNDECODABLE_EVENT, _misfit(event))
     raised: list[Exception] = []
-    for handler in matches.handlers:
-        _, error = await driver.call(handler, event)
-        if error is not None:
-            raised.append(error)
-    if view is not None and all(isinstance(error, Discard) for error in raised):
-        status, error = await driver.call(view, event)
-        if error is not None:
-            raised.append(error)
-        elif isinstance(status, int) and not 200 <= status < 300:
-            raise DeliveryError(Reason.HANDLER_ERROR, f"the view answered {status}")
+    answered: object = None
+    started = 0.0 if seen is None else time.perf_counter()
+    try:
+        for handler in matches.handlers:
+            _, error = await driver.call(handler, event)
+            if error is not None:
+                raised.append(error)
+        if view is not None and all(isinstance(error, Discard) for error in raised):
+            answered, error = await driver.call(view, event)
+            if error is not None:
+                raised.append(error)
+    finally:
+        if seen is not None:
+            seen.handler_seconds = time.perf_counter() - started
+    if isinstance(answered, int):
+        if seen is not None:
+            seen.status = answered
+        if not 200 <= answered < 300:
+            refusal = DeliveryError(Reason.HANDLER_ERROR, f"the view answered {answered}")
+            refusal.answered = answered
+            raise refusal
     if raised:
         _raise_worst(raised)
 

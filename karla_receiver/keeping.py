@@ -22,6 +22,7 @@ from karla_receiver.idempotency.keys import delivery_key, occurrence_key
 from karla_receiver.idempotency.protocol import Claim, ClaimState, IdempotencyStore, Key
 from karla_receiver.inbox.protocol import EventHandler, Inbox
 from karla_receiver.observing import Observation
+from karla_receiver.options import has_methods, kind_of
 from karla_receiver.outcomes import Discard
 
 __all__ = ["Keeping"]
@@ -66,26 +67,24 @@ class Keeping:
         event: Event,
         driver: Driver,
         handle: _Work,
-        observation: Observation | None,
+        seen: Observation,
     ) -> None:
         """Call handle, or have the inbox keep the delivery, but once for one idempotency key.
 
-        observation: told whether it is a duplicate.
-
+        seen: told whether it is a duplicate.
         Raises what handle raises, and then the key is free again; DeliveryError with in_progress
         while another request is at it, with unavailable if store or inbox cannot do their work.
         """
         store, inbox = self._store, self._inbox
         chooser = inbox if store is None else store
         delivery = _delivery(received, event, None if chooser is None else chooser.key)
-        observation = observation or Observation()
         work = handle
         if inbox is not None:
-            work = partial(_keep, inbox, driver, delivery, observation)
+            work = partial(_keep, inbox, driver, delivery, seen)
         if store is None:
             await work()
         else:
-            await driver.finish(_do_once(store, driver, delivery, work, observation))
+            await driver.finish(_do_once(store, driver, delivery, work, seen))
 
 
 def _delivery(
@@ -108,8 +107,8 @@ def _delivery(
     )
 
 
-async def _keep(inbox: Inbox, driver: Driver, delivery: Delivery, observation: Observation) -> None:
-    observation.is_duplicate = not await _put(inbox, driver, delivery)
+async def _keep(inbox: Inbox, driver: Driver, delivery: Delivery, seen: Observation) -> None:
+    seen.is_duplicate = not await _put(inbox, driver, delivery)
 
 
 async def _put(inbox: Inbox, driver: Driver, delivery: Delivery) -> bool:
@@ -135,14 +134,14 @@ async def _do_once(
     driver: Driver,
     delivery: Delivery,
     work: _Work,
-    observation: Observation,
+    seen: Observation,
 ) -> None:
     claim = await _claim(store, driver, delivery)
     if claim.is_near_duplicate:
-        observation.is_near_duplicate = True
-        logs.near_duplicate(delivery.key)
+        seen.is_near_duplicate = True
+        logs.near_duplicate(delivery)
     if claim.state == ClaimState.DONE:
-        observation.is_duplicate = True
+        seen.is_duplicate = True
         return
     if claim.state == ClaimState.IN_PROGRESS:
         raise DeliveryError(Reason.IN_PROGRESS, f"key {delivery.key[:16]}")
@@ -188,28 +187,17 @@ def _unavailable(what: str, error: Exception) -> DeliveryError:
 
 
 def _checked_store(store: object) -> IdempotencyStore:
-    if not _has(store, "claim", "done", "release"):
+    if not has_methods(store, "claim", "done", "release"):
         raise ConfigurationError(
             "idempotency must be a store, as in MemoryStore() or SQLiteStore('karla.db'), not "
-            + _named(store)
+            + kind_of(store)
         )
     return cast("IdempotencyStore", store)
 
 
 def _checked_inbox(inbox: object) -> Inbox:
-    if not _has(inbox, "attach", "put", "put_async"):
+    if not has_methods(inbox, "attach", "put", "put_async"):
         raise ConfigurationError(
-            f"inbox must be an inbox, as in SQLiteInbox('karla.db'), not {_named(inbox)}"
+            f"inbox must be an inbox, as in SQLiteInbox('karla.db'), not {kind_of(inbox)}"
         )
     return cast("Inbox", inbox)
-
-
-def _has(thing: object, *methods: str) -> bool:
-    # A class has them too, but not bound: whoever forgot its parentheses learns of it here.
-    return not isinstance(thing, type) and all(
-        callable(getattr(thing, method, None)) for method in methods
-    )
-
-
-def _named(thing: object) -> str:
-    return f"the class {thing.__name__}" if isinstance(thing, type) else type(thing).__name__

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from karla_receiver.errors import STATUS, DeliveryError, Reason, SignatureError
+from karla_receiver.delivery import Delivery
+from karla_receiver.errors import DeliveryError, Reason, SignatureError
 from karla_receiver.events import Event
 from karla_receiver.outcomes import Discard, RetryLater
 
@@ -25,6 +26,7 @@ logger: Final = logging.getLogger("karla_receiver")
 _LEVELS: Final = {
     Reason.CLIENT_DISCONNECTED: logging.INFO,
     Reason.IN_PROGRESS: logging.INFO,
+    Reason.RETRY_LATER: logging.INFO,
     Reason.HANDLER_ERROR: logging.ERROR,
     Reason.UNDECODABLE_EVENT: logging.ERROR,
     Reason.UNAVAILABLE: logging.ERROR,
@@ -61,30 +63,35 @@ def refused(refusal: DeliveryError, *, size: int, event: Event | None) -> None:
             "status": refusal.status,
             "body_bytes": size,
             "clock_skew": skew,
+            **_told_of(event),
         },
     )
 
 
-def postponed(outcome: RetryLater, event: Event | None) -> None:
-    """Log that a handler asked for a later try."""
-    logger.info(
-        "refused a delivery: %s (in %s s, ref %s): %s",
-        Reason.RETRY_LATER,
-        outcome.retry_after,
-        _ref(event),
-        quoted(outcome.reason),
-        extra={"reason": str(Reason.RETRY_LATER), "status": STATUS[Reason.RETRY_LATER]},
-    )
+def postponed(outcome: RetryLater, *, size: int, event: Event | None) -> None:
+    """Log the refusal of a handler that asked for a later try."""
+    detail = f"in {outcome.retry_after} s: {quoted(outcome.reason)}"
+    refused(DeliveryError(Reason.RETRY_LATER, detail), size=size, event=event)
 
 
 def discarded(outcome: Discard, event: Event | None) -> None:
     """Log that a handler chose to do nothing with a delivery."""
-    logger.info("discarded a delivery (ref %s): %s", _ref(event), quoted(outcome.reason))
+    logger.info(
+        "discarded a delivery (ref %s): %s",
+        _ref(event),
+        quoted(outcome.reason),
+        extra=_told_of(event),
+    )
 
 
-def near_duplicate(key: str) -> None:
+def near_duplicate(delivery: Delivery) -> None:
     """Log that one occurrence came in other bytes, and so is handled as another delivery."""
-    logger.info("the occurrence of delivery %s came before, in other bytes", key[:16])
+    key = delivery.key[:16]
+    logger.info(
+        "the occurrence of delivery %s came before, in other bytes",
+        key,
+        extra={"key": key, **_told_of(delivery)},
+    )
 
 
 def claim_not_settled(key: str) -> None:
@@ -93,6 +100,7 @@ def claim_not_settled(key: str) -> None:
         "the idempotency store keeps its claim on delivery %s, which may so be refused until the"
         " claim lapses, and be handled again then",
         key[:16],
+        extra={"key": key[:16]},
     )
 
 
@@ -103,3 +111,13 @@ def observer_failed() -> None:
 
 def _ref(event: Event | None) -> str:
     return quoted(event.ref or "") if event else ""
+
+
+def _told_of(event: Event | Delivery | None) -> dict[str, str | None]:
+    return {
+        name: None if text is None else quoted(text)[1:-1]
+        for name, text in (
+            ("ref", event and event.ref),
+            ("event_group", event and event.event_group),
+        )
+    }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Final, Protocol, TypeAlias
 
 import msgspec
@@ -10,19 +12,41 @@ import msgspec
 from karla_receiver import logs
 from karla_receiver.errors import ConfigurationError, Reason
 from karla_receiver.events import Event
-from karla_receiver.vocabulary import EventGroup
+from karla_receiver.options import has_methods, kind_of
+from karla_receiver.signature import Verified
+from karla_receiver.vocabulary import GROUPS
 
-__all__ = ["Observation", "Observer", "begin", "checked_observer", "finish"]
+__all__ = [
+    "BODY_BOUNDS",
+    "DURATION_BOUNDS",
+    "SKEW_BOUNDS",
+    "Observation",
+    "Observer",
+    "attempt",
+    "begin",
+    "checked_observer",
+    "finish",
+    "parked",
+]
 
 
-_GROUPS: Final = frozenset(map(str, EventGroup))
+# Where histograms divide, in seconds and bytes, whatever counts them. A skew goes either way.
+DURATION_BOUNDS: Final = (
+    *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+    *(1, 2.5, 5, 10, 30),
+)
+BODY_BOUNDS: Final = (1_024, 2_048, 4_096, 16_384, 65_536, 262_144, 1_048_576)
+SKEW_BOUNDS: Final = (2, 10, 60, 300)
 
 
 class Observation(msgspec.Struct, kw_only=True):
-    """What became of one request.
+    """What became of one request; or, with an inbox, of one attempt that its worker made.
 
-    status: what was answered; None if nobody was left to answer, or a handler was broken off.
-    reason: why it was refused, if it was.
+    is_attempt: True for a worker's attempt, of which is told: reason, event, is_discarded,
+    is_parked, handler_seconds, seconds. The rest was told of the request that brought it.
+    status: what was answered, by a view too; None if nobody was left to answer, or a handler was
+    broken off.
+    reason: why it was refused, or not handled.
     event: if the delivery was genuine and fresh, and an event.
     body_bytes: as many as were read.
     clock_skew: seconds from the signed timestamp to our clock, of a genuine delivery; positive:
@@ -31,10 +55,13 @@ class Observation(msgspec.Struct, kw_only=True):
     must stay.
     is_duplicate: it was handled or kept before, and so not now.
     is_near_duplicate: the same occurrence came before in other bytes.
+    is_discarded: a handler raised Discard.
+    is_parked: it is kept as failed, for an operator: no attempt follows.
     handler_seconds: what the handlers took, all together; None if none was called.
     seconds: what everything took, reading the body included.
     """
 
+    is_attempt: bool = False
     status: int | None = None
     reason: Reason | None = None
     event: Event | None = None
@@ -43,8 +70,16 @@ class Observation(msgspec.Struct, kw_only=True):
     secret_index: int | None = None
     is_duplicate: bool = False
     is_near_duplicate: bool = False
+    is_discarded: bool = False
+    is_parked: bool = False
     handler_seconds: float | None = None
     seconds: float = 0.0
+
+    def proven(self, verified: Verified | None, now: float) -> None:
+        """Take what is proven of the delivery; None: nothing, as of a forgery."""
+        if verified is not None:
+            self.secret_index = verified.secret_index
+            self.clock_skew = now - verified.timestamp
 
     @property
     def known_group(self) -> str:
@@ -55,35 +90,60 @@ class Observation(msgspec.Struct, kw_only=True):
         if self.event is None:
             return "none"
         group = self.event.event_group
-        return group if group in _GROUPS else "other"
+        return group if group in GROUPS else "other"
+
+    @property
+    def outcome(self) -> str:
+        """What came of an attempt, as a metric's label: a reason, "discarded" or "handled"."""
+        if self.reason is not None:
+            return str(self.reason)
+        return "discarded" if self.is_discarded else "handled"
 
 
 _Finish: TypeAlias = Callable[[Observation], object]
 
 
 class Observer(Protocol):
-    """Is told of every request. What it raises is logged, and changes no answer."""
+    """Is told of every request and attempt. What it raises is logged, and changes no answer."""
 
     def begin(self) -> Callable[[Observation], object]:
-        """Called when a request comes; what it returns is called when that has its answer."""
+        """Called when a request comes, or an attempt begins; what it returns, at the end of it."""
         ...
 
 
 def checked_observer(observer: object) -> None:
     """Raise ConfigurationError if observer is none."""
-    if isinstance(observer, type) or not callable(getattr(observer, "begin", None)):
-        kind = (
-            f"the class {observer.__name__}"
-            if isinstance(observer, type)
-            else type(observer).__name__
-        )
+    if not has_methods(observer, "begin"):
         raise ConfigurationError(
-            f"observer must have a method begin, as PrometheusObserver() has, not {kind}"
+            "observer must have a method begin, as PrometheusObserver() has, not "
+            + kind_of(observer)
         )
+
+
+@contextmanager
+def attempt(observer: Observer | None) -> Generator[Observation]:
+    """Observe what a worker does in this context; tell the observer at its end, if there is one."""
+    seen = Observation(is_attempt=True)
+    if observer is None:
+        yield seen
+        return
+    tell = begin(observer)
+    started = time.perf_counter()
+    try:
+        yield seen
+    finally:
+        seen.seconds = time.perf_counter() - started
+        finish(tell, seen)
+
+
+def parked(observer: Observer | None, reason: Reason) -> None:
+    """Tell that a delivery is kept as failed without an attempt: it may be what kills workers."""
+    with attempt(observer) as seen:
+        seen.reason, seen.is_parked = reason, True
 
 
 def begin(observer: Observer) -> _Finish:
-    """Tell the observer that a request came."""
+    """Tell the observer that a request came, or an attempt begins."""
     try:
         return observer.begin()
     except Exception:  # noqa: BLE001 - logged

@@ -7,7 +7,14 @@ import re
 
 from karla_receiver.errors import ConfigurationError
 
-__all__ = ["checked_count", "checked_endpoint", "checked_function", "checked_seconds"]
+__all__ = [
+    "checked_count",
+    "checked_endpoint",
+    "checked_function",
+    "checked_seconds",
+    "has_methods",
+    "kind_of",
+]
 
 _ENDPOINT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -57,3 +64,16 @@ def checked_function(name: str, value: object, does: str) -> None:
     """
     if not callable(value):
         raise ConfigurationError(f"{name} is a function that {does}, not {value!a:.80}")
+
+
+def has_methods(thing: object, *methods: str) -> bool:
+    """Return whether thing can be called by these names."""
+    # A class has them too, but not bound: whoever forgot its parentheses learns of it here.
+    return not isinstance(thing, type) and all(
+        callable(getattr(thing, method, None)) for method in methods
+    )
+
+
+def kind_of(thing: object) -> str:
+    """Return what thing is, for a message about what it should be."""
+    return f"the class {thing.__name__}" if isinstance(thing, type) else type(thing).__name__

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from karla_receiver.errors import ConfigurationError
 from karla_receiver.events import ClaimEvent, Event, JSONObject, ShipmentEvent
-from karla_receiver.vocabulary import EventGroup, Phase, Source
+from karla_receiver.vocabulary import GROUPS, EventGroup, Phase, Source
 
 __all__ = [
     "EVERYTHING",
@@ -38,7 +38,6 @@ _GRAMMARS: Final[dict[str, _Grammar]] = {
 }
 
 
-_GROUPS: Final = frozenset(map(str, EventGroup))
 _PHASES: Final = frozenset(map(str, Phase))
 _PART: Final = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -91,7 +90,7 @@ def _refuse_unmatchable(text: str, parts: list[str]) -> None:
                 " and '-'; several patterns are several arguments"
             )
     first = parts[0]
-    if first in _GROUPS:
+    if first in GROUPS:
         raise ConfigurationError(f"{text!a} is an event group: write on(group={text!a})")
     if first in _PHASES:
         raise ConfigurationError(f"{first!a} is a phase: write {f'shipments/{text}'!a}")
@@ -115,7 +114,7 @@ def _refuse_unmatchable(text: str, parts: list[str]) -> None:
 
 def _refuse_second_part(text: str, parts: list[str], grammar: _Grammar) -> None:
     _refuse_misspelt(text, parts, 1, grammar.second_parts)
-    if parts[1].casefold() in _GROUPS:
+    if parts[1].casefold() in GROUPS:
         raise ConfigurationError(
             f"pattern {text!a} never matches: {parts[1]!a} is an event group; write"
             f" on(group={parts[1].casefold()!a})"
@@ -135,7 +134,7 @@ def check_group(group: object) -> str:
             " goes before it"
         )
     # Closer than for patterns: groups are many, and a new one may well resemble an old one.
-    nearest = None if group in _GROUPS else _nearest(group, _GROUPS, 0.95)
+    nearest = None if group in GROUPS else _nearest(group, GROUPS, 0.95)
     if nearest is not None:
         raise ConfigurationError(f"group {group!a} never matches: did you mean {nearest!a}?")
     return group

@@ -189,14 +189,32 @@ class Receiver:
         """Same as `receive`, but on an asyncio event loop: sync handlers run in a thread."""
         return await self._respond(request, ASYNC, view)
 
-    def handle(self, event: Event) -> None:
+    @property
+    def observer(self) -> Observer | None:
+        """The observer that the receiver was made with, if any."""
+        return self._observer
+
+    def handle(self, event: Event, seen: Observation | None = None) -> None:
         """Call every handler that wants event: what an inbox's worker does with what it kept.
 
+        seen: told what came of it.
         Raises DeliveryError with handler_error if one raised, with undecodable_event if one
         relies on another type; RetryLater or Discard if one did. Async handlers are run to their
         end.
         """
-        run_sync(call_handlers(self._routes.find(event), event, SYNC, None))
+        seen = seen or Observation()
+        seen.event = event
+        try:
+            run_sync(call_handlers(self._routes.find(event), event, SYNC, None, seen))
+        except DeliveryError as refusal:
+            seen.reason = refusal.reason
+            raise
+        except RetryLater:
+            seen.reason = Reason.RETRY_LATER
+            raise
+        except Discard:
+            seen.is_discarded = True
+            raise
 
     def verify_kept(self, delivery: Delivery) -> Verified:
         """Verify a kept delivery once more, as at the time of its receipt.
@@ -224,7 +242,9 @@ class Receiver:
         started = time.perf_counter()
         try:
             response = await self._answer(request, driver, view, observation)
-            observation.status, observation.reason = response.status, response.reason
+            if observation.status is None:  # or a view has answered
+                observation.status = response.status
+            observation.reason = response.reason
             return response
         except DeliveryError as gone:
             observation.reason = gone.reason
@@ -234,11 +254,7 @@ class Receiver:
             finish(tell, observation)
 
     async def _answer(
-        self,
-        request: Request,
-        driver: Driver,
-        view: Handler | None,
-        observation: Observation | None,
+        self, request: Request, driver: Driver, view: Handler | None, seen: Observation | None
     ) -> Response:
         buffer = BodyBuffer(self._max_body_bytes)
         event: Event | None = None
@@ -249,53 +265,35 @@ class Receiver:
             else:
                 await _read(request, buffer, driver)
             verified = self._verifier.verify_parsed(buffer.body, header)
-            if observation is not None:
-                observation.secret_index = verified.secret_index
-                observation.clock_skew = self._clock() - verified.timestamp
+            if seen is not None:
+                seen.proven(verified, self._clock())
             if self._keeping is None:
                 event = parse_event(buffer.body)
-                if observation is None:
-                    await call_handlers(self._routes.find(event), event, driver, view)
-                else:
-                    await self._handle(event, driver, view, observation)
+                await call_handlers(self._routes.find(event), event, driver, view, seen)
             else:
                 lines = relevant_headers(request.headers).signature
                 received = Received(bytes(buffer.body), lines, self._clock())
                 event = await self._keeping.read(received, driver)
-                handle = partial(self._handle, event, driver, view, observation)
-                await self._keeping.accept(received, event, driver, handle, observation)
+                matches = self._routes.find(event)
+                handle = partial(call_handlers, matches, event, driver, view, seen)
+                await self._keeping.accept(received, event, driver, handle, seen or Observation())
         except DeliveryError as refusal:
+            if seen is not None and isinstance(refusal, SignatureError):
+                seen.proven(refusal.verified, self._clock())
             logs.refused(refusal, size=len(buffer), event=event)
-            if observation is not None and isinstance(refusal, SignatureError):
-                # Of a forgery it is whatever the stranger wrote.
-                is_genuine = refusal.reason is not Reason.SIGNATURE_MISMATCH
-                observation.clock_skew = refusal.clock_skew if is_genuine else None
             if refusal.status is None:
                 raise
             response = REFUSALS[refusal.reason]
             return response.without_body() if request.method == "HEAD" else response
         except RetryLater as postponed:
-            logs.postponed(postponed, event)
+            logs.postponed(postponed, size=len(buffer), event=event)
             return retry_later(postponed.retry_after)
         except Discard as discard:
             logs.discarded(discard, event)
         finally:
-            if observation is not None:
-                observation.event, observation.body_bytes = event, len(buffer)
+            if seen is not None:
+                seen.event, seen.body_bytes = event, len(buffer)
         return SUCCESS
-
-    async def _handle(
-        self, event: Event, driver: Driver, view: Handler | None, observation: Observation | None
-    ) -> None:
-        matches = self._routes.find(event)
-        if observation is None:
-            await call_handlers(matches, event, driver, view)
-            return
-        started = time.perf_counter()
-        try:
-            await call_handlers(matches, event, driver, view)
-        finally:
-            observation.handler_seconds = time.perf_counter() - started
 
     def _screen(self, request: Request) -> SignatureHeader:
         """Refuse what can be refused before the body is read."""

@@ -233,7 +233,7 @@ class Verifier:
                         skew = self._clock() - timestamp
                         if abs(skew) <= self._tolerance:
                             return _new_verified(Verified, (timestamp, secret_index))
-                        raise self._stale(skew)
+                        raise self._stale(skew, Verified(timestamp, secret_index))
                     secret_index += 1  # noqa: SIM113 - enumerate costs more than the comparison
                 raise self._mismatch(timestamp)
         raw = body if type(body) is bytes else checked_body(body)
@@ -257,7 +257,7 @@ class Verifier:
                     skew = (self._clock() if now is None else now) - timestamp
                     if abs(skew) <= self._tolerance:  # which no clock that shows NaN meets
                         return _new_verified(Verified, (timestamp, secret_index))
-                    raise self._stale(skew)
+                    raise self._stale(skew, Verified(timestamp, secret_index))
         expected = b""  # an error report with local variables must not show the right one
         raise self._mismatch(timestamp)
 
@@ -268,12 +268,14 @@ class Verifier:
             self._clock() - timestamp,
         )
 
-    def _stale(self, skew: float) -> SignatureError:
-        return SignatureError(
+    def _stale(self, skew: float, verified: Verified) -> SignatureError:
+        error = SignatureError(
             Reason.TIMESTAMP_IN_FUTURE if skew < 0 else Reason.TIMESTAMP_TOO_OLD,
             f"signed {skew:+.1f} s from our clock, {self._tolerance:g} allowed",
             skew,
         )
+        error.verified = verified
+        return error
 
 
 def _checked_tolerance(tolerance: float) -> float:

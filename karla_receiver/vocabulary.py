@@ -8,8 +8,10 @@ an error; members here are strings too, and compare equal to them. Sources: Karl
 from __future__ import annotations
 
 from enum import StrEnum, unique
+from typing import Final
 
 __all__ = [
+    "GROUPS",
     "ClaimReason",
     "ClaimStatus",
     "Direction",
@@ -78,6 +80,9 @@ class EventGroup(StrEnum):
     SHIPMENT_INTERNAL_TRIGGER = "shipment_internal_trigger"
     SHIPMENT_CARRIER_CHANGED = "shipment_carrier_changed"
     SHIPMENT_ORDER_CANCELLED = "shipment_order_cancelled"
+
+
+GROUPS: Final = frozenset(map(str, EventGroup))
 
 
 @unique

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from karla_receiver import Receiver, Request, samples, sign
+from karla_receiver import Discard, Receiver, Request, RetryLater, samples, sign
+from karla_receiver.idempotency import Claim, ClaimState
+from tests.observed import Remembering
 
 SECRET = "canary-secret"
 NOW = 1_700_000_000
@@ -15,7 +17,7 @@ BODY = samples.read("shipment_delivered")
 
 def receive(body: bytes, signature: str, **changes: Any) -> None:
     receiver = Receiver(SECRET, clock=lambda: NOW)
-    receiver.on("shipments")(changes.pop("handler", print))
+    receiver.on(changes.pop("pattern", "shipments"))(changes.pop("handler", print))
     fields: dict[str, Any] = {
         "method": "POST",
         "headers": {"Karla-Signature": signature},
@@ -28,6 +30,19 @@ def only_record(caplog: pytest.LogCaptureFixture) -> logging.LogRecord:
     (record,) = caplog.records
     assert record.name == "karla_receiver"
     return record
+
+
+def fields(record: logging.LogRecord) -> tuple[Any, ...]:
+    """Return what every refusal has."""
+    names = ("reason", "status", "body_bytes", "clock_skew", "ref", "event_group")
+    return tuple(vars(record)[name] for name in names)
+
+
+def raising(error: Exception) -> Any:
+    def handler(event: object) -> None:
+        raise error
+
+    return handler
 
 
 def test_a_success_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
@@ -54,8 +69,7 @@ def test_a_refusal_logs_reason_size_and_skew_on_one_line(caplog: pytest.LogCaptu
         "refused a delivery: timestamp_too_old (status 401, 1874 bytes, clock skew +412.0 s):"
         " signed +412.0 s from our clock, 300 allowed"
     )
-    fields = ("reason", "status", "body_bytes", "clock_skew")
-    assert [getattr(record, field) for field in fields] == ["timestamp_too_old", 401, 1874, 412.0]
+    assert fields(record) == ("timestamp_too_old", 401, 1874, 412.0, None, None)
 
 
 def test_a_handlers_error_is_logged_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
@@ -70,6 +84,63 @@ def test_a_handlers_error_is_logged_with_its_traceback(caplog: pytest.LogCapture
     assert "ref 'shipments/delivered/SUCCESSFULLY_DELIVERED'" in record.getMessage()
 
 
+@pytest.mark.parametrize(
+    ("error", "reason", "status", "level"),
+    [
+        (LookupError(), "handler_error", 500, logging.ERROR),
+        (RetryLater(7, "closed"), "retry_later", 503, logging.INFO),
+    ],
+)
+def test_every_refusal_of_an_event_has_the_same_fields(
+    caplog: pytest.LogCaptureFixture, error: Exception, reason: str, status: int, level: int
+) -> None:
+    caplog.set_level(logging.INFO)
+    receive(BODY, sign(BODY, SECRET, timestamp=NOW), handler=raising(error))
+    record = only_record(caplog)
+
+    ref = "shipments/delivered/SUCCESSFULLY_DELIVERED"
+    assert record.levelno == level
+    assert fields(record) == (reason, status, 1874, None, ref, "shipment_delivered")
+
+
+def test_a_later_try_is_told_with_its_wait_and_why(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    handler = raising(RetryLater(7, "closed\n"))
+    receive(BODY, sign(BODY, SECRET, timestamp=NOW), handler=handler)
+    assert only_record(caplog).getMessage() == (
+        "refused a delivery: retry_later (status 503, 1874 bytes, ref"
+        " 'shipments/delivered/SUCCESSFULLY_DELIVERED'): in 7 s: 'closed\\n'"
+    )
+
+
+def test_a_discarded_delivery_has_fields(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    receive(BODY, sign(BODY, SECRET, timestamp=NOW), handler=raising(Discard("of no concern")))
+    told = vars(only_record(caplog))
+    ref = "shipments/delivered/SUCCESSFULLY_DELIVERED"
+    assert (told["ref"], told["event_group"]) == (ref, "shipment_delivered")
+    assert "reason" not in told, "it was not refused"
+
+
+def test_lines_about_a_key_have_it_as_a_field(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    near = Claim(ClaimState.CLAIMED, "token", is_near_duplicate=True)
+
+    class Broken(Remembering):
+        def done(self, key: str, token: str) -> None:
+            raise OSError
+
+    receiver = Receiver(SECRET, clock=lambda: NOW, idempotency=Broken(near))
+    headers = {"Karla-Signature": sign(BODY, SECRET, timestamp=NOW)}
+    receiver.receive(Request("POST", headers, BODY))
+    first, second = map(vars, caplog.records)
+    assert first["event_group"] == "shipment_delivered"
+    assert first["ref"] == "shipments/delivered/SUCCESSFULLY_DELIVERED"
+    assert first["key"] == second["key"]
+    assert len(first["key"]) == 16
+    assert first["key"] in caplog.text
+
+
 def test_an_event_that_does_not_fit_is_an_error(caplog: pytest.LogCaptureFixture) -> None:
     body = b'{"event_group":"x","source":"shipments"}'
     receive(body, sign(body, SECRET, timestamp=NOW))
@@ -78,11 +149,18 @@ def test_an_event_that_does_not_fit_is_an_error(caplog: pytest.LogCaptureFixture
 
 def test_what_a_sender_controls_is_escaped_and_cut(caplog: pytest.LogCaptureFixture) -> None:
     ref = "shipments/x\r\n2023-11-14 ERROR forged line\x1b[31m\u202e" + "y" * 5000
-    body = json.dumps({"event_group": "x", "ref": ref}).encode()
-    receive(body, sign(body, SECRET, timestamp=NOW))
+    body = json.dumps({"event_group": ref[10:], "ref": ref}).encode()
+    header = sign(body, SECRET, timestamp=NOW)
+    caplog.set_level(logging.INFO)
+    receive(body, header, pattern="*", handler=raising(RetryLater(1, ref)))
     receive(b"", "", method="G\r\nET" * 5000)
 
     for record in caplog.records:
+        for name in ("ref", "event_group"):
+            field = vars(record)[name] or ""
+            assert field.isascii()
+            assert field.isprintable()
+            assert len(field) < 500
         assert record.getMessage().isprintable()
         assert record.getMessage().isascii()
         assert len(record.getMessage()) < 500

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from karla_receiver import (
     ConfigurationError,
+    Discard,
     Event,
     Observation,
     Reason,
@@ -19,20 +21,24 @@ from karla_receiver import (
     Response,
     RetryLater,
     ShipmentEvent,
+    parse_event,
     samples,
     sign,
 )
 from karla_receiver.idempotency import Claim, ClaimState
+from tests.observed import Keeper, Remembering
 
 SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
 BODY = samples.read("shipment_delivered")
 NOW = 1_700_000_000
 
-Receive = Callable[[Receiver, Request], Response]
+Receive = Callable[..., Response]
 
 
-def receive_async(receiver: Receiver, request: Request) -> Response:
-    return asyncio.run(receiver.receive_async(request))
+def receive_async(
+    receiver: Receiver, request: Request, *, view: Callable[[Any], object] | None = None
+) -> Response:
+    return asyncio.run(receiver.receive_async(request, view=view))
 
 
 @pytest.fixture(params=[Receiver.receive, receive_async], ids=["receive", "receive_async"])
@@ -40,18 +46,6 @@ def receive(request: pytest.FixtureRequest) -> Receive:
     """The two drivers of the one path."""
     chosen: Receive = request.param
     return chosen
-
-
-class Keeper:
-    """An observer that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.begun = 0
-        self.told: list[Observation] = []
-
-    def begin(self) -> Callable[[Observation], object]:
-        self.begun += 1
-        return self.told.append
 
 
 def signed(*, body: bytes = BODY, secret: str = SECRET, timestamp: int = NOW) -> Request:
@@ -100,6 +94,8 @@ def test_a_refusal_is_told_as_far_as_it_came(
 ) -> None:
     told = observed(receive, request_)
     assert (told.reason, told.clock_skew, told.event is not None) == (reason, skew, has_event)
+    # Whatever is genuine says which secret is still in use, the late too.
+    assert told.secret_index == (None if skew is None else 1)
 
 
 @pytest.mark.parametrize(
@@ -112,24 +108,6 @@ def test_a_refusal_is_told_as_far_as_it_came(
 )
 def test_a_group_is_a_label_of_few_values(receive: Receive, body: bytes, label: str) -> None:
     assert observed(receive, signed(body=body)).known_group == label
-
-
-class Remembering:
-    """A store that knows what it is told to know."""
-
-    blocks = False
-    key: Any = None
-
-    def __init__(self, claim: Claim) -> None:
-        self._claim = claim
-
-    def claim(self, key: str, occurrence: str) -> Claim:
-        return self._claim
-
-    def done(self, key: str, token: str) -> None:
-        """Forget it."""
-
-    release = done
 
 
 @pytest.mark.parametrize(
@@ -204,6 +182,57 @@ def test_what_a_handler_wants_later_is_told(receive: Receive) -> None:
 
     assert receive(receiver, signed()).status == 503
     assert keeper.told[0].reason is Reason.RETRY_LATER
+
+
+@pytest.mark.parametrize(
+    ("answered", "outcome", "reason"),
+    [
+        (202, None, None),
+        (202, Discard("of no concern"), None),
+        (302, None, Reason.HANDLER_ERROR),
+        (404, Discard("of no concern"), Reason.HANDLER_ERROR),
+        (429, None, Reason.HANDLER_ERROR),
+        (200, ValueError(), Reason.HANDLER_ERROR),  # by a handler: the view is not called
+        (202, RetryLater(5), Reason.RETRY_LATER),
+    ],
+)
+@pytest.mark.parametrize("store", [None, Remembering(Claim(ClaimState.CLAIMED, "token"))])
+def test_what_a_view_answers_is_what_is_told_and_logged(
+    receive: Receive,
+    answered: int,
+    outcome: Exception | None,
+    reason: Reason | None,
+    store: Remembering | None,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    keeper = Keeper()
+    receiver = Receiver(SECRET, observer=keeper, clock=lambda: NOW, idempotency=store)
+
+    @receiver.on("*")
+    def handler(event: Event) -> None:
+        if outcome is not None:
+            raise outcome
+
+    response = receive(receiver, signed(), view=lambda event: answered)
+    (told,) = keeper.told
+    is_called = outcome is None or isinstance(outcome, Discard)
+    assert (told.status, told.reason) == (answered if is_called else response.status, reason)
+    refusals = [record for record in caplog.records if hasattr(record, "reason")]
+    logged = [(vars(record)["reason"], vars(record)["status"]) for record in refusals]
+    assert logged == ([] if reason is None else [(reason, told.status)])
+    if reason is not None:
+        assert f"(status {told.status}, " in refusals[0].getMessage()
+
+
+def test_an_event_is_handled_for_a_worker_that_observes_nothing() -> None:
+    receiver = Receiver(SECRET)
+    events: list[Event] = []
+    receiver.on("*")(events.append)
+    event = parse_event(BODY)
+    receiver.handle(event)
+    assert events == [event]
+    assert receiver.observer is None
 
 
 @pytest.mark.parametrize("place", ["begin", "finish"])

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, cast
 
+from karla_receiver import observing
 from karla_receiver.attempt import CURRENT
 from karla_receiver.decoding import parse_event
 from karla_receiver.errors import DeliveryError, PayloadError, Reason, StorageError
@@ -15,11 +16,14 @@ from karla_receiver.inbox.backoff import Backoff
 from karla_receiver.inbox.protocol import EventHandler
 from karla_receiver.inbox.rows import Settlement, State, Taken
 from karla_receiver.logs import logger, quoted
+from karla_receiver.observing import Observation
 from karla_receiver.outcomes import Discard, RetryLater
 from karla_receiver.sqlite.file import Session, SQLiteFile
 from karla_receiver.sqlite.group_commit import GroupCommit
 
 __all__ = ["Attempts"]
+
+_PARKED: Final = {State.FAILED, State.QUARANTINED}
 
 
 def _authorizer(connection: sqlite3.Connection) -> Callable[..., int]:
@@ -79,17 +83,25 @@ class Attempts:
 
         Raises nothing: whatever a handler raises is a failed attempt of this delivery alone.
         """
-        try:
-            return self._make(taken)
-        except BaseException as error:  # noqa: BLE001 - an odd exception's own text, a clock, a log
-            return self._unforeseen(taken, error)
+        with observing.attempt(self._receiver.observer) as seen:
+            try:
+                settlement = self._make(taken, seen)
+            except BaseException as error:  # noqa: BLE001 - an odd exception's own text, a clock
+                settlement = self._unforeseen(taken, error, seen)
+            seen.is_parked = settlement is not None and settlement.state in _PARKED
+        return settlement
 
-    def _make(self, taken: Taken) -> Settlement | None:
+    def tell_parked(self, number: int) -> None:
+        """Tell the observer of deliveries that are kept as failed because their workers died."""
+        for _ in range(number):
+            observing.parked(self._receiver.observer, Reason.HANDLER_ERROR)
+
+    def _make(self, taken: Taken, seen: Observation) -> Settlement | None:
         attempt = _Attempt(taken, self._writer)
         token = CURRENT.set(attempt)
         is_settled = False
         try:
-            outcome = self._outcome(taken)
+            outcome = self._outcome(taken, seen)
             is_settled = True
         finally:
             CURRENT.reset(token)
@@ -97,9 +109,10 @@ class Attempts:
                 self._writer.hand_back()
         if attempt.session is None:
             return outcome
-        return self._settle_with_effect(attempt.session, taken, outcome)
+        return self._settle_with_effect(attempt.session, taken, outcome, seen)
 
-    def _unforeseen(self, taken: Taken, error: BaseException) -> Settlement:
+    def _unforeseen(self, taken: Taken, error: BaseException, seen: Observation) -> Settlement:
+        seen.reason = Reason.HANDLER_ERROR
         # By none of what may have raised: clock, backoff and the error's own text.
         with suppress(Exception):
             logger.error(
@@ -109,15 +122,16 @@ class Attempts:
             )
         return _settled(taken, State.FAILED, type(error).__qualname__)
 
-    def _outcome(self, taken: Taken) -> Settlement:
+    def _outcome(self, taken: Taken, seen: Observation) -> Settlement:
         try:
-            self._receiver.handle(parse_event(taken.body))
+            self._receiver.handle(parse_event(taken.body), seen)
         except RetryLater as postponed:
             return self._again(taken, postponed.after, postponed.reason or "RetryLater")
         except Discard as discard:
             logger.info("delivery %s was discarded: %s", taken.key[:16], quoted(discard.reason))
             return _settled(taken, State.DONE, f"discarded: {discard.reason}")
         except PayloadError as error:
+            seen.reason = error.reason
             return _settled(taken, State.QUARANTINED, str(error))
         except DeliveryError as error:
             if error.reason == Reason.UNDECODABLE_EVENT:
@@ -125,6 +139,7 @@ class Attempts:
                 return _settled(taken, State.FAILED, str(error))
             return self._failed(taken, error)
         except BaseException as error:  # noqa: BLE001 - SystemExit ends no worker, nor does a bug
+            seen.reason = Reason.HANDLER_ERROR
             return self._failed(taken, error)
         return _settled(taken, State.DONE, None)
 
@@ -153,7 +168,7 @@ class Attempts:
         return Settlement(id=taken.id, take=taken.take, state=State.WAITING, due=due, note=note)
 
     def _settle_with_effect(
-        self, session: Session, taken: Taken, outcome: Settlement
+        self, session: Session, taken: Taken, outcome: Settlement, seen: Observation
     ) -> Settlement | None:
         """Commit what the handler wrote and the mark together, or neither."""
         try:
@@ -164,6 +179,7 @@ class Attempts:
                 self._commit(session, taken, outcome)
         except StorageError as error:
             # Whether the commit counted is unknown: if it did, the note has no effect.
+            seen.reason = Reason.UNAVAILABLE
             return self._failed(taken, error)
         finally:
             self._writer.hand_back()

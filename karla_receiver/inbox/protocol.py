@@ -7,6 +7,7 @@ from typing import Protocol
 from karla_receiver.delivery import Delivery
 from karla_receiver.events import Event
 from karla_receiver.idempotency.protocol import Key
+from karla_receiver.observing import Observation, Observer
 from karla_receiver.signature import Verified
 
 __all__ = ["EventHandler", "Inbox"]
@@ -15,7 +16,12 @@ __all__ = ["EventHandler", "Inbox"]
 class EventHandler(Protocol):
     """What an inbox's worker needs of a receiver."""
 
-    def handle(self, event: Event) -> None:
+    @property
+    def observer(self) -> Observer | None:
+        """To be told of each attempt; see `karla_receiver.observing.attempt`."""
+        ...
+
+    def handle(self, event: Event, seen: Observation | None = None) -> None:
         """Call every handler that wants event; see `Receiver.handle`."""
 
     def verify_kept(self, delivery: Delivery) -> Verified:

@@ -255,10 +255,12 @@ class Worker:
             mine = {(each.id, each.take) for each in (*settled, *self._settled)}
             mine.update((each.id, each.take) for each in self._ready)
             mine.update(self._running)
-        self._number = self._writer.run(lambda connection: self._housekeeping(connection, mine))
+        self._number, parked = self._writer.run(lambda c: self._housekeeping(c, mine))
+        self._attempts.tell_parked(parked)
         self._next_beat = self._options.monotonic() + min(self._options.lease / 3, 10.0)
 
-    def _housekeeping(self, connection: Connection, mine: set[tuple[int, int]]) -> int:
+    def _housekeeping(self, connection: Connection, mine: set[tuple[int, int]]) -> tuple[int, int]:
+        """Return the worker's number, and how many deliveries are failed because theirs died."""
         options, now = self._options, self._options.clock()
         monotonic = options.monotonic()
         number = self._number
@@ -274,14 +276,14 @@ class Worker:
             now=now,
             attempts=options.max_attempts,
         )
-        if freed:
-            logger.warning("took over %d deliveries of workers that died", freed)
+        if any(freed.values()):
+            logger.warning("took over %d deliveries of workers that died", sum(freed.values()))
         offset = now - monotonic
         if self._clock_offset is None or offset < self._clock_offset - _CLOCK_STEP_SECONDS:
             rows.forgive(connection, options.endpoint, now)
         self._clock_offset = offset
         rows.purge(connection, options.endpoint, now - options.retention, _PURGE_BATCH)
-        return number
+        return number, freed[State.FAILED]
 
     def _leave(self) -> None:
         try:

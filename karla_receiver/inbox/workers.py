@@ -40,8 +40,8 @@ def leave(connection: sqlite3.Connection, worker: int) -> None:
 
 def bury_the_dead(
     connection: sqlite3.Connection, endpoint: str, *, monotonic: float, now: float, attempts: int
-) -> int:
-    """Take what workers had whose lease has ended, and make it wait; return how many deliveries.
+) -> dict[State, int]:
+    """Take what workers had whose lease has ended; return how many deliveries wait, or are failed.
 
     now: unix seconds. attempts: whose delivery has had as many is failed: it may be what kills.
     """
@@ -49,10 +49,10 @@ def bury_the_dead(
         f"SELECT id FROM karla_workers WHERE endpoint = :endpoint AND NOT {_IS_ALIVE}",  # noqa: S608
         {"endpoint": endpoint, "now": monotonic},
     ).fetchall()
-    freed = 0
+    freed = {State.FAILED: 0, State.WAITING: 0}
     for worker in dead:
         for state, condition in ((State.FAILED, ">="), (State.WAITING, "<")):
-            freed += connection.execute(
+            freed[state] += connection.execute(
                 "UPDATE karla_inbox SET state = ?, due = 0, worker = NULL, changed_at = ?,"  # noqa: S608
                 " note = 'its worker died' WHERE worker = ? AND state = 'running'"
                 f" AND attempts {condition} ?",

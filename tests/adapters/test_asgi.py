@@ -17,6 +17,7 @@ from starlette.websockets import WebSocket
 from karla_receiver import ConfigurationError, Event, Receiver, samples, sign
 from karla_receiver.adapters.asgi import KarlaApp, KarlaMiddleware
 from tests.doors import PATH, Knock, asgi_scope, logged_reasons, run_asgi, wsgi_not_found
+from tests.observed import Keeper
 
 SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
 BODY = samples.read("shipment_delivered")
@@ -310,13 +311,15 @@ def test_an_answer_of_the_app_that_acknowledges_nothing_is_logged(answer: int | 
             await send({"type": "http.response.start", "status": answer, "headers": []})
             await send({"type": "http.response.body"})
 
+    keeper = Keeper()
     with logged_reasons() as reasons:
         sent = run_asgi(
-            KarlaMiddleware(app, Receiver(SECRET), forward=True),
+            KarlaMiddleware(app, Receiver(SECRET, observer=keeper), forward=True),
             asgi_scope(knock()),
             messages(BODY),
         )
     assert [message.get("status") for message in sent][:1] == ([answer] if answer else [])
+    assert [seen.status for seen in keeper.told] == [answer or 500]
     assert reasons == ([] if answer == 202 else ["handler_error"])
 
 

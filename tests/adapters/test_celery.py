@@ -37,6 +37,7 @@ from karla_receiver.idempotency import Claim, ClaimState, MemoryStore, occurrenc
 from karla_receiver.idempotency.keys import delivery_key
 from karla_receiver.outcomes import Discard, RetryLater
 from tests.many_machines.redis_server import free_port
+from tests.observed import Keeper
 
 SECRET = "secret-of-the-workers"
 BODY = samples.read("shipment_delivered")
@@ -51,7 +52,8 @@ class Shop:
         self.name = f"karla-{next(_names)}"
         self.app = Celery("shop", broker="memory://", set_as_current=False)
         self.inbox = CeleryInbox(self.app, queue=self.name, **options)
-        self.receiver = Receiver(SECRET, inbox=self.inbox)
+        self.keeper = Keeper()
+        self.receiver = Receiver(SECRET, inbox=self.inbox, observer=self.keeper)
         self.events: list[Event] = []
         self.receiver.on("*")(self.handle)
         self.raises: list[BaseException] = []
@@ -191,6 +193,7 @@ def test_what_does_not_verify_again_is_kept_and_never_handled(
 
     assert not shop.events
     assert [failure.partition(":")[0] for failure in shop.failures()] == [reason]
+    assert shop.keeper.attempts() == [(reason, True, False)]
 
 
 @pytest.mark.parametrize("key", [None, occurrence_key])
@@ -227,6 +230,7 @@ def test_a_key_function_that_raises_in_a_worker_costs_attempts() -> None:
     shop.work()
     shop.inbox.close()
     assert shop.failures() == ["handler_error: the key function raised"]
+    assert [parked for _, parked, _ in shop.keeper.attempts()] == [False, False, False, True]
 
 
 def test_it_is_verified_as_at_its_receipt(shop: Shop) -> None:
@@ -382,6 +386,7 @@ def test_an_event_that_does_not_fit_is_kept_at_once(shop: Shop) -> None:
     shop.work()
 
     assert [failure.partition(":")[0] for failure in shop.failures()] == [Reason.UNDECODABLE_EVENT]
+    assert shop.keeper.attempts() == [(Reason.UNDECODABLE_EVENT, True, False)]
     assert not shop.attempts
 
 
@@ -401,6 +406,35 @@ def test_a_delivery_that_kills_its_workers_is_given_up(shop: Shop) -> None:
 
     assert shop.messages() == []
     assert shop.failures() == ["10 workers were gone before they were done with it"]
+    assert shop.keeper.attempts() == [("handler_error", True, False)]
+
+
+@pytest.mark.parametrize(
+    ("errors", "told"),
+    [
+        ([], [("handled", False, True)]),
+        ([Discard("of no concern")], [("discarded", False, True)]),
+        (
+            [OSError(), RetryLater(0)],
+            [
+                ("handler_error", False, True),
+                ("retry_later", False, True),
+                ("handled", False, True),
+            ],
+        ),
+        ([OSError()] * 3, [("handler_error", n == 2, True) for n in range(3)]),
+        ([RetryLater(0)] * 3, [("retry_later", n == 2, True) for n in range(3)]),
+    ],
+)
+@pytest.mark.usefixtures("_no_waits")
+def test_an_observer_is_told_of_each_attempt(
+    shop: Shop, errors: list[BaseException], told: list[tuple[str, bool, bool]]
+) -> None:
+    shop.raises = [*errors]
+    shop.receive()
+    for _ in range(3):
+        shop.work()
+    assert shop.keeper.attempts() == told
 
 
 def test_a_delivery_whose_worker_died_is_handled_by_the_next(shop: Shop) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from django.core.checks import run_checks
+from django.core.exceptions import BadRequest, DisallowedHost, PermissionDenied
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
 from django.db import connection, transaction
@@ -22,6 +23,7 @@ from karla_receiver.outcomes import Discard, RetryLater
 from tests.asgi_server import knock_at
 from tests.doors import Answer, Knock, answer_of, logged_reasons, run_wsgi, wsgi_environ
 from tests.doors_django import nothing, nothing_async, routed, routed_by
+from tests.observed import Keeper
 
 SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
 BODY = samples.read("shipment_delivered")
@@ -232,6 +234,25 @@ def test_a_delivery_whose_commit_fails_is_not_handled(place: str) -> None:
         answer = deliver(view)
         assert (answer.status, answer.reason) == (500, "handler_error")
     assert not connection.in_atomic_block
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (Http404(), 404),
+        (PermissionDenied(), 403),
+        (BadRequest(), 400),
+        (DisallowedHost(), 400),
+        (LookupError(), 500),
+    ],
+)
+def test_what_django_answers_for_an_exception_is_observed(error: Exception, status: int) -> None:
+    def view(request: HttpRequest, event: Event) -> None:
+        raise error
+
+    keeper = Keeper()
+    answer = deliver(webhook(Receiver(SECRET, observer=keeper))(view))
+    assert [answer.status, *(seen.status for seen in keeper.told)] == [status, status]
 
 
 def discard(request: HttpRequest, event: Event) -> None:

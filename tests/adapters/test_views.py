@@ -9,13 +9,22 @@ from typing import Any
 
 import pytest
 
-from karla_receiver import ConfigurationError, Event, Receiver, ShipmentEvent, samples, sign
+from karla_receiver import (
+    ConfigurationError,
+    Event,
+    Reason,
+    Receiver,
+    ShipmentEvent,
+    samples,
+    sign,
+)
 from karla_receiver.idempotency import MemoryStore
 from karla_receiver.idempotency.protocol import Claim, ClaimState
 from karla_receiver.outcomes import RetryLater
 from tests.adapters.views import STREAM, Behaviour, Shop
 from tests.all_doors import CHOSEN
 from tests.doors import Answer, Knock
+from tests.observed import Keeper
 
 SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
 BODY = samples.read("shipment_delivered")
@@ -114,6 +123,21 @@ def test_only_success_counts_as_handled(name: str, is_async: bool) -> None:
         deliver(SHOPS[name], lambda *_, result=result: result, receiver, is_async=is_async)
 
     assert store.told == ["done", "done", "release", "release", "release", "release"]
+
+
+@pytest.mark.parametrize("name", SHOPS)
+@SYNC_AND_ASYNC
+def test_an_observer_is_told_what_the_sender_gets(name: str, is_async: bool) -> None:
+    keeper = Keeper()
+    receiver = Receiver(SECRET, observer=keeper)
+    results: list[Any] = [None, 202, 302, 429, ValueError(), MODULES[name].ABORT or 404]
+    answers = [
+        deliver(SHOPS[name], lambda *_, result=result: result, receiver, is_async=is_async)
+        for result in results
+    ]
+
+    assert [seen.status for seen in keeper.told] == [answer.status for answer in answers]
+    assert [seen.reason for seen in keeper.told] == [None, None, *[Reason.HANDLER_ERROR] * 4]
 
 
 @pytest.mark.parametrize("name", sorted(SHOPS.keys() - {"aws_lambda"}))

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import product
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
-from karla_receiver import Observation
+from karla_receiver import ConfigurationError, Observation
+from karla_receiver.errors import STATUS, Reason
+from karla_receiver.observing import BODY_BOUNDS, DURATION_BOUNDS, SKEW_BOUNDS
+from karla_receiver.vocabulary import GROUPS
 
 __all__ = ["PrometheusObserver"]
 
-_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-_SKEW = (-300, -60, -10, -2, 0, 2, 10, 60, 300)
-_BYTES = (1_024, 2_048, 4_096, 16_384, 65_536, 262_144, 1_048_576)
+_SKEW = (*(-bound for bound in reversed(SKEW_BOUNDS)), 0, *SKEW_BOUNDS)
+# What comes of a genuine delivery that is not handled, of whatever event group.
+_LOST = (Reason.HANDLER_ERROR, Reason.UNDECODABLE_EVENT, Reason.RETRY_LATER, Reason.UNAVAILABLE)
 
 
 class PrometheusObserver:
@@ -33,9 +37,30 @@ class PrometheusObserver:
     karla_duplicates_total{kind}: "same" delivery, or the same occurrence in "other_bytes".
     karla_secret_matches_total{secret}, karla_secret_last_match_timestamp_seconds{secret}: which
     of the configured secrets is in use, "0" the first one.
+    karla_attempts_total{outcome, event_group}: of an inbox's worker; "handled", "discarded", or a
+    reason. karla_parked_total: deliveries that it keeps as failed.
+
+    Refusals, duplicates and failed attempts are there from the start, as 0, so that increase()
+    sees the first one. Raises ConfigurationError if the registry has the metrics already.
     """
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        try:
+            self._register(registry)
+        except ValueError as error:
+            raise ConfigurationError(
+                "this registry has Karla's metrics already: make one PrometheusObserver for the"
+                " process, outside of what makes an app, and give it to all receivers"
+            ) from error
+        for reason, status in STATUS.items():
+            self._deliveries.labels("none" if status is None else status, reason, "none")
+        for reason, group in product(_LOST, (*GROUPS, "other")):
+            self._deliveries.labels(STATUS[reason], reason, group)
+            self._attempts.labels(reason, group)
+        for kind in ("same", "other_bytes"):
+            self._duplicates.labels(kind)
+
+    def _register(self, registry: CollectorRegistry) -> None:
         self._deliveries = Counter(
             "karla_deliveries",
             "Requests to the webhook, by answer",
@@ -45,17 +70,17 @@ class PrometheusObserver:
         self._seconds = Histogram(
             "karla_delivery_seconds",
             "From the request to its answer",
-            buckets=_SECONDS,
+            buckets=DURATION_BOUNDS,
             registry=registry,
         )
         self._handler_seconds = Histogram(
             "karla_handler_seconds",
             "In the handlers of one delivery",
-            buckets=_SECONDS,
+            buckets=DURATION_BOUNDS,
             registry=registry,
         )
         self._bytes = Histogram(
-            "karla_body_bytes", "Of the body that were read", buckets=_BYTES, registry=registry
+            "karla_body_bytes", "Of the body that were read", buckets=BODY_BOUNDS, registry=registry
         )
         self._skew = Histogram(
             "karla_clock_skew_seconds",
@@ -79,12 +104,31 @@ class PrometheusObserver:
             registry=registry,
             multiprocess_mode="max",
         )
+        self._attempts = Counter(
+            "karla_attempts",
+            "Attempts of an inbox's worker, by what came of them",
+            ("outcome", "event_group"),
+            registry=registry,
+        )
+        self._parked = Counter(
+            "karla_parked", "Deliveries that an inbox keeps as failed", registry=registry
+        )
 
     def begin(self) -> Callable[[Observation], object]:
-        """Take what becomes of the request that comes."""
+        """Take what becomes of the request that comes, or of the attempt that begins."""
         return self._count
 
     def _count(self, observation: Observation) -> None:
+        if observation.handler_seconds is not None:
+            self._handler_seconds.observe(observation.handler_seconds)
+        if observation.is_attempt:
+            self._attempts.labels(observation.outcome, observation.known_group).inc()
+            if observation.is_parked:
+                self._parked.inc()
+        else:
+            self._count_request(observation)
+
+    def _count_request(self, observation: Observation) -> None:
         self._deliveries.labels(
             "none" if observation.status is None else str(observation.status),
             "none" if observation.reason is None else str(observation.reason),
@@ -92,8 +136,6 @@ class PrometheusObserver:
         ).inc()
         self._seconds.observe(observation.seconds)
         self._bytes.observe(observation.body_bytes)
-        if observation.handler_seconds is not None:
-            self._handler_seconds.observe(observation.handler_seconds)
         if observation.clock_skew is not None:
             self._skew.observe(observation.clock_skew)
         if observation.is_duplicate:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -11,9 +12,21 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from karla_receiver import Event, Reason, Receiver, Request, RequestError, samples, sign
+from karla_receiver import (
+    Event,
+    Reason,
+    Receiver,
+    Request,
+    RequestError,
+    RetryLater,
+    parse_event,
+    samples,
+    sign,
+)
 from karla_receiver.adapters.opentelemetry import OpenTelemetryObserver
 from karla_receiver.idempotency import Claim, ClaimState
+from karla_receiver.observing import BODY_BOUNDS, DURATION_BOUNDS, SKEW_BOUNDS, attempt
+from tests.observed import Remembering
 
 SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
 BODY = samples.read("shipment_delivered")
@@ -33,6 +46,17 @@ class Recorded:
 
     def spans(self) -> dict[str, Any]:
         return {span.name: span for span in self._spans.get_finished_spans()}
+
+    def finished(self) -> tuple[Any, ...]:
+        return self._spans.get_finished_spans()
+
+    def bounds(self) -> dict[str, tuple[float, ...]]:
+        data: Any = self._reader.get_metrics_data()
+        return {
+            metric.name: metric.data.data_points[0].explicit_bounds
+            for metric in data.resource_metrics[0].scope_metrics[0].metrics
+            if hasattr(metric.data.data_points[0], "explicit_bounds")
+        }
 
     def metrics(self) -> dict[str, list[tuple[dict[str, Any], Any]]]:
         data: Any = self._reader.get_metrics_data()
@@ -77,31 +101,108 @@ def test_a_handled_delivery_is_a_span_with_the_handlers_own_below_it() -> None:
     labels = {"http.response.status_code": 200, "karla.event_group": "shipment_delivered"}
     assert metrics["karla.delivery.duration"][0][0] == labels
     assert metrics["karla.handler.duration"][0][0] == labels
-    assert metrics["karla.clock_skew"] == [({}, 7)]
+    assert metrics["http.server.request.body.size"] == [(labels, len(BODY))]
+    assert metrics["karla.clock_skew"] == [({"karla.clock_skew.direction": "late"}, 7)]
     assert metrics["karla.secret.matches"] == [({"karla.secret_index": 1}, 1)]
     assert "karla.duplicates" not in metrics
 
 
-def test_a_forgery_is_an_error_of_its_reason_and_tells_nothing_of_its_own() -> None:
+def test_a_skew_either_way_is_measured_without_its_sign(caplog: pytest.LogCaptureFixture) -> None:
+    recorded = Recorded()
+    receiver = Receiver(SECRET, clock=lambda: NOW, observer=recorded.observer)
+    for late in (7, -5, 0):
+        receiver.receive(signed(timestamp=NOW - late))
+
+    assert recorded.metrics()["karla.clock_skew"] == [
+        ({"karla.clock_skew.direction": "late"}, 7),
+        ({"karla.clock_skew.direction": "early"}, 5),
+    ]
+    assert caplog.records == []
+
+
+def test_histograms_divide_where_those_of_prometheus_do() -> None:
+    recorded = Recorded()
+    receiver = Receiver(SECRET, clock=lambda: NOW, observer=recorded.observer)
+    receiver.receive(signed())
+
+    bounds = recorded.bounds()
+    assert bounds["karla.delivery.duration"] == bounds["karla.handler.duration"] == DURATION_BOUNDS
+    assert bounds["http.server.request.body.size"] == BODY_BOUNDS
+    assert bounds["karla.clock_skew"] == SKEW_BOUNDS
+
+
+def test_an_attempt_of_a_worker_is_a_span_of_its_own() -> None:
+    recorded = Recorded()
+    event = parse_event(BODY)
+    for reason, is_parked in ((None, False), (Reason.SIGNATURE_MISMATCH, True)):
+        with attempt(recorded.observer) as seen:
+            seen.event, seen.reason, seen.is_parked = event, reason, is_parked
+            seen.handler_seconds = 0.1
+
+    good, bad = recorded.finished()
+    assert {good.name, bad.name} == {"karla attempt"}
+    assert dict(good.attributes) == {
+        "karla.outcome": "handled",
+        "karla.event_group": "shipment_delivered",
+        "karla.ref": "shipments/delivered/SUCCESSFULLY_DELIVERED",
+    }
+    assert good.status.status_code == StatusCode.UNSET
+    assert bad.status.status_code == StatusCode.ERROR
+    metrics = recorded.metrics()
+    assert set(metrics) == {"karla.handler.duration", "karla.attempts", "karla.parked"}
+    assert [labels["karla.outcome"] for labels, _ in metrics["karla.attempts"]] == [
+        "handled",
+        "signature_mismatch",
+    ]
+    assert metrics["karla.parked"] == [({}, 1)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (200, StatusCode.UNSET),
+        (404, StatusCode.ERROR),
+        (OSError(), StatusCode.ERROR),
+        (RetryLater(1), StatusCode.ERROR),
+        (SystemExit(), StatusCode.ERROR),
+    ],
+)
+def test_a_genuine_delivery_that_is_not_taken_is_an_error(
+    answer: int | BaseException, status: StatusCode
+) -> None:
+    def view(event: Event) -> int:
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    recorded = Recorded()
+    receiver = Receiver(SECRET, clock=lambda: NOW, observer=recorded.observer)
+    with suppress(SystemExit):
+        receiver.receive(signed(), view=view)
+    (span,) = recorded.finished()
+    assert span.status.status_code == status
+
+
+def test_a_forgery_is_its_senders_error_and_tells_nothing_of_its_own() -> None:
     recorded = Recorded()
     receiver = Receiver(SECRET, clock=lambda: NOW, observer=recorded.observer)
 
     assert receiver.receive(signed("another-secret")).status == 401
     span = recorded.spans()["karla delivery"]
-    assert (span.status.status_code, span.status.description) == (
-        StatusCode.ERROR,
-        "signature_mismatch",
-    )
+    assert span.status.status_code == StatusCode.UNSET
     assert dict(span.attributes) == {
         "http.response.status_code": 401,
         "http.request.body.size": len(BODY),
         "error.type": "signature_mismatch",
         "karla.event_group": "none",
     }
-    assert set(recorded.metrics()) == {"karla.delivery.duration"}
+    assert set(recorded.metrics()) == {
+        "karla.delivery.duration",
+        "http.server.request.body.size",
+    }
 
 
-def test_a_sender_that_went_away_is_an_error_without_a_status() -> None:
+def test_a_sender_that_went_away_is_told_without_a_status() -> None:
     def chunks() -> Any:
         raise RequestError(Reason.CLIENT_DISCONNECTED)
         yield b""
@@ -113,22 +214,7 @@ def test_a_sender_that_went_away_is_an_error_without_a_status() -> None:
     span = recorded.spans()["karla delivery"]
     assert "http.response.status_code" not in span.attributes
     assert span.attributes["error.type"] == "client_disconnected"
-
-
-class Remembering:
-    blocks = False
-    key: Any = None
-
-    def __init__(self, claim: Claim) -> None:
-        self._claim = claim
-
-    def claim(self, key: str, occurrence: str) -> Claim:
-        return self._claim
-
-    def done(self, key: str, token: str) -> None:
-        """Forget it."""
-
-    release = done
+    assert span.status.status_code == StatusCode.UNSET
 
 
 @pytest.mark.parametrize(
@@ -145,8 +231,7 @@ def test_duplicates_are_counted(claim: Claim, kind: str) -> None:
     )
     receiver.receive(signed())
     assert recorded.metrics()["karla.duplicates"] == [({"karla.duplicate": kind}, 1)]
-    is_same = recorded.spans()["karla delivery"].attributes.get("karla.duplicate", False)
-    assert is_same is (kind == "same")
+    assert recorded.spans()["karla delivery"].attributes["karla.duplicate"] == kind
 
 
 def test_without_an_sdk_nothing_is_recorded_and_deliveries_are_answered() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -16,9 +17,21 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry, generate_latest
 
-from karla_receiver import Reason, Receiver, Request, RequestError, samples, sign
+from karla_receiver import (
+    ConfigurationError,
+    Reason,
+    Receiver,
+    Request,
+    RequestError,
+    parse_event,
+    samples,
+    sign,
+)
 from karla_receiver.adapters.prometheus import PrometheusObserver
+from karla_receiver.errors import STATUS
 from karla_receiver.idempotency import Claim, ClaimState
+from karla_receiver.observing import attempt
+from tests.observed import Remembering
 
 SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
 BODY = samples.read("shipment_delivered")
@@ -71,7 +84,8 @@ def test_a_refusal_is_counted_by_its_reason(registry: CollectorRegistry) -> None
     assert read("karla_clock_skew_seconds_count") == 1  # the forgery's is nobody's
     assert read("karla_clock_skew_seconds_bucket", {"le": "300.0"}) == 0
     assert read("karla_handler_seconds_count") == 0
-    assert read("karla_secret_matches_total", {"secret": "1"}) is None
+    # Genuine, if late: the secret is still in use.
+    assert read("karla_secret_matches_total", {"secret": "1"}) == 1
 
 
 def test_a_sender_that_went_away_is_counted_without_a_status(registry: CollectorRegistry) -> None:
@@ -87,20 +101,67 @@ def test_a_sender_that_went_away_is_counted_without_a_status(registry: Collector
     assert registry.get_sample_value("karla_deliveries_total", labels) == 1
 
 
-class Remembering:
-    blocks = False
-    key: Any = None
+def test_what_a_view_answers_is_what_is_counted(registry: CollectorRegistry) -> None:
+    receiver = receiver_of(registry)
+    receiver.receive(signed(), view=lambda event: 202)
+    receiver.receive(signed(), view=lambda event: 404)
+    for status, reason in ((202, "none"), (404, "handler_error")):
+        labels = {
+            "status": str(status),
+            "reason": reason,
+            "event_group": "shipment_delivered",
+        }
+        assert registry.get_sample_value("karla_deliveries_total", labels) == 1
 
-    def __init__(self, claim: Claim) -> None:
-        self._claim = claim
 
-    def claim(self, key: str, occurrence: str) -> Claim:
-        return self._claim
+def test_what_an_alert_waits_for_is_there_before_the_first_one(registry: CollectorRegistry) -> None:
+    PrometheusObserver(registry)
+    read = registry.get_sample_value
+    for reason, answered in STATUS.items():
+        labels = {
+            "status": str(answered).lower(),
+            "reason": str(reason),
+            "event_group": "none",
+        }
+        assert read("karla_deliveries_total", labels) == 0
+    for lost in ("handler_error", "undecodable_event", "retry_later", "unavailable"):
+        for group in ("claim_created", "other"):
+            status = str(STATUS[Reason(lost)])
+            labels = {"status": status, "reason": lost, "event_group": group}
+            assert read("karla_deliveries_total", labels) == 0
+            labels = {"outcome": lost, "event_group": group}
+            assert read("karla_attempts_total", labels) == 0
+    for kind in ("same", "other_bytes"):
+        assert read("karla_duplicates_total", {"kind": kind}) == 0
+    assert read("karla_parked_total") == 0
 
-    def done(self, key: str, token: str) -> None:
-        """Forget it."""
 
-    release = done
+def test_a_second_observer_on_one_registry_is_refused_with_the_remedy(
+    registry: CollectorRegistry,
+) -> None:
+    PrometheusObserver(registry)
+    with pytest.raises(ConfigurationError, match="one PrometheusObserver for the process"):
+        PrometheusObserver(registry)
+
+
+def test_attempts_of_a_worker_are_counted_apart_from_requests(
+    registry: CollectorRegistry,
+) -> None:
+    observer = PrometheusObserver(registry)
+    event = parse_event(BODY)
+    for reason, is_parked in ((None, False), (Reason.HANDLER_ERROR, True)):
+        with attempt(observer) as seen:
+            seen.event, seen.reason, seen.is_parked = event, reason, is_parked
+            seen.handler_seconds = 0.1
+    read = registry.get_sample_value
+
+    for outcome in ("handled", "handler_error"):
+        labels = {"outcome": outcome, "event_group": "shipment_delivered"}
+        assert read("karla_attempts_total", labels) == 1
+    assert (read("karla_parked_total"), read("karla_handler_seconds_count")) == (1, 2)
+    assert read("karla_delivery_seconds_count") == 0
+    page = generate_latest(registry).decode()
+    assert not re.findall(r"^karla_deliveries_total.* [^0]", page, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +229,8 @@ def test_the_counts_of_all_workers_are_added_up(tmp_path: Path) -> None:
             assert answer.status_code == 200
         pages = [httpx2.get(f"{url}/metrics") for _ in range(20)]
     assert {
-        re.findall(r"karla_deliveries_total\{[^}]*\} ([\d.]+)", page.text)[0] for page in pages
+        re.findall(r'karla_deliveries_total\{[^}]*status="200"\} ([\d.]+)', page.text)[0]
+        for page in pages
     } == {"60.0"}
     assert len({page.headers["x-worker"] for page in pages}) > 1
 
@@ -204,3 +266,24 @@ def test_alerts_name_reasons_that_exist() -> None:
     named = {word for match in re.findall(r'reason=~?"([^"]+)"', text) for word in match.split("|")}
     assert named
     assert named <= {*map(str, Reason), "none"}
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed")
+def test_each_alert_fires_when_it_should() -> None:
+    files = [EXAMPLES / name for name in ("alerts_test.yml", "rotation_test.yml")]
+    ended = subprocess.run(
+        ["promtool", "test", "rules", *files],  # noqa: S607 - wherever it is installed
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    tested = {
+        case["alertname"]
+        for file in files
+        for test in yaml.safe_load(file.read_text())["tests"]
+        for case in test["alert_rule_test"]
+        if "exp_alerts" in case
+    }
+    alerts = yaml.safe_load((EXAMPLES / "alerts.yml").read_text())
+    assert tested == {rule["alert"] for group in alerts["groups"] for rule in group["rules"]}

@@ -21,6 +21,7 @@ _BENCHMARKS = {
     "verify": ("benchmarks.core:verifying", "tests"),
     "decode": ("benchmarks.core:decoding", "tests"),
     "receive": ("benchmarks.core:receiving", "tests"),
+    "observe": ("benchmarks.core:observing", "tests"),
     "refuse": ("benchmarks.core:refusing", "tests"),
     "secrets": ("benchmarks.core:rotating", "tests"),
     "serving": ("benchmarks.serving:serving", "servers"),

@@ -5,22 +5,28 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from functools import partial
 
 import stripe
+from prometheus_client import CollectorRegistry
 
 from benchmarks.deliveries import BODY, FORGED, SECRET, body_of, hash_floor, request, typed_decode
 from benchmarks.slices import Samples, Work, time_slices
 from benchmarks.tables import Row, Table, at_least, at_most, figure
 from karla_receiver import (
     Event,
+    Observation,
+    Observer,
     Receiver,
     SignatureError,
     Verifier,
     parse_event,
     sign,
 )
+from karla_receiver.adapters.opentelemetry import OpenTelemetryObserver
+from karla_receiver.adapters.prometheus import PrometheusObserver
 
-__all__ = ["decoding", "growth", "receiving", "refusing", "rotating", "verifying"]
+__all__ = ["decoding", "growth", "observing", "receiving", "refusing", "rotating", "verifying"]
 
 _SIZES = {"1 KB": 1024, "4 KB": 4096, "64 KB": 65_536, "1 MB": 1_048_576}
 _GOALS = {"1 KB": 1.05, "4 KB": 1.05, "64 KB": 1.02, "1 MB": 1.02}
@@ -101,6 +107,34 @@ def receiving(rounds: int) -> Table:
         "receive",
         "`Receiver.receive`, 2 KB, one handler that does nothing, beside hash floor + typed decode",
         (at_most(2.1, "receive", taken["receive"], floor),),
+    )
+
+
+def observing(rounds: int) -> Table:
+    """Compare the whole path under each observer with the one without."""
+
+    class Idle:
+        def begin(self) -> Callable[[Observation], object]:
+            return self.finish
+
+        def finish(self, observation: Observation) -> None:
+            """Do nothing."""
+
+    observers: dict[str, Observer | None] = {
+        "no observer": None,
+        "an observer that does nothing": Idle(),
+        "PrometheusObserver": PrometheusObserver(CollectorRegistry()),
+        "OpenTelemetryObserver, no SDK": OpenTelemetryObserver(),
+    }
+    good = request(BODY, sign(BODY, SECRET))
+    subjects: dict[str, Work] = {"plain": partial(_receiver().receive, good)}
+    for name, observer in observers.items():
+        subjects[name] = partial(_receiver(observer).receive, good)
+    taken = time_slices(subjects, rounds)
+    return Table(
+        "observe",
+        "`Receiver.receive`, 2 KB, with each observer, beside one that was given none",
+        tuple(at_most(None, name, taken[name], taken["plain"]) for name in observers),
     )
 
 
@@ -233,8 +267,8 @@ def _with_signatures(count: int) -> Work:
     return lambda: verify(BODY, header)
 
 
-def _receiver() -> Receiver:
-    receiver = Receiver(SECRET)
+def _receiver(observer: Observer | None = None) -> Receiver:
+    receiver = Receiver(SECRET, observer=observer)
 
     @receiver.on("shipments/delivered")
     def handle(event: Event) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from prometheus_client import CollectorRegistry
 
 from karla_receiver import Receiver, Request, samples, sign
@@ -46,6 +47,15 @@ def test_the_table_of_fields_is_that_of_a_log_record(caplog: pytest.LogCaptureFi
     usual = set(vars(logging.makeLogRecord({}))) | {"message"}
 
     assert fields == set(vars(record)) - usual
+
+
+def test_the_query_for_an_old_secret_is_that_of_the_alert() -> None:
+    page = (DOCS / "operations/rotation.md").read_text()
+    (query,) = re.findall(r"^    (time\(\) .*)$", page, re.MULTILINE)
+    alerts = yaml.safe_load((DOCS.parent / "examples/monitoring/alerts.yml").read_text())
+    rules = [rule for group in alerts["groups"] for rule in group["rules"]]
+    (asked,) = [rule["expr"] for rule in rules if rule["alert"] == "KarlaOldSecretUnused"]
+    assert asked == f"{query} > 604800"
 
 
 def test_the_scheme_that_a_proxy_tells_decides(capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,7 +27,7 @@ def blocks(page: str, language: str) -> list[str]:
     fences = [
         token for token in MarkdownIt().parse((DOCS / page).read_text()) if token.type == "fence"
     ]
-    assert {token.info for token in fences} <= {"python", "sh"}, "a block that nothing runs"
+    assert {token.info for token in fences} <= {"python", "sh", "text"}, "a block nothing runs"
     return [token.content for token in fences if token.info == language]
 
 
@@ -46,30 +46,53 @@ def karla(monkeypatch: pytest.MonkeyPatch) -> Generator[FakeKarla]:
         yield fake
 
 
-def test_the_commands_register_an_endpoint_and_give_it_another_secret(
-    karla: FakeKarla, tmp_path: Path
-) -> None:
-    (tmp_path / "shop.py").write_text(blocks(PAGE, "python")[0])
-    script = "set -eu\n" + "\n".join(blocks(PAGE, "sh"))
+def run_commands(script: str, folder: Path, *names: str) -> str:
+    """Run commands in a shell that has nothing but these variables; return what they print."""
     scripts = str(Path(sys.executable).parent)
-    environ = {name: os.environ[name] for name in ("KARLA_API_URL",)}
+    environ = {name: os.environ[name] for name in names}
     ended = subprocess.run(
-        ["bash", "-c", script],  # noqa: S607 - as users do
-        cwd=tmp_path,
-        env={**environ, "PATH": f"{scripts}:{os.environ['PATH']}", "HOME": str(tmp_path)},
+        ["bash", "-c", f"set -eu\n{script}"],  # noqa: S607 - as users do
+        cwd=folder,
+        env={**environ, "PATH": f"{scripts}:{os.environ['PATH']}", "HOME": str(folder)},
         capture_output=True,
         text=True,
         check=False,
     )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    return ended.stdout
+
+
+def test_the_commands_register_an_endpoint(karla: FakeKarla, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(blocks(PAGE, "python")[0])
+    printed = run_commands("\n".join(blocks(PAGE, "sh")), tmp_path, "KARLA_API_URL")
     (registered,) = karla.webhooks
 
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert "  + shipments/delivered\n  + claims\n" in ended.stdout
-    assert "Deleted " in ended.stdout
+    assert "  + shipments/delivered\n  + claims\n" in printed
+    assert "Deleted " in printed
     assert registered.url == URL
     assert registered.enabled_events == ("shipments/delivered", "claims")
-    assert (tmp_path / "karla-new.secret").read_text() == registered.secret
-    assert (tmp_path / "karla.secret").read_text() != registered.secret
+    assert (tmp_path / "karla.secret").read_text() == registered.secret
+
+
+UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def test_the_commands_of_a_rotation_leave_the_new_secret_and_no_gap(
+    karla: FakeKarla, tmp_path: Path
+) -> None:
+    old = karla.register(URL, enabled_events=["shipments/delivered", "claims"])
+    statuses: list[list[str]] = []
+    for command in blocks("operations/rotation.md", "sh"):
+        uuid = karla.webhooks[0 if " delete " in command else -1].uuid
+        command = UUID.sub(uuid, command)
+        run_commands(command, tmp_path, "KARLA_API_URL", "KARLA_SHOP_SLUG", "KARLA_API_KEY")
+        statuses.append([str(each.status) for each in karla.webhooks])
+
+    assert statuses == [["active", "inactive"], ["active", "active"], ["active"]]
+    (left,) = karla.webhooks
+    assert left.uuid != old.uuid
+    assert (tmp_path / "karla-new.secret").read_text() == left.secret
+    assert (left.url, left.enabled_events) == (URL, ("shipments/delivered", "claims"))
 
 
 class _Quiet(WSGIRequestHandler):

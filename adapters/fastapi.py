@@ -7,6 +7,7 @@ its routers too, run for genuine deliveries only, and may read the body again.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 from functools import partial
 from inspect import signature
 from typing import Annotated, Any, ClassVar
@@ -18,6 +19,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
 from karla_receiver import ConfigurationError, Event, Receiver, openapi, views
@@ -92,8 +94,15 @@ class _Route(APIRoute):
         body = kept_body(request)
 
         async def view(event: Event) -> FastAPIResponse:
-            request.scope["karla.event"] = event
-            return await respond(read_again(request, body))
+            scope = request.scope
+            scope["karla.event"] = event
+            # FastAPI's own stacks, where it keeps dependencies with yield since 0.118, are closed
+            # when the delivery has counted as handled already: an error would lose it.
+            async with AsyncExitStack() as of_request, AsyncExitStack() as of_function:
+                scope["fastapi_inner_astack"] = of_request
+                scope["fastapi_function_astack"] = of_function
+                return await respond(read_again(request, body))
+            raise RuntimeError("a dependency with yield caught an exception, and raised none")
 
         answer = await views.receive_async(
             self.receiver,
@@ -105,7 +114,31 @@ class _Route(APIRoute):
         return to_response(answer)
 
 
-class KarlaRouter(APIRouter):
+class _Routes(list[BaseRoute]):
+    def append(self, route: BaseRoute) -> None:
+        if not isinstance(route, _Route):
+            raise ConfigurationError(
+                "this router verifies what comes to @router.post(path) alone: make other routes,"
+                " mounts and routers with an APIRouter, or the app"
+            )
+        super().append(route)
+
+
+class _Router(APIRouter):
+    def __init__(self, receiver: Receiver, options: dict[str, Any]) -> None:
+        for name in {"route_class", "routes"} & options.keys():
+            raise ConfigurationError(
+                f"{name} would bring routes that verify nothing: wrap the path functions, or use a"
+                " dependency"
+            )
+        # A class of its own: routers that include this one make its routes anew, from their class.
+        route_class = type("_Route", (_Route,), {"receiver": receiver})
+        default: dict[str, Any] = {"route_class": route_class, "default_response_class": _Success}
+        super().__init__(**{**default, **options})
+        self.routes = _Routes()
+
+
+class KarlaRouter(_Router):
     """A router whose routes receive deliveries; make them with @router.post(path).
 
     A path function is called with each verified event, if it has a parameter of the type
@@ -114,9 +147,9 @@ class KarlaRouter(APIRouter):
     any other exception the answer is 500, and the exception is logged.
     secrets: one webhook secret; or several, while one replaces the other; or a Receiver, whose
     handlers are called before the path function.
-    options: as for an APIRouter.
-    Raises ConfigurationError for unusable secrets, for a route of another method, and for a path
-    function that is a generator.
+    options: as for an APIRouter, without route_class and routes.
+    Raises ConfigurationError for unusable secrets, for a route of another method or make, and for a
+    path function that is a generator.
     """
 
     def __init__(self, *secrets: str | bytes | Receiver, **options: Any) -> None:
@@ -125,25 +158,19 @@ class KarlaRouter(APIRouter):
         finally:
             del secrets  # so that no error report with local variables shows them
         receiver.want("*")
-        super().__init__(**{**_options(receiver), **options})
+        super().__init__(receiver, options)
 
 
 def webhook_router(receiver: Receiver, path: str = DEFAULT_PATH, **options: Any) -> APIRouter:
     """Make a router with one route, for a receiver whose handlers do everything.
 
-    options: as for an APIRouter.
+    options: as for an APIRouter, without route_class and routes.
     Raises ConfigurationError if receiver is not a Receiver.
     """
-    router = APIRouter(**{**_options(check_receiver(receiver)), **options})
+    router = _Router(check_receiver(receiver), options)
 
     @router.post(path)
     def receive_delivery() -> None:
         """Receive an event from Karla."""
 
     return router
-
-
-def _options(receiver: Receiver) -> dict[str, Any]:
-    # A class of its own: routers that include this one make its routes anew, from their class.
-    route_class = type("_Route", (_Route,), {"receiver": receiver})
-    return {"route_class": route_class, "default_response_class": _Success}

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import inspect
 import json
+from collections.abc import Callable, Generator
 from typing import Annotated, Any
 
 import pytest
-from fastapi import APIRouter, Body, Depends, FastAPI, Header, HTTPException
+from fastapi import APIRouter, BackgroundTasks, Body, Depends, FastAPI, Header, HTTPException
+from fastapi.routing import APIRoute
+from starlette.routing import Route
 
 from karla_receiver import ConfigurationError, Receiver, ShipmentEvent, samples, sign
 from karla_receiver.adapters.fastapi import (
@@ -14,6 +18,7 @@ from karla_receiver.adapters.fastapi import (
     webhook_router,
 )
 from karla_receiver.errors import STATUS
+from karla_receiver.idempotency import MemoryStore
 from tests.asgi_server import knock_at, serve
 from tests.doors import PATH, Knock, asgi_scope
 
@@ -86,6 +91,71 @@ def test_dependencies_run_for_genuine_deliveries_only() -> None:
     assert calls == ["called"]
 
 
+# Since 0.121 a dependency may end with the path function, and not only with the request.
+HAS_SCOPES = "scope" in inspect.signature(Depends).parameters
+SCOPES: list[dict[str, Any]] = [{}, {"scope": "function"}][: 1 + HAS_SCOPES]
+
+
+@pytest.mark.parametrize("scope", SCOPES, ids=str)
+@pytest.mark.parametrize(
+    ("error", "status"), [(OSError("no commit"), 500), (HTTPException(409), 409)], ids=repr
+)
+def test_a_delivery_whose_dependency_fails_after_its_yield_is_handled_anew(
+    scope: dict[str, Any], error: Exception, status: int
+) -> None:
+    router = KarlaRouter(Receiver(SECRET, idempotency=MemoryStore()))
+    errors = [error]
+    calls: list[KarlaEvent] = []
+
+    def session() -> Generator[None]:
+        yield
+        if errors:
+            raise errors.pop()
+
+    @router.post(PATH, dependencies=[Depends(session, **scope)])
+    def view(event: KarlaEvent) -> None:
+        calls.append(event)
+
+    app = app_with(router)
+    assert [knock_at(app, delivery()).status for _ in range(3)] == [status, 200, 200]
+    assert len(calls) == 2
+
+
+def test_a_dependency_sees_the_exception_of_a_path_function_and_cannot_make_it_a_success() -> None:
+    router = KarlaRouter(SECRET)
+    seen: list[Exception] = []
+
+    def session() -> Generator[None]:
+        try:
+            yield
+        except LookupError as error:  # and does not raise it again
+            seen.append(error)
+
+    @router.post(PATH, dependencies=[Depends(session)])
+    def view() -> None:
+        raise LookupError
+
+    answer = knock_at(app_with(router), delivery())
+    assert (answer.status, answer.reason) == (500, "handler_error")
+    assert len(seen) == 1
+
+
+def test_a_background_task_that_fails_does_not_bring_the_delivery_back() -> None:
+    router = KarlaRouter(Receiver(SECRET, idempotency=MemoryStore()))
+
+    def fail() -> None:
+        raise OSError("no mail")
+
+    @router.post(PATH)
+    def view(tasks: BackgroundTasks) -> None:
+        tasks.add_task(fail)
+
+    app = app_with(router)
+    with pytest.raises(OSError, match="no mail"):  # for the server to log: the answer is sent
+        knock_at(app, delivery())
+    assert knock_at(app, delivery()).status == 200
+
+
 def test_a_router_may_be_included_by_others_under_a_prefix() -> None:
     events: list[Any] = []
     receiver = Receiver(SECRET)
@@ -148,6 +218,57 @@ def test_a_route_that_no_delivery_reaches_is_refused() -> None:
         KarlaRouter(SECRET).get(PATH)(lambda: None)
     with pytest.raises(ConfigurationError, match="expected a Receiver"):
         webhook_router(SECRET)  # type: ignore[arg-type]
+
+
+class TimedRoute(APIRoute):
+    """A route as others make them, which verifies nothing."""
+
+
+def unverified(*_: Any) -> None:
+    """Never called."""
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda **o: KarlaRouter(SECRET, **o), lambda **o: webhook_router(Receiver(SECRET), **o)],
+)
+@pytest.mark.parametrize(
+    "option", [{"route_class": TimedRoute}, {"routes": [Route(PATH, unverified)]}], ids=str
+)
+def test_an_option_that_brings_routes_of_another_make_is_refused(
+    make: Callable[..., APIRouter], option: dict[str, Any]
+) -> None:
+    with pytest.raises(ConfigurationError, match=f"{next(iter(option))} would bring routes"):
+        make(**option)
+
+
+def router_with_a_route() -> APIRouter:
+    router = APIRouter()
+    router.post(PATH)(lambda: None)
+    return router
+
+
+@pytest.mark.parametrize(
+    "add",
+    [
+        lambda router: router.include_router(router_with_a_route()),
+        lambda router: router.add_api_route(
+            PATH, unverified, methods=["POST"], route_class_override=TimedRoute
+        ),
+        lambda router: router.add_route(PATH, unverified),
+        lambda router: router.websocket(PATH)(unverified),
+        lambda router: router.add_websocket_route(PATH, unverified),
+        lambda router: router.mount(PATH, unverified),
+        lambda router: router.host("shop.example", unverified),
+    ],
+    ids=["router", "route class", "route", "websocket", "plain websocket", "mount", "host"],
+)
+@pytest.mark.parametrize("router", [KarlaRouter(SECRET), webhook_router(Receiver(SECRET), "/own")])
+def test_a_router_refuses_what_it_would_not_verify(
+    router: APIRouter, add: Callable[[APIRouter], Any]
+) -> None:
+    with pytest.raises(ConfigurationError, match=r"verifies what comes to @router\.post"):
+        add(router)
 
 
 # --- what is documented --------------------------------------------------------------------------

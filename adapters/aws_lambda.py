@@ -68,27 +68,38 @@ def to_request(invocation: Invocation) -> Request:
 
     Raises ConfigurationError if it was made by something else, as a queue or a schedule.
     """
-    origin: Mapping[str, Any] = invocation.get("requestContext") or {}
-    method = origin["http"]["method"] if "http" in origin else invocation.get("httpMethod")
-    if method is None:
+    told = _mapping(invocation)
+    origin = _mapping(told.get("requestContext"))
+    method = _mapping(origin["http"]).get("method") if "http" in origin else told.get("httpMethod")
+    if not isinstance(method, str) or not isinstance(told.get("body"), str | None):
+        names = sorted(map(str, told)) or type(invocation).__name__
         raise ConfigurationError(
             "this function takes HTTP requests by API Gateway, a function URL or a load balancer;"
-            f" it was invoked with an event of {sorted(invocation)!a:.200}"
+            f" it was invoked with an event of {names!a:.200}"
         )
     headers = _headers(invocation)
     # Only a load balancer listens on http too, and it sets the header itself.
-    told = [value for name, value in headers if name.lower() == "x-forwarded-proto"]
-    scheme = (told or ["http"])[-1] if "elb" in origin else "https"
+    schemes = [value for name, value in headers if name.lower() == "x-forwarded-proto"]
+    scheme = (schemes or ["http"])[-1] if "elb" in origin else "https"
     return Request(method, headers, _chunks(invocation), scheme)
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
 
 
 def _headers(invocation: Invocation) -> list[tuple[str, str]]:
     # The single-valued form, where both are there, has the last line only.
-    several: Mapping[str, list[str]] | None = invocation.get("multiValueHeaders")
-    if several:
-        return [(name, value) for name, values in several.items() for value in values]
-    single: Mapping[str, str] | None = invocation.get("headers")
-    return list((single or {}).items())
+    several = _mapping(invocation.get("multiValueHeaders"))
+    single = _mapping(invocation.get("headers"))
+    lines = several or {name: [value] for name, value in single.items()}
+    return [
+        (name, value)
+        for name, values in lines.items()
+        if isinstance(values, list)
+        for value in cast("list[object]", values)
+        if isinstance(value, str)
+    ]
 
 
 def _chunks(invocation: Invocation) -> Iterator[bytes]:

@@ -68,6 +68,10 @@ def test_a_load_balancer_is_answered_in_the_form_that_it_asked_in() -> None:
         ({"body": "\ud800"}, "signature_mismatch"),
         ({"body": None}, "signature_mismatch"),
         ({"headers": None, "multiValueHeaders": None}, "missing_signature"),
+        ({"headers": "text", "multiValueHeaders": {}}, "missing_signature"),
+        ({"headers": {"Karla-Signature": None}, "multiValueHeaders": {}}, "missing_signature"),
+        ({"multiValueHeaders": {"Karla-Signature": "text"}}, "missing_signature"),
+        ({"multiValueHeaders": {"Karla-Signature": [3]}}, "missing_signature"),
     ],
 )
 def test_what_is_broken_or_empty_is_refused(broken: dict[str, Any], reason: str) -> None:
@@ -96,12 +100,27 @@ def test_only_a_load_balancer_may_have_been_asked_over_http() -> None:
 
 
 @pytest.mark.parametrize(
-    "invocation", [{}, {"Records": [{"eventSource": "aws:sqs"}]}, {"requestContext": None}]
+    ("invocation", "told"),
+    [
+        ({}, "'dict'"),
+        ({"Records": [{"eventSource": "aws:sqs"}]}, r"\['Records'\]"),
+        ({"requestContext": None}, r"\['requestContext'\]"),
+        ({"requestContext": "text"}, r"\['requestContext'\]"),
+        ({"requestContext": {"http": {}}, "httpMethod": "POST"}, r"\['httpMethod', 'requ"),
+        ({"requestContext": {"http": None}}, r"\['requestContext'\]"),
+        ({"httpMethod": 3}, r"\['httpMethod'\]"),
+        ({"httpMethod": "POST", "body": {"parsed": "already"}}, r"\['body', 'httpMethod'\]"),
+        ([], "'list'"),
+        (None, "'NoneType'"),
+        ("text", "'str'"),
+        (3, "'int'"),
+    ],
+    ids=str,
 )
 def test_an_invocation_that_is_no_request_is_an_error_that_says_so(
-    invocation: dict[str, Any],
+    invocation: Any, told: str
 ) -> None:
-    with pytest.raises(ConfigurationError, match="it was invoked with an event of"):
+    with pytest.raises(ConfigurationError, match=f"it was invoked with an event of {told}"):
         endpoint(Receiver(SECRET))(invocation, None)
 
 

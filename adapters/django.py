@@ -110,7 +110,15 @@ def receiver_from_settings() -> Receiver:
 
 
 def to_request(request: HttpRequest) -> Request:
-    """Make a Request whose body is read when the receiver asks for it, and kept for the view."""
+    """Make a Request whose body is read when the receiver asks for it, and kept for the view.
+
+    Raises ConfigurationError for a request that wraps Django's, as that of REST framework does.
+    """
+    if not isinstance(request, HttpRequest):
+        raise ConfigurationError(
+            f"a webhook view takes Django's own request, not a {type(request).__qualname__}: leave"
+            " out what wraps it, as @api_view, or hand on its request._request"
+        )
     headers = [
         (name, request.META[key])
         for name, key in (
@@ -264,6 +272,8 @@ class KarlaConfig(AppConfig):
 @checks.register(checks.Tags.urls)
 def check_wiring(**options: object) -> list[checks.CheckMessage]:
     """Find webhook views that no delivery can get to, or that would fail for each one."""
+    if not getattr(settings, "ROOT_URLCONF", None):
+        return []  # a project without URLs, as a worker's
     found = [view for view in _views(get_resolver()) if hasattr(view, _MARK)]
     if not found:
         hint = "Put a view made with @webhook, or endpoint(receiver), into the URLconf."

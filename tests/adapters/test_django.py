@@ -4,6 +4,7 @@ import io
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.core.checks import run_checks
 from django.core.exceptions import BadRequest, DisallowedHost, PermissionDenied
 from django.core.handlers.asgi import ASGIHandler
@@ -14,6 +15,7 @@ from django.test import RequestFactory
 from django.test.utils import override_settings
 from django.urls import include, path
 from django.views.debug import SafeExceptionReporterFilter
+from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
 from karla_receiver import ConfigurationError, Event, Receiver, samples, sign
@@ -133,6 +135,28 @@ def test_a_body_that_something_consumed_is_refused_and_the_log_says_so(
 
     assert answer.status == 401
     assert "consumed before @webhook" in caplog.text
+
+
+class WrappedRequest:
+    """As that of Django REST framework."""
+
+    def __init__(self, request: HttpRequest) -> None:
+        self._request = request
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._request, name)
+
+
+def test_a_request_that_something_wrapped_is_an_error_that_names_the_remedy() -> None:
+    view = webhook(SECRET)(nothing)
+
+    def api_view(request: HttpRequest) -> Any:
+        wrapped = WrappedRequest(request)
+        with pytest.raises(ConfigurationError, match=r"WrappedRequest: .* request\._request"):
+            view(wrapped)
+        return view(request)
+
+    assert deliver(csrf_exempt(api_view)).status == 200
 
 
 def test_the_view_can_read_the_body_in_every_way() -> None:
@@ -411,6 +435,12 @@ def test_the_check_finds_no_fault_in_a_view_that_works(prefix: bool) -> None:
 
 def test_the_check_finds_that_no_url_leads_to_a_webhook() -> None:
     assert checked(page) == ["W001"]
+
+
+def test_the_check_is_silent_in_a_project_without_urls() -> None:
+    with override_settings():
+        del settings.ROOT_URLCONF
+        assert not [message for message in run_checks() if "karla" in str(message.id)]
 
 
 def test_the_check_finds_a_decorator_that_runs_before_the_verification() -> None:

@@ -16,7 +16,6 @@ from django.test.utils import override_settings
 from markdown_it import MarkdownIt
 
 from karla_receiver import Receiver, samples, sign
-from karla_receiver.adapters.wsgi import KarlaApp
 from tests.asgi_server import knock_at
 from tests.doors import PATH, Knock, run_wsgi, wsgi_environ
 from tests.doors_aws_lambda import version_2
@@ -114,21 +113,45 @@ def test_a_guides_programs_work(guide: Path, capsys: pytest.CaptureFixture[str])
     assert re.fullmatch(r"\S+ \S+", claim)
 
 
-def test_the_adapter_of_the_page_works() -> None:
+def names_of_own(old: str = "", new: str = "") -> dict[str, Any]:
+    """Run the page on one's own adapter, with something in it changed."""
     names: dict[str, Any] = {"__name__": "guide"}
     for program in blocks(OWN):
-        exec(program, names)  # noqa: S102 - it is our own page
-    receiver = Receiver(SECRET)
-    names["app"] = KarlaApp(receiver)
+        exec(program.replace(old, new), names)  # noqa: S102 - it is our own page
+    return names
+
+
+def test_the_adapter_of_the_page_works() -> None:
+    names = names_of_own()
     names["test_the_webhook_is_safe"]()
 
     def view(request: Any, event: Any) -> tuple[int, list[Any], bytes]:
         return 202, [], b""
 
-    for made, status in ((names["endpoint"](receiver), 200), (names["webhook"](SECRET)(view), 202)):
-        for secret, expected in ((SECRET, status), ("another-secret", 401)):
-            knock = delivery("shipment_delivered", secret)
-            assert made(names["TinyRequest"]("POST", knock.headers, knock.body))[0] == expected
+    own = names["webhook"](Receiver(SECRET, require_https=True))(view)
+    for secret, scheme, status in [
+        (SECRET, "https", 202),
+        ("another-secret", "https", 401),
+        (SECRET, "http", 403),
+    ]:
+        knock = delivery("shipment_delivered", secret)
+        request = names["TinyRequest"]("POST", knock.headers, knock.body, scheme)
+        assert own(request)[0] == status
+
+
+@pytest.mark.parametrize(
+    ("part", "fault"),
+    [
+        ("request.method", '"POST"'),
+        ("request.headers", "dict(request.headers)"),
+        ("request.body", "request.body.strip()"),
+        ("response.status", "200"),
+    ],
+)
+def test_the_test_of_the_page_finds_a_fault_in_its_adapter(part: str, fault: str) -> None:
+    names = names_of_own(part, fault)
+    with pytest.raises(AssertionError, match="the endpoint is not safe"):
+        names["test_the_webhook_is_safe"]()
 
 
 @pytest.mark.parametrize("guide", [*GUIDES, OWN], ids=lambda guide: guide.stem)

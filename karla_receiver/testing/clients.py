@@ -1,4 +1,4 @@
-"""Clients for endpoints of every kind: an ASGI or WSGI app in this process, or a URL.
+"""Clients for endpoints of every kind: an app or a function in this process, or a URL.
 
 They send what a well-behaved client would not: any bytes in a header, a header twice, any method.
 """
@@ -13,6 +13,7 @@ import io
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeAlias
 from urllib.parse import quote, urlsplit
@@ -36,7 +37,7 @@ __all__ = [
     "wsgi_environ",
 ]
 
-# An ASGI app, a WSGI app, a Receiver, or a URL.
+# An ASGI app, a WSGI app, a Receiver, a URL, or a function of one's own, send(Delivery) -> Answer.
 Target: TypeAlias = Callable[..., Any] | Receiver | str
 _Message: TypeAlias = dict[str, Any]
 
@@ -73,10 +74,11 @@ class Client(Protocol):
 def client_for(target: Target, *, path: str | None = None, timeout: float = 30) -> Client:
     """Return the client for an endpoint.
 
-    target: an ASGI or WSGI app (as Flask's, Django's, Starlette's, FastAPI's), a Receiver, or the
-    endpoint's URL.
+    target: an ASGI or WSGI app (as Flask's, Django's, Starlette's, FastAPI's), a Receiver, the
+    endpoint's URL; or, for what is none of these, a function `send(delivery)` that hands a
+    `Delivery` to the endpoint as its framework would, and returns its `Answer`.
     path: of the endpoint in an app, with its query if it has one; "/webhooks/karla" if left out.
-    A URL has its path already.
+    A URL has its path already, and `send` needs none.
     timeout: seconds to wait for an answer; a WSGI app runs in the caller's thread, without.
     Raises ConfigurationError for a target that is nothing of this.
     """
@@ -88,29 +90,30 @@ def client_for(target: Target, *, path: str | None = None, timeout: float = 30) 
     if not place.startswith("/"):
         raise ConfigurationError(f"path must start with '/', as in {DEFAULT_PATH!r}")
     if isinstance(target, Receiver):
-        return _WSGIClient(KarlaApp(target), place)
-    return _ASGIClient(target, place, timeout) if _is_asgi(target) else _WSGIClient(target, place)
-
-
-def _is_asgi(app: object) -> bool:
-    if not callable(app):
+        return _FunctionClient(partial(_send_wsgi, KarlaApp(target), place))
+    if not callable(target):
         raise ConfigurationError(
-            f"expected an ASGI app, a WSGI app, a Receiver or a URL, not {type(app).__name__}"
+            "expected an ASGI app, a WSGI app, a Receiver, a URL or a function send(delivery), not"
+            f" {type(target).__name__}"
         )
-    if inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(type(app).__call__):
-        return True
-    arguments = [object()] * 2
+    is_async = any(map(inspect.iscoroutinefunction, (target, type(target).__call__)))
+    if _takes(target, 3) and (is_async or not _takes(target, 2)):
+        return _ASGIClient(target, place, timeout)
+    if _takes(target, 2) and not is_async:
+        return _FunctionClient(partial(_send_wsgi, target, place))
+    if _takes(target, 1) and not is_async:
+        return _FunctionClient(target)
+    raise ConfigurationError(
+        f"{type(target).__name__} is no ASGI app (scope, receive, send), no WSGI app (environ,"
+        " start_response) and no plain function send(delivery): serve it, and give its URL"
+    )
+
+
+def _takes(target: Callable[..., Any], count: int) -> bool:
     try:
-        signature = inspect.signature(app)
-        with contextlib.suppress(TypeError):
-            signature.bind(*arguments)
-            return False
-        signature.bind(*arguments, object())
+        inspect.signature(target).bind(*[object()] * count)
     except (TypeError, ValueError):
-        raise ConfigurationError(
-            f"{type(app).__name__} is no ASGI app (scope, receive, send) and no WSGI app (environ,"
-            " start_response): serve it, and give its URL"
-        ) from None
+        return False
     return True
 
 
@@ -119,13 +122,12 @@ def _with_query(delivery: Delivery, place: str) -> tuple[str, Delivery]:
     return path, replace(delivery, query="&".join(filter(None, (query, delivery.query))))
 
 
-# --- WSGI ----------------------------------------------------------------------------------------
+# --- a function ----------------------------------------------------------------------------------
 
 
-class _WSGIClient:
-    def __init__(self, app: Callable[..., Any], place: str) -> None:
-        self._app = app
-        self._place = place
+class _FunctionClient:
+    def __init__(self, send: Callable[[Delivery], Answer]) -> None:
+        self._send = send
 
     def __enter__(self) -> Self:
         return self
@@ -134,10 +136,19 @@ class _WSGIClient:
         pass
 
     def send(self, delivery: Delivery) -> Answer:
-        path, delivery = _with_query(delivery, self._place)
         with logged_reasons() as reasons:
-            answer = exchange_wsgi(self._app, wsgi_environ(delivery, path))
+            answer = self._send(delivery)
+        if not isinstance(answer, Answer):
+            raise NoAnswerError(f"send returned no Answer, but {type(answer).__name__}")
         return replace(answer, reason=reasons[0] if reasons else None)
+
+
+# --- WSGI ----------------------------------------------------------------------------------------
+
+
+def _send_wsgi(app: Callable[..., Any], place: str, delivery: Delivery) -> Answer:
+    path, delivery = _with_query(delivery, place)
+    return exchange_wsgi(app, wsgi_environ(delivery, path))
 
 
 def wsgi_environ(delivery: Delivery, path: str) -> dict[str, Any]:

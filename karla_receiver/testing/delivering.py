@@ -45,7 +45,8 @@ class Deliverer:
     ) -> Answer:
         """Deliver an event and return the answer.
 
-        target: an ASGI or WSGI app, a Receiver, or the endpoint's URL.
+        target: an ASGI or WSGI app, a Receiver, the endpoint's URL, or a function `send(delivery)`
+        that returns the endpoint's `Answer`.
         event: from a builder; or a body, which is signed as it is; or a delivery that was made
         already, which is sent as it is.
         path: of the endpoint in this app, if it is another one.

@@ -73,7 +73,8 @@ def assert_endpoint_is_safe(
     The endpoint's handlers do run, for every genuine delivery among the attacks: give it a test's
     database and a mail system that sends nothing, and never the URL of a live shop.
 
-    target: an ASGI or WSGI app, a Receiver, or the endpoint's URL.
+    target: an ASGI or WSGI app, a Receiver, the endpoint's URL, or a function `send(delivery)` that
+    returns the endpoint's `Answer`; see `client_for`.
     secret: the one that the endpoint has; if it has several, one of them.
     path: of the endpoint in an app; "/webhooks/karla" if left out.
     body: of an event that the endpoint can handle; the sample `shipment_delivered` if left out.

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 
+import karla_receiver
 from karla_receiver import ConfigurationError, Receiver, samples
 from karla_receiver.adapters import asgi, wsgi
 from karla_receiver.adapters.flask import webhook
@@ -90,11 +91,18 @@ def flask_app() -> Flask:
     return app
 
 
+def send_to_receiver(delivery: Delivery) -> Answer:
+    request = karla_receiver.Request(delivery.method, delivery.headers, delivery.body)
+    made = Receiver(SECRET).receive(request)
+    return Answer(status=made.status, headers=tuple(made.headers), body=made.body)
+
+
 TARGETS: dict[str, Callable[[], Any]] = {
     "receiver": lambda: Receiver(SECRET),
     "asgi": lambda: asgi.KarlaApp(Receiver(SECRET)),
     "wsgi": lambda: wsgi.KarlaApp(Receiver(SECRET)),
     "flask": flask_app,
+    "function": lambda: send_to_receiver,
     "partial": lambda: functools.partial(wsgi.KarlaApp(Receiver(SECRET)).__call__),
 }
 
@@ -335,6 +343,20 @@ class AsyncCallable:
         await plain_asgi(scope, receive, send)
 
 
+class AsyncSender:
+    async def send(self, delivery: Delivery) -> Answer:
+        return Answer(status=204)
+
+
+async def print_pairs(one: Any, two: Any) -> None:
+    """Neither ASGI's three arguments nor WSGI's manner of call."""
+
+
+def test_a_function_that_returns_no_answer_has_not_answered() -> None:
+    with pytest.raises(NoAnswerError, match="send returned no Answer, but int"):
+        send(lambda delivery: 200, Delivery())
+
+
 def test_asgi_is_told_from_wsgi_by_how_it_is_called() -> None:
     assert send(AsyncCallable(), Delivery()).status == 204
     assert send(
@@ -345,9 +367,10 @@ def test_asgi_is_told_from_wsgi_by_how_it_is_called() -> None:
 @pytest.mark.parametrize(
     ("target", "path", "message"),
     [
-        (None, None, "expected an ASGI app, a WSGI app, a Receiver or a URL, not NoneType"),
+        (None, None, r"expected an ASGI app, .* or a function send\(delivery\), not NoneType"),
         (lambda: None, None, "function is no ASGI app .* and give its URL"),
-        (type, None, "is no ASGI app"),
+        (AsyncSender().send, None, r"no plain function send\(delivery\)"),
+        (print_pairs, None, "is no ASGI app"),
         ("localhost:8000/hook", None, "must start with http://"),
         ("ftp://host/hook", None, "must start with http://"),
         ("http:///hook", None, "name a host"),

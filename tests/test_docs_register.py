@@ -6,11 +6,9 @@ import os
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import pytest
 from markdown_it import MarkdownIt
@@ -18,6 +16,7 @@ from markdown_it import MarkdownIt
 from karla_receiver import Receiver
 from karla_receiver.adapters.wsgi import KarlaApp
 from karla_receiver.testing.fake_karla import FakeKarla
+from tests.wsgi_server import serving
 
 DOCS = Path(__file__).parent.parent / "docs"
 URL = "https://shop.example/webhooks/karla"
@@ -95,11 +94,6 @@ def test_the_commands_of_a_rotation_leave_the_new_secret_and_no_gap(
     assert (left.url, left.enabled_events) == (URL, ("shipments/delivered", "claims"))
 
 
-class _Quiet(WSGIRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-
 def test_the_python_blocks_work(
     karla: FakeKarla, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -122,15 +116,9 @@ def test_the_python_blocks_work(
 
     receiver = names["receiver"]
     assert isinstance(receiver, Receiver)
-    with make_server("127.0.0.1", 0, KarlaApp(receiver), handler_class=_Quiet) as server:
-        names["served_at"] = f"http://127.0.0.1:{server.server_port}/"
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            run(without_karla, names)
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(KarlaApp(receiver)) as url:
+        names["served_at"] = f"{url}/"
+        run(without_karla, names)
     *claims, told = capsys.readouterr().out.splitlines()
     assert len(claims) == 2
     assert told == "2 True"

@@ -41,8 +41,3 @@ def test_the_commands_are_the_examples_own() -> None:
 
     assert len(block("sh").splitlines()) == 2
     assert all(command in head for command in block("sh").splitlines())
-
-
-@pytest.mark.parametrize("link", re.findall(r"\]\(([^)]+)\)", TEXT))
-def test_every_link_leads_somewhere(link: str) -> None:
-    assert (PAGE.parent / link).exists()

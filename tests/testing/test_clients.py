@@ -7,7 +7,6 @@ import socket
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import pytest
 from flask import Flask, request
@@ -29,6 +28,7 @@ from karla_receiver.testing import (
     signed_delivery,
 )
 from karla_receiver.testing.clients import UnsendableError, asgi_scope, exchange_asgi
+from tests.wsgi_server import serving
 
 SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
 BODY = samples.read("shipment_delivered")
@@ -40,23 +40,6 @@ def echo(environ: Any, start_response: Any) -> list[bytes]:
     start_response("201 Created", [("X-Path", environ["PATH_INFO"]), ("X-Path", "2")])
     query = environ["QUERY_STRING"].encode()
     return [environ["REQUEST_METHOD"].encode(), b" ", query, b" ", body]
-
-
-class QuietHandler(WSGIRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
-
-
-@contextlib.contextmanager
-def serving(app: Any) -> Generator[str]:
-    with make_server("127.0.0.1", 0, app, handler_class=QuietHandler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 @contextlib.contextmanager

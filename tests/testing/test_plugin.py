@@ -136,7 +136,7 @@ def test_an_unsafe_endpoint_fails_the_test_with_a_table(pytester: pytest.Pyteste
 def test_a_url_has_its_path_already(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
-        from tests.testing.test_clients import serving
+        from tests.wsgi_server import serving
         from tests.testing.handmade import Endpoint, SECRET
         from karla_receiver.testing import shipment_event
         import pytest

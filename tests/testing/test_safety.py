@@ -25,7 +25,8 @@ from tests.testing.handmade import (
     IgnoresTheTime,
     ParsesFirst,
 )
-from tests.testing.test_clients import answering, serving
+from tests.testing.test_clients import answering
+from tests.wsgi_server import serving
 
 
 def flask_app(*secrets: str) -> Flask:

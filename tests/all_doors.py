@@ -1,4 +1,4 @@
-"""Every door there is: a new one is a module `doors_<name>` with its DOORS, and its name here.
+"""Every door there is: a new one is a module `doors_<name>` with its DOORS.
 
 KARLA_DOORS, names with commas between them, chooses some: where not every framework is installed.
 """
@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
+from pathlib import Path
 
 from tests import doors
 from tests.doors import Door
 
-FRAMEWORKS = ("starlette", "fastapi", "django", "aiohttp", "quart", "aws_lambda")
+FRAMEWORKS = sorted(
+    path.stem.removeprefix("doors_") for path in Path(__file__).parent.glob("doors_*.py")
+)
 
 CHOSEN = os.environ.get("KARLA_DOORS", ",".join(FRAMEWORKS)).split(",")
 

@@ -16,9 +16,10 @@ from karla_receiver.errors import Reason, RequestError
 from karla_receiver.mounting import (
     DEFAULT_PATH,
     below_root,
-    canonical_path,
     checked_path,
     has_encoded_slash,
+    may_lead_to,
+    path_names,
 )
 from karla_receiver.wiring import check_app, check_receiver
 
@@ -54,7 +55,7 @@ class KarlaMiddleware:
         self._app = app
         self._receiver = check_receiver(receiver)
         self._path = checked_path(path)
-        self._canonical = _canonical(path)
+        self._names = _names(path)
         self._forward = forward
         if forward:
             receiver.want("*")
@@ -81,8 +82,10 @@ class KarlaMiddleware:
         return is_exact or (self._forward and self._may_reach_the_view(path, root))
 
     def _may_reach_the_view(self, path: str, root: str) -> bool:
-        canonical = _canonical(path)
-        return canonical == self._canonical or canonical == _canonical(root + self._path)
+        names = _names(path)
+        return may_lead_to(self._names, names) or (
+            bool(root) and may_lead_to(_names(root + self._path), names)
+        )
 
     async def _serve_and_forward(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = _Body(receive, keep=True)
@@ -114,8 +117,8 @@ class KarlaMiddleware:
             await _send(response, send)
 
 
-def _canonical(path: str) -> str:
-    return canonical_path(path.encode("utf-8", "surrogatepass"))
+def _names(path: str) -> list[str]:
+    return path_names(path.encode("utf-8", "surrogatepass"))
 
 
 class KarlaApp:

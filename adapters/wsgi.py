@@ -10,9 +10,10 @@ from karla_receiver import Event, Receiver, Request, Response
 from karla_receiver.errors import Reason, RequestError
 from karla_receiver.mounting import (
     DEFAULT_PATH,
-    canonical_path,
     checked_path,
     has_encoded_slash,
+    may_lead_to,
+    path_names,
 )
 from karla_receiver.request import content_length
 from karla_receiver.wiring import check_app, check_receiver
@@ -57,7 +58,7 @@ class KarlaMiddleware:
         self._receiver = check_receiver(receiver)
         # PATH_INFO holds the path's bytes, one a code point.
         self._path = checked_path(path).encode().decode("latin-1")
-        self._canonical = canonical_path(path.encode())
+        self._names = path_names(path.encode())
         self._forward = forward
         if forward:
             receiver.want("*")
@@ -78,7 +79,8 @@ class KarlaMiddleware:
             environ.get("RAW_URI") or environ.get("REQUEST_URI") or ""
         )
         return is_exact or (
-            self._forward and canonical_path(path.encode("latin-1", "replace")) == self._canonical
+            self._forward
+            and may_lead_to(self._names, path_names(path.encode("latin-1", "replace")))
         )
 
     def _serve_and_forward(

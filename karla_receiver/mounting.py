@@ -7,12 +7,24 @@ from urllib.parse import unquote_to_bytes
 
 from karla_receiver.errors import ConfigurationError
 
-__all__ = ["DEFAULT_PATH", "below_root", "canonical_path", "checked_path", "has_encoded_slash"]
+__all__ = [
+    "DEFAULT_PATH",
+    "below_root",
+    "checked_path",
+    "has_encoded_slash",
+    "may_lead_to",
+    "path_names",
+]
 
 DEFAULT_PATH = "/webhooks/karla"
 
 # Servers decode once; some frameworks and rewriting middlewares once more.
 _MOST_DECODINGS = 3
+
+_END = re.compile(r"[?#]")
+_PARAMETERS = re.compile(r"[;?#][^/]*")
+# The last two a pattern that ignores case takes for an i, and casefold() does not.
+_LETTERS = str.maketrans({"\\": "/", " ": "", "\ufffd": "", "\u0130": "i", "\u0131": "i"})
 
 
 def checked_path(path: str) -> str:
@@ -53,26 +65,38 @@ def has_encoded_slash(target: str | bytes) -> bool:
     return b"%2f" in path
 
 
-def canonical_path(path: bytes) -> str:
-    """Return what all paths have in common that any router might lead to the same view.
+def path_names(path: bytes) -> list[str]:
+    """Return the names in a path, without all in which routers may differ, for `may_lead_to`.
 
     Routers differ in what they merge, drop and ignore: doubled slashes, one at the end, dots,
     letter case, parameters after ';', what is no UTF-8, control characters (a '$' in a pattern
-    matches before a last newline), further percent-encoding. All of it goes, so that two paths
-    which differ here are different to every router.
+    matches before a last newline), further percent-encoding. All of it goes, but for '..'.
     """
     for _ in range(_MOST_DECODINGS):
         if b"%" not in path:
             break
         path = unquote_to_bytes(path)
-    kept: list[str] = []
     # Without what is no UTF-8, which some drop and others replace by U+FFFD.
-    text = path.decode("utf-8", "ignore").replace("\ufffd", "").replace("\\", "/")
+    text = path.decode("utf-8", "ignore").translate(_LETTERS).casefold()
+    if not text.isprintable():
+        text = "".join(filter(str.isprintable, text))
+    names = _names(text)
     # An encoded '?' or '#' ends the path for who puts a URL together and takes it apart again.
-    for part in re.split(r"[?#]", text, maxsplit=1)[0].split("/"):
-        name = "".join(filter(str.isprintable, part.partition(";")[0])).strip().casefold()
-        if name == "..":
-            del kept[-1:]
-        elif name not in {"", "."}:
-            kept.append(name)
-    return "/" + "/".join(kept)
+    end = _END.search(text)
+    return names if end is None or ".." in names else _names(text[: end.start()])
+
+
+def may_lead_to(view: list[str], path: list[str]) -> bool:
+    """Return whether some router might lead a path to the view at another, given their names.
+
+    A '..' takes along the name before it, and which that is depends on what a router has dropped
+    by then. So with a '..' it is enough that the view's names are there, in order.
+    """
+    if ".." in path:
+        rest = iter(path)
+        return all(name in rest for name in view)
+    return path == view
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in _PARAMETERS.sub("", text).split("/") if name not in {"", "."}]

@@ -229,6 +229,17 @@ SPELLINGS = [
     "/webhooks/karla?x",
     "/webhooks/karla#x",
     "/webhooks/karla%3Fx",
+    "/webhooks//../karla",
+    "/webhooks/;x/../karla",
+    "/webhooks/..;/../karla",
+    "/webhooks/%20/../karla",
+    "/webhooks/\x01/../karla",
+    "/webhooks/\u200b/../karla",
+    "/webhooks/\udcff/../karla",
+    "/x?/../webhooks/karla",
+    "/x%23/../webhooks/karla",
+    "/webhooks/karla/?/../x",
+    "/webhooks/karla/x/..",
 ]
 
 
@@ -259,7 +270,8 @@ def test_an_encoded_slash_is_verified_before_it_is_forwarded(raw_path: bytes) ->
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/webhooks", "/webhooks/karla/x", "/webhooks/karlas", "/\udc80"]
+    "path",
+    ["/", "/webhooks", "/webhooks/karla/x", "/webhooks/karlas", "/\udc80", "/webhooks/../karlas"],
 )
 def test_other_paths_are_forwarded_untouched(path: str) -> None:
     app = Recorder()

@@ -109,9 +109,10 @@ def control(path: str, tasks: int) -> bytes:
 
 
 def view(path: str, event: object) -> bool:
-    """Find the view as the most lenient router would, and note whether it was given an event."""
+    """Find the view as lenient routers would, and note whether it was given an event."""
     plain = re.sub(r";[^/]*|[\x00-\x20\x7f]", "", unquote(unquote(path)).replace("\\", "/"))
-    is_found = "/" + normpath(plain).strip("/").casefold() == DEFAULT_PATH
+    found = {"/" + normpath(each).strip("/").casefold() for each in (path, plain)}
+    is_found = DEFAULT_PATH in found
     if is_found:
         journal.write("viewed", FORWARDED, "unverified" if event is None else "verified")
     return is_found

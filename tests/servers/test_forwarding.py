@@ -27,6 +27,16 @@ SPELLINGS = [
     b"/webhooks;v=1/karla",
     b"/webhooks/karla%0A",
     b"/webhooks/karla%20",
+    b"/webhooks//../karla",
+    b"/webhooks/;x/../karla",
+    b"/webhooks/..;/../karla",
+    b"/webhooks/%20/../karla",
+    b"/webhooks/%01/../karla",
+    b"/webhooks/%E2%80%8B/../karla",
+    b"/webhooks/%FF/../karla",
+    b"/webhooks/%3F/../karla",
+    b"/x%3F/../webhooks/karla",
+    b"/x%23/../webhooks/karla",
 ]
 PLAIN = SPELLINGS[:3]  # what every server makes the same path of
 

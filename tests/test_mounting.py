@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from posixpath import normpath
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from karla_receiver.mounting import DEFAULT_PATH, may_lead_to, path_names
+
+
+def by_rfc_3986(path: str) -> str:
+    """Remove dots as section 5.2.4 does: what is empty is a part too."""
+    kept: list[str] = []
+    for part in path.split("/")[1:]:
+        if part == "..":
+            del kept[-1:]
+        elif part != ".":
+            kept.append(part)
+    return "/" + "/".join(kept)
+
+
+def by_stripping(path: str) -> str:
+    """Drop parameters, blanks and what is left empty, and then remove dots."""
+    return normpath(re.sub(r";[^/]*|[\x00-\x20\x7f\u200b]", "", path.replace("\\", "/")))
+
+
+def by_cutting(path: str) -> str:
+    """Take the path for a URL, which ends at '?' or '#'."""
+    return normpath(re.split("[?#]", path)[0])
+
+
+ODD = ["", ".", "x", "x;y", ";x", ".;", "..;", "?", "x?", "#", " ", "\x01", "\u200b", "\\", "a\\.."]
+# What leads nowhere, to many a router: parts that are dropped, and names that are taken back.
+DETOURS = st.lists(
+    st.sampled_from([*ODD, *(f"{odd}/.." for odd in [*ODD, "webhooks", "karla"])]), max_size=3
+)
+PATHS = st.tuples(DETOURS, DETOURS, DETOURS).map(
+    lambda detours: "/".join(["", *detours[0], "webhooks", *detours[1], "karla", *detours[2]])
+)
+
+
+@pytest.mark.parametrize("resolve", [normpath, by_rfc_3986, by_stripping, by_cutting])
+@given(path=PATHS)
+def test_whatever_a_router_resolves_to_the_view_is_known_for_it(
+    resolve: Callable[[str], str], path: str
+) -> None:
+    assume(resolve(path) == DEFAULT_PATH)
+    assert may_lead_to(path_names(DEFAULT_PATH.encode()), path_names(path.encode()))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/webhooks",
+        "/karla",
+        "/webhooks/karlas",
+        "/api/webhooks/karla",
+        "/webhooks/karla/refunds",
+        "/webhooks/?/karla",
+        "/webhooks/../refunds",
+        "/karla/../webhooks",
+        "/...",
+    ],
+)
+def test_the_path_of_another_view_is_not(path: str) -> None:
+    assert not may_lead_to(path_names(DEFAULT_PATH.encode()), path_names(path.encode()))
+
+
+def test_letters_are_compared_as_loosely_as_by_a_pattern_that_ignores_case() -> None:
+    def folded(letter: str) -> list[str]:
+        return path_names(f"/a{letter}".encode())
+
+    # The letters that have a letter of ASCII for another case of theirs.
+    for letter in [chr(code) for code in range(128, 0x3000)]:
+        for plain in "aeikostz":
+            if re.fullmatch(plain, letter, re.IGNORECASE):
+                assert folded(letter) == folded(plain)
+    assert folded("\u0131") == folded("\u0130") == folded("I")

@@ -40,7 +40,9 @@ class KarlaMiddleware:
     path: compared exactly, below the root_path that the middleware is mounted at.
     forward: False: the receiver answers. True: the receiver answers what it refuses; the rest
     goes on to the app, body unread, with the event in scope["karla.event"], and the app answers.
-    Then every spelling of path that the app's router might take for it is verified as well.
+    Its answer is kept, however long, and sent when the app has returned: what it does after
+    sending counts as handling, and if it raises there is no answer of success on its way. Then
+    every spelling of path that the app's router might take for it is verified as well.
     Raises ConfigurationError for arguments that can never work.
     """
 
@@ -90,31 +92,36 @@ class KarlaMiddleware:
     async def _serve_and_forward(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = _Body(receive, keep=True)
         error: Exception | None = None
-        status: int | None = None
+        answer: list[Message] = []
         is_forwarded = False
 
-        async def send_on(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
+        async def keep(message: Message) -> None:
+            answer.append(message)
 
         async def forward(event: Event) -> int:
             nonlocal error, is_forwarded
             is_forwarded = True
             scope["karla.event"] = event
             try:
-                await self._app(scope, body.again, send_on)
+                await self._app(scope, body.again, keep)
             except Exception as raised:
                 error = raised
                 raise
-            return 500 if status is None else status
+            return _status_of(answer)
 
         response = await _respond(self._receiver, scope, body, forward)
         if error is not None:
             raise error
-        if response is not None and not is_forwarded:
-            await _send(response, send)
+        if is_forwarded:
+            await _send(answer, send)
+        elif response is not None:
+            await _send(_messages(response), send)
+
+
+def _status_of(answer: list[Message]) -> int:
+    starts = (each for each in answer if each["type"] == "http.response.start")
+    status: int = next(starts, {"status": 500})["status"]
+    return status
 
 
 def _names(path: str) -> list[str]:
@@ -179,7 +186,7 @@ class _Body:
 async def _serve(receiver: Receiver, scope: Scope, receive: Receive, send: Send) -> None:
     response = await _respond(receiver, scope, _Body(receive), None)
     if response is not None:
-        await _send(response, send)
+        await _send(_messages(response), send)
 
 
 async def _respond(
@@ -198,11 +205,18 @@ def _to_request(scope: Scope, body: _Body) -> Request:
     return Request(scope["method"], scope["headers"], body, scope.get("scheme", "http"))
 
 
-async def _send(response: Response, send: Send) -> None:
+def _messages(response: Response) -> list[Message]:
     headers = [(name.encode(), value.encode()) for name, value in response.headers]
+    return [
+        {"type": "http.response.start", "status": response.status, "headers": headers},
+        {"type": "http.response.body", "body": response.body},
+    ]
+
+
+async def _send(messages: list[Message], send: Send) -> None:
     try:
-        await send({"type": "http.response.start", "status": response.status, "headers": headers})
-        await send({"type": "http.response.body", "body": response.body})
+        for message in messages:
+            await send(message)
     except OSError:
         return  # what a server may raise when the client is gone (ASGI 2.4)
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.requests import Request
-from starlette.responses import JSONResponse, StreamingResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket
@@ -381,6 +382,63 @@ def test_an_error_of_the_app_behind_is_the_servers_to_see() -> None:
     app = KarlaMiddleware(broken, Receiver(SECRET), forward=True)
     with pytest.raises(ZeroDivisionError):
         run_asgi(app, asgi_scope(knock()), messages(BODY))
+
+
+async def failing_stream(request: Request) -> Response:
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"one"
+        raise ZeroDivisionError
+
+    return StreamingResponse(parts())
+
+
+async def failing_task(request: Request) -> Response:
+    def task() -> None:
+        raise ZeroDivisionError
+
+    return Response("ok", background=BackgroundTask(task))
+
+
+@pytest.mark.parametrize("view", [failing_stream, failing_task])
+def test_an_app_that_fails_after_it_has_answered_sends_nothing(view: Any) -> None:
+    shop = Starlette(routes=[Route(PATH, view, methods=["POST"])])
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return next(messages(BODY))
+
+    app = KarlaMiddleware(shop, Receiver(SECRET), forward=True)
+    with logged_reasons() as reasons, pytest.raises(ZeroDivisionError):
+        asyncio.run(app(asgi_scope(knock()), receive, send))
+    assert (sent, reasons) == ([], ["handler_error"])
+
+
+def test_what_an_app_sends_is_sent_in_order_when_it_has_returned() -> None:
+    parts = [
+        {"type": "http.response.start", "status": 200, "headers": [], "trailers": True},
+        {"type": "http.response.body", "body": b"one", "more_body": True},
+        {"type": "http.response.body", "body": b"two"},
+        {"type": "http.response.trailers", "headers": [(b"x-shop", b"yes")]},
+    ]
+    sent: list[Any] = []
+
+    async def shop(scope: Any, receive: Any, send: Any) -> None:
+        for part in parts:
+            await send(part)
+        assert sent == []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return next(messages(BODY))
+
+    app = KarlaMiddleware(shop, Receiver(SECRET), forward=True)
+    asyncio.run(app(asgi_scope(knock()), receive, send))
+    assert all(there is here for there, here in zip(sent, parts, strict=True))
 
 
 def test_forwarding_wants_every_event() -> None:

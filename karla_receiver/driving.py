@@ -120,8 +120,7 @@ class _AsyncDriver:
             called = await _in_thread(_attempt, handler, event)
         if called is not _RETURNED_NONE and inspect.isawaitable(called.result):
             try:
-                result = await called.result
-                return _RETURNED_NONE if result is None else Called(result, None)
+                return _returned(await called.result)
             except Exception as raised:  # noqa: BLE001 - returned, and logged by the receiver
                 return Called(None, raised)
         return called
@@ -178,10 +177,19 @@ async def _in_thread(function: Callable[..., _T], *arguments: Any) -> _T:
 def _attempt(function: Handler, argument: Any) -> Called:
     # Besides, a StopIteration cannot be raised through a future.
     try:
-        result = function(argument)
-        return _RETURNED_NONE if result is None else Called(result, None)
+        return _returned(function(argument))
     except Exception as error:  # noqa: BLE001 - returned, and logged by the receiver
         return Called(None, error)
+
+
+def _returned(result: object) -> Called:
+    if result is None:
+        return _RETURNED_NONE
+    # `refuse_generator` sees no generator behind a wrapper.
+    is_generator = inspect.isgenerator(result) or inspect.isasyncgen(result)
+    if is_generator and not inspect.isawaitable(result):
+        return Called(None, TypeError("it returned a generator, and has done none of its work"))
+    return Called(result, None)
 
 
 def is_async(handler: Callable[..., Any]) -> bool:

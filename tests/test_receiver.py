@@ -5,7 +5,9 @@ import contextvars
 import functools
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from functools import partial, wraps
+from types import coroutine
 from typing import Any
 
 import pytest
@@ -25,22 +27,22 @@ from karla_receiver import (
     samples,
     sign,
 )
-from karla_receiver.errors import RequestError
+from karla_receiver.errors import DeliveryError, RequestError
 
 SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
 DELIVERED = samples.read("shipment_delivered")
 CLAIM = samples.read("claim_created")
 MISFIT = DELIVERED.replace(b'"shipment_id"', b'"shipment_uuid"', 1)
 
-Receive = Callable[[Receiver, Request], Response]
+Receive = Callable[..., Response]
 
 
-def receive_sync(receiver: Receiver, request: Request) -> Response:
-    return receiver.receive(request)
+def receive_sync(receiver: Receiver, request: Request, view: Any = None) -> Response:
+    return receiver.receive(request, view=view)
 
 
-def receive_async(receiver: Receiver, request: Request) -> Response:
-    return asyncio.run(receiver.receive_async(request))
+def receive_async(receiver: Receiver, request: Request, view: Any = None) -> Response:
+    return asyncio.run(receiver.receive_async(request, view=view))
 
 
 @pytest.fixture(params=[receive_sync, receive_async], ids=["receive", "receive_async"])
@@ -261,6 +263,61 @@ def test_an_async_handler_under_a_running_loop_is_an_error_and_never_success() -
         return receiver.receive(signed(DELIVERED))
 
     assert asyncio.run(misuse()).reason is Reason.HANDLER_ERROR
+
+
+def wrapped(handler: Callable[[Event], Any]) -> Callable[[Event], Any]:
+    @wraps(handler)
+    def wrapper(event: Event) -> Any:
+        return handler(event)
+
+    return wrapper
+
+
+def wrapped_async(handler: Callable[[Event], Any]) -> Callable[[Event], Any]:
+    async def wrapper(event: Event) -> Any:
+        return handler(event)
+
+    return wrapper
+
+
+@pytest.mark.parametrize("is_view", [False, True])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: wrapped(lambda event: (each for each in "work")),
+        lambda: wrapped(async_generator),
+        lambda: wrapped_async(generator),
+        lambda: partial(GeneratorCalled()),
+        lambda: staticmethod(generator),
+    ],
+)
+def test_a_generator_that_a_handler_returns_is_an_error_for_its_work_is_not_done(
+    receive: Receive, make: Callable[[], Any], is_view: bool
+) -> None:
+    receiver = Receiver(SECRET)
+    view = make() if is_view else None
+    if not is_view:
+        receiver.on("*")(make())
+    answer = receive(receiver, signed(DELIVERED), view=view)
+    assert answer.reason is Reason.HANDLER_ERROR
+
+
+def test_the_work_of_a_generator_under_a_decorator_is_failed_in_an_inbox_too() -> None:
+    receiver = Receiver(SECRET)
+    receiver.on("*")(wrapped(lambda event: (each for each in "work")))
+    with pytest.raises(DeliveryError, match="TypeError"):
+        receiver.handle(parse_event(DELIVERED))
+
+
+@coroutine
+def old_coroutine(event: Event) -> Generator[None, None, None]:
+    yield
+
+
+def test_a_coroutine_made_of_a_generator_is_awaited(receive: Receive) -> None:
+    receiver = Receiver(SECRET)
+    receiver.on("*")(wrapped(old_coroutine))
+    assert receive(receiver, signed(DELIVERED)).status == 200
 
 
 def test_a_view_is_called_last_and_only_if_all_handlers_returned() -> None:

@@ -6,7 +6,6 @@ Sync handlers run in threads; async ones on the server's asyncio event loop.
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
@@ -157,7 +156,7 @@ class _Body:
     def __init__(self, receive: Receive, *, keep: bool = False) -> None:
         self._receive = receive
         # One message for the app behind, not those received: of them there may be any number.
-        self._kept = BodyBuffer(sys.maxsize) if keep else None
+        self._kept = BodyBuffer() if keep else None
         self._is_complete = False
 
     def __aiter__(self) -> _Body:

@@ -27,6 +27,7 @@ from django.urls import URLResolver, get_resolver
 
 from karla_receiver import ConfigurationError, Event, Receiver, Request, Response, views
 from karla_receiver.adapters.wsgi import to_request as wsgi_request
+from karla_receiver.body import BodyBuffer
 from karla_receiver.outcomes import Discard
 from karla_receiver.wiring import check_receiver
 
@@ -182,11 +183,11 @@ def _chunks(request: HttpRequest) -> Iterator[bytes]:
         source = cast("Iterable[bytes]", wsgi_request(request.environ).body)
     else:
         source = iter(partial(request.read, _CHUNK_BYTES), b"")
-    read: list[bytes] = []
+    kept = BodyBuffer()
     for chunk in source:
-        read.append(chunk)
+        kept.add(chunk)
         yield chunk
-    fields["_body"] = b"".join(read)
+    fields["_body"] = bytes(kept.body)
     fields["_stream"] = BytesIO(fields["_body"])
 
 

@@ -13,6 +13,7 @@ from quart.wrappers.response import IterableBody
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from karla_receiver import Event, Receiver, Request, RequestError, Response, views
+from karla_receiver.body import BodyBuffer
 from karla_receiver.errors import Reason
 from karla_receiver.wiring import check_receiver
 
@@ -71,20 +72,20 @@ def to_request(quart_request: QuartRequest) -> Request:
 
 async def _chunks(quart_request: QuartRequest) -> AsyncIterator[bytes]:
     body = quart_request.body
-    read: list[bytes] = []
+    kept = BodyBuffer()
     try:
         # Quart applies its BODY_TIMEOUT in get_data() alone.
         async with asyncio.timeout(quart_request.body_timeout):
             async for chunk in body:
-                read.append(chunk)
+                kept.add(chunk)
                 yield chunk
     except TimeoutError:
         raise RequestError(Reason.BODY_INCOMPLETE, "BODY_TIMEOUT") from None
     except RequestEntityTooLarge:  # by Quart's own limit
         raise RequestError(Reason.BODY_TOO_LARGE, "MAX_CONTENT_LENGTH") from None
-    if not read and quart_request.content_length:
+    if not kept.body and quart_request.content_length:
         views.warn_of_lost_body("request.form, request.files or request.body")
-    body.set_result(b"".join(read))
+    body.set_result(bytes(kept.body))
 
 
 def _status_of(answer: ResponseTypes | HTTPException) -> int:

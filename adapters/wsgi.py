@@ -7,6 +7,7 @@ from io import BytesIO
 from typing import Any, Protocol, TypeAlias
 
 from karla_receiver import Event, Receiver, Request, Response
+from karla_receiver.body import BodyBuffer
 from karla_receiver.errors import Reason, RequestError
 from karla_receiver.mounting import (
     DEFAULT_PATH,
@@ -162,11 +163,11 @@ def to_request(environ: Environ, *, restore: bool = False) -> Request:
 
 
 def _restoring_chunks(environ: Environ) -> Iterator[bytes]:
-    read: list[bytes] = []
+    kept = BodyBuffer()
     for chunk in _chunks(environ):
-        read.append(chunk)
+        kept.add(chunk)
         yield chunk
-    environ["wsgi.input"] = BytesIO(b"".join(read))
+    environ["wsgi.input"] = BytesIO(kept.body)
 
 
 def _chunks(environ: Environ) -> Iterator[bytes]:

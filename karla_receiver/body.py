@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import cast
 
 from karla_receiver.errors import Reason, RequestError
@@ -27,35 +28,25 @@ class BodyBuffer:
     """Joins the chunks of one body and refuses the one that passes the limit.
 
     A single chunk is kept as it is, so that the usual request is never copied.
+    limit: in bytes; none if left out.
+    body: the bytes so far; a bytearray if they came in several chunks.
     """
 
-    __slots__ = ("_first", "_joined", "_limit", "_size")
+    __slots__ = ("_limit", "body")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int = sys.maxsize) -> None:
         self._limit = limit
-        self._size = 0
-        self._first = b""
-        self._joined: bytearray | None = None
+        self.body = b""
 
     def add(self, chunk: bytes) -> None:
         """Add a chunk. Raises RequestError with body_too_large beyond the limit."""
         if type(chunk) is not bytes:
             chunk = bytes(checked_body(chunk))  # it may be a buffer that its owner fills again
-        self._size += len(chunk)
-        if self._size > self._limit:
+        if len(self.body) + len(chunk) > self._limit:
             raise RequestError(Reason.BODY_TOO_LARGE, f"more than {self._limit} bytes")
-        if self._joined is not None:
-            self._joined += chunk
-        elif not self._first:
-            self._first = chunk
+        if not self.body:
+            self.body = chunk
         elif chunk:
-            self._joined = bytearray(self._first)
-            self._joined += chunk
-
-    def __len__(self) -> int:
-        return self._size
-
-    @property
-    def body(self) -> bytes:
-        """The bytes so far; a bytearray if they came in several chunks."""
-        return self._first if self._joined is None else cast("bytes", self._joined)
+            if type(self.body) is bytes:
+                self.body = cast("bytes", bytearray(self.body))
+            self.body += chunk

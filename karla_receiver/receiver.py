@@ -280,19 +280,19 @@ class Receiver:
         except DeliveryError as refusal:
             if seen is not None and isinstance(refusal, SignatureError):
                 seen.proven(refusal.verified, self._clock())
-            logs.refused(refusal, size=len(buffer), event=event)
+            logs.refused(refusal, size=len(buffer.body), event=event)
             if refusal.status is None:
                 raise
             response = REFUSALS[refusal.reason]
             return response.without_body() if request.method == "HEAD" else response
         except RetryLater as postponed:
-            logs.postponed(postponed, size=len(buffer), event=event)
+            logs.postponed(postponed, size=len(buffer.body), event=event)
             return retry_later(postponed.retry_after)
         except Discard as discard:
             logs.discarded(discard, event)
         finally:
             if seen is not None:
-                seen.event, seen.body_bytes = event, len(buffer)
+                seen.event, seen.body_bytes = event, len(buffer.body)
         return SUCCESS
 
     def _screen(self, request: Request) -> SignatureHeader:

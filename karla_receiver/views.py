@@ -7,6 +7,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from functools import partial, update_wrapper
 from typing import Any, TypeAlias, TypeVar, cast
 
+from karla_receiver.body import BodyBuffer
 from karla_receiver.driving import call_to_end
 from karla_receiver.errors import ConfigurationError, Reason, RequestError
 from karla_receiver.events import Event
@@ -203,12 +204,12 @@ class KeptBody:
     def __init__(self, chunks: AsyncIterable[bytes], gone: Aborts) -> None:
         self._chunks = chunks
         self._gone = gone
-        self._kept: list[bytes] = []
+        self._kept = BodyBuffer()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
             async for chunk in self._chunks:
-                self._kept.append(chunk)
+                self._kept.add(chunk)
                 yield chunk
         except self._gone:
             raise RequestError(Reason.CLIENT_DISCONNECTED) from None
@@ -216,7 +217,7 @@ class KeptBody:
     @property
     def joined(self) -> bytes:
         """What has passed so far."""
-        return b"".join(self._kept)
+        return bytes(self._kept.body)
 
 
 def warn_of_lost_body(culprits: str) -> None:

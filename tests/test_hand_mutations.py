@@ -63,7 +63,7 @@ READS_WELL = (
 
 SIGNATURE, ERRORS, EVENTS = "signature.py", "errors.py", "events.py"
 EACH_V1 = "for signature in header.signatures"
-TOO_LARGE = "if self._size > self._limit:"
+TOO_LARGE = "if len(self.body) + len(chunk) > self._limit:"
 MISTAKES: dict[str, Mistake] = {
     "only the first v1 is tried": Mistake(SIGNATURE, EACH_V1, f"{EACH_V1}[:1]", EVERY_V1),
     "only the last v1 is tried": Mistake(SIGNATURE, EACH_V1, f"{EACH_V1}[-1:]", EVERY_V1),

@@ -91,7 +91,7 @@ def collected(*chunks: Any) -> bytes:
     buffer = BodyBuffer(10)
     for chunk in chunks:
         buffer.add(chunk)
-    assert len(buffer) == sum(map(len, chunks))
+    assert len(buffer.body) == sum(map(len, chunks))
     return buffer.body
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
+from collections.abc import Iterator
 from importlib import import_module
 from types import TracebackType
 from typing import Any
@@ -56,6 +58,32 @@ def test_a_view_that_returns_nothing_acknowledges(shop: Shop, is_async: bool) ->
     ((event, body),) = seen
     assert isinstance(event, ShipmentEvent)
     assert body == BODY, "a view may read the body that was verified"
+
+
+PIECES = 20_000
+
+
+def pieces() -> Iterator[dict[str, Any]]:
+    for left in reversed(range(PIECES)):
+        # bytes(bytearray()): each is an object of its own, as what comes from a socket is.
+        yield {"type": "http.request", "body": bytes(bytearray(b"ab")), "more_body": left > 0}
+
+
+@IN_EVERY_SHOP
+def test_a_body_in_countless_messages_is_kept_once(shop: Shop) -> None:
+    body = b"ab" * PIECES
+    headers = [("Karla-Signature", sign(body, SECRET)), ("Content-Length", str(len(body)))]
+    assert deliver(shop, lambda event, body: None).status == 200, "all is imported"
+    tracemalloc.start()
+    try:
+        knock = Knock(headers=headers, body=body, messages=pieces(), read_at_most=2)
+        answer = deliver(shop, lambda event, body: None, knock=knock)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert answer.status == 400, "genuine, and not JSON"
+    assert peak < 12 * len(body), "in a list of its own, each piece takes 22 times what it holds"
 
 
 @IN_EVERY_SHOP

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from io import BytesIO
 from typing import Any, TypeAlias, cast
@@ -14,6 +14,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from karla_receiver import Event, Receiver, Request, Response, views
 from karla_receiver.adapters.wsgi import read_chunk, to_request
+from karla_receiver.body import BodyBuffer
 from karla_receiver.driving import call_to_end
 from karla_receiver.errors import Reason, RequestError
 
@@ -73,26 +74,47 @@ def _status_of(answer: Any) -> int:
 
 def _to_request(flask_request: FlaskRequest) -> Request:
     restored = to_request(flask_request.environ, restore=True)
-    if "stream" not in vars(flask_request):
+    limit = flask_request.max_content_length
+    if "stream" in vars(flask_request):
+        chunks = _touched_chunks(flask_request)
+    elif limit is None:
         return restored  # nothing has touched the body: read it at the source
-    return Request(
-        restored.method, restored.headers, _touched_chunks(flask_request), restored.scheme
-    )
+    else:
+        chunks = _limited_chunks(cast("Iterable[bytes]", restored.body), flask_request, limit)
+    return Request(restored.method, restored.headers, chunks, restored.scheme)
+
+
+def _limited_chunks(
+    chunks: Iterable[bytes], flask_request: FlaskRequest, limit: int
+) -> Iterator[bytes]:
+    """Refuse what Flask would: its own stream stops at the limit and does not tell of more."""
+    if (flask_request.content_length or 0) > limit:
+        raise _over_flasks_limit()
+    size = 0
+    for chunk in chunks:
+        size += len(chunk)
+        if size > limit:
+            raise _over_flasks_limit()
+        yield chunk
+
+
+def _over_flasks_limit() -> RequestError:
+    return RequestError(Reason.BODY_TOO_LARGE, "MAX_CONTENT_LENGTH")
 
 
 def _touched_chunks(flask_request: FlaskRequest) -> Iterator[bytes]:
     """Read the body after something else, as before_request, has touched it."""
-    read: list[bytes] = []
+    kept = BodyBuffer()
     for chunk in iter(partial(_read_chunk, flask_request), b""):
-        read.append(chunk)
+        kept.add(chunk)
         yield chunk
-    if read:
-        vars(flask_request)["stream"] = BytesIO(b"".join(read))
+    if kept.body:
+        vars(flask_request)["stream"] = BytesIO(kept.body)
     else:
         # Read already: Flask keeps what get_data() and get_json() read, but not what was parsed.
-        read = [flask_request.get_data()]
-        yield read[0]
-    if sum(map(len, read)) < (flask_request.content_length or 0):
+        kept.add(flask_request.get_data())
+        yield kept.body
+    if len(kept.body) < (flask_request.content_length or 0):
         views.warn_of_lost_body("request.form, request.files or request.stream")
 
 
@@ -100,8 +122,8 @@ def _read_chunk(flask_request: FlaskRequest) -> bytes:
     try:
         return read_chunk(flask_request.stream, _CHUNK_BYTES)
     except RequestError as broken:
-        if isinstance(broken.__context__, RequestEntityTooLarge):  # by Flask's own limit
-            raise RequestError(Reason.BODY_TOO_LARGE, "MAX_CONTENT_LENGTH") from None
+        if isinstance(broken.__context__, RequestEntityTooLarge):
+            raise _over_flasks_limit() from None
         raise
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from typing import Any
@@ -11,7 +12,7 @@ from flask.views import MethodView
 
 from karla_receiver import ConfigurationError, Event, Receiver, ShipmentEvent, samples, sign
 from karla_receiver.adapters.flask import webhook
-from tests.doors import logged_reasons
+from tests.doors import PATH, Knock, logged_reasons, run_wsgi, wsgi_environ
 
 SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
 BODY = samples.read("shipment_delivered")
@@ -278,13 +279,56 @@ def test_a_body_of_no_length_is_read_no_further_than_the_limit(
     assert stream.read_bytes <= 1_048_576 + 65_536
 
 
-def test_flasks_own_limit_does_not_replace_the_receivers() -> None:
+@pytest.mark.parametrize("is_touched", [False, True])
+def test_a_body_in_countless_pieces_is_kept_once(is_touched: bool) -> None:
+    body = b"ab" * 20_000
     app = Flask("shop")
-    app.config["MAX_CONTENT_LENGTH"] = 10
-    app.post("/karla")(webhook(SECRET)(nothing))
-    headers = {"Karla-Signature": sign(BODY, SECRET)}
+    if is_touched:
+        app.before_request(lambda: [request.stream].clear())
+    app.post(PATH)(webhook(SECRET)(nothing))
+    headers = [("Karla-Signature", sign(body, SECRET)), ("Content-Length", str(len(body)))]
+    environ = wsgi_environ(Knock(headers=headers, body=body, read_at_most=2))
+    tracemalloc.start()
+    try:
+        status, _, _ = run_wsgi(app, environ)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
 
-    assert app.test_client().post("/karla", data=BODY, headers=headers).status_code == 200
+    assert status == 400, "genuine, and not JSON"
+    assert peak < 12 * len(body)
+
+
+@pytest.mark.parametrize("is_declared", [True, False])
+@pytest.mark.parametrize(
+    ("limit", "receivers", "status"),
+    [
+        (len(BODY), 1_048_576, 200),
+        (len(BODY) - 1, 1_048_576, 413),
+        (1_048_576, len(BODY) - 1, 413),
+    ],
+)
+def test_the_lower_of_flasks_limit_and_the_receivers_holds(
+    limit: int, receivers: int, status: int, is_declared: bool
+) -> None:
+    seen: list[bytes] = []
+    app = Flask("shop")
+    app.config["MAX_CONTENT_LENGTH"] = limit
+
+    @app.post("/karla")
+    @webhook(Receiver(SECRET, max_body_bytes=receivers))
+    def view(event: Event) -> None:
+        seen.append(request.get_data())
+
+    environ: dict[str, Any] = {"wsgi.input": BytesIO(BODY), "wsgi.input_terminated": True}
+    environ["CONTENT_LENGTH"] = str(len(BODY)) if is_declared else ""
+    headers = {"Karla-Signature": sign(BODY, SECRET)}
+    with logged_reasons() as reasons:
+        response = app.test_client().post("/karla", headers=headers, environ_overrides=environ)
+
+    assert (response.status_code, seen) == (status, [BODY] if status == 200 else [])
+    assert reasons == ([] if status == 200 else ["body_too_large"])
+    assert response.is_json
 
 
 def test_a_forgotten_secret_is_an_error_where_the_view_is_decorated() -> None:

@@ -20,6 +20,7 @@ from karla_receiver.mounting import (
     may_lead_to,
     path_names,
 )
+from karla_receiver.options import checked_bool
 from karla_receiver.wiring import check_app, check_receiver
 
 __all__ = ["ASGIApp", "KarlaApp", "KarlaMiddleware", "Message", "Receive", "Scope", "Send"]
@@ -57,7 +58,7 @@ class KarlaMiddleware:
         self._receiver = check_receiver(receiver)
         self._path = checked_path(path)
         self._names = _names(path)
-        self._forward = forward
+        self._forward = checked_bool("forward", forward)
         if forward:
             receiver.want("*")
 

@@ -16,6 +16,7 @@ from karla_receiver.mounting import (
     may_lead_to,
     path_names,
 )
+from karla_receiver.options import checked_bool
 from karla_receiver.request import content_length
 from karla_receiver.wiring import check_app, check_receiver
 
@@ -60,7 +61,7 @@ class KarlaMiddleware:
         # PATH_INFO holds the path's bytes, one a code point.
         self._path = checked_path(path).encode().decode("latin-1")
         self._names = path_names(path.encode())
-        self._forward = forward
+        self._forward = checked_bool("forward", forward)
         if forward:
             receiver.want("*")
 
@@ -190,7 +191,7 @@ def _chunks(environ: Environ) -> Iterator[bytes]:
 def read_chunk(stream: Input, size: int) -> bytes:
     """Read at most size bytes. Raises RequestError with body_incomplete if the stream is broken."""
     try:
-        return stream.read(size)
+        return stream.read(size)[:size]  # not every stream keeps to what it was asked for
     except Exception as error:  # noqa: BLE001 - each server has classes of its own for this
         raise RequestError(Reason.BODY_INCOMPLETE, type(error).__name__) from None
 

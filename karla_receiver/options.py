@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import math
 import re
+from typing import TypeGuard
 
 from karla_receiver.errors import ConfigurationError
 
 __all__ = [
+    "checked_bool",
     "checked_count",
     "checked_endpoint",
     "checked_function",
     "checked_seconds",
     "has_methods",
+    "is_finite",
     "kind_of",
 ]
 
 _ENDPOINT = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def is_finite(number: object) -> TypeGuard[int | float]:
+    """Return whether something is a number, neither NaN nor infinite nor beyond any float."""
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        return False
+    try:
+        return math.isfinite(number)
+    except OverflowError:  # an integer beyond any float
+        return False
 
 
 def checked_seconds(
@@ -26,12 +39,7 @@ def checked_seconds(
 
     limits: what they are, for the message, if their numbers do not say it.
     """
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or not math.isfinite(value)
-        or not least <= value <= most
-    ):
+    if not is_finite(value) or not least <= value <= most:
         told = limits or f"{least:g} to {most:g}"
         raise ConfigurationError(f"{name} is a number of seconds, {told}, not {value!a:.80}")
     return value
@@ -41,6 +49,13 @@ def checked_count(name: str, value: object, *, least: int, most: int) -> int:
     """Return value. Raises ConfigurationError unless it is a whole number within the limits."""
     if type(value) is not int or not least <= value <= most:
         raise ConfigurationError(f"{name} is a whole number, {least} to {most}, not {value!a:.80}")
+    return value
+
+
+def checked_bool(name: str, value: object) -> bool:
+    """Return value. Raises ConfigurationError unless it is True or False."""
+    if type(value) is not bool:
+        raise ConfigurationError(f"{name} must be True or False")
     return value
 
 

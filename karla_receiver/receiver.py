@@ -23,6 +23,7 @@ from karla_receiver.errors import (
 from karla_receiver.events import Event
 from karla_receiver.handling import call_handlers
 from karla_receiver.observing import Observation, Observer, begin, checked_observer, finish
+from karla_receiver.options import checked_bool
 from karla_receiver.outcomes import Discard, RetryLater
 from karla_receiver.request import Request, content_length, relevant_headers
 from karla_receiver.response import REFUSALS, SUCCESS, Response, retry_later
@@ -87,13 +88,11 @@ class Receiver:
             del secrets  # so that no error report with local variables shows them
         if type(max_body_bytes) is not int or max_body_bytes < 1:
             raise ConfigurationError("max_body_bytes must be a whole number of bytes, 1 or more")
-        if type(require_https) is not bool:
-            raise ConfigurationError("require_https must be True or False")
         if observer is not None:
             checked_observer(observer)
         self._observer = observer
         self._max_body_bytes = max_body_bytes
-        self._require_https = require_https
+        self._require_https = checked_bool("require_https", require_https)
         self._clock = clock
         self._routes = Routes()
         self._keeping: Keeping | None = None
@@ -146,12 +145,15 @@ class Receiver:
         Raises ConfigurationError for a pattern that never matches, and if the receiver has an
         inbox: what is kept there is handled later, by handlers, when no request is left to answer.
         """
+        self._refuse_inbox()
+        self._routes.want(wanted_patterns(patterns, None))
+
+    def _refuse_inbox(self) -> None:
         if self.inbox is not None:
             raise ConfigurationError(
                 "a receiver with an inbox hands events to its handlers, never to a view or a"
                 " forwarded app: register a function with receiver.on"
             )
-        self._routes.want(wanted_patterns(patterns, None))
 
     def replace_secrets(self, *secrets: str | bytes) -> None:
         """Same as `Verifier.replace_secrets`: rotate without a restart, under load."""
@@ -179,7 +181,8 @@ class Receiver:
 
         view: called with the event after the handlers, and only if none of them raised: how
         adapters hand an event to a framework's view or to a wrapped app.
-        Raises nothing for anything that a sender can do, but for one thing: RequestError with
+        Raises ConfigurationError for a view if the receiver has an inbox, as `want` does. Raises
+        nothing for anything that a sender can do, but for one thing: RequestError with
         client_disconnected, where reading the body raised it, for nobody is left to answer.
         SystemExit, KeyboardInterrupt and CancelledError of a handler pass through.
         """
@@ -271,6 +274,8 @@ class Receiver:
                 event = parse_event(buffer.body)
                 await call_handlers(self._routes.find(event), event, driver, view, seen)
             else:
+                if view is not None:
+                    self._refuse_inbox()
                 lines = relevant_headers(request.headers).signature
                 received = Received(bytes(buffer.body), lines, self._clock())
                 event = await self._keeping.read(received, driver)

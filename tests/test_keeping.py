@@ -35,15 +35,15 @@ from karla_receiver.inbox.protocol import EventHandler
 SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
 BODY = samples.read("shipment_delivered")
 
-Receive = Callable[[Receiver, Request], Response]
+Receive = Callable[..., Response]
 
 
-def receive_sync(receiver: Receiver, request: Request) -> Response:
-    return receiver.receive(request)
+def receive_sync(receiver: Receiver, request: Request, view: Any = None) -> Response:
+    return receiver.receive(request, view=view)
 
 
-def receive_async(receiver: Receiver, request: Request) -> Response:
-    return asyncio.run(receiver.receive_async(request))
+def receive_async(receiver: Receiver, request: Request, view: Any = None) -> Response:
+    return asyncio.run(receiver.receive_async(request, view=view))
 
 
 @pytest.fixture(params=[receive_sync, receive_async], ids=["receive", "receive_async"])
@@ -394,6 +394,13 @@ def test_a_genuine_body_that_is_no_event_is_kept_apart_and_refused(receive: Rece
     assert (kept.body, kept.ref, kept.event_group, kept.occurrence) == (b"{}", None, None, "")
     assert kept.problem is not None
     assert kept.problem.startswith("invalid_envelope")
+
+
+def test_a_view_beside_an_inbox_is_an_error_for_it_would_never_be_called(receive: Receive) -> None:
+    inbox = ListInbox()
+    with pytest.raises(ConfigurationError, match="never to a view"):
+        receive(Receiver(SECRET, inbox=inbox), signed(BODY), view=print)
+    assert inbox.deliveries == []
 
 
 def test_without_an_inbox_what_is_no_event_is_refused_unclaimed(receive: Receive) -> None:

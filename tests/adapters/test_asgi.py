@@ -501,6 +501,7 @@ def test_an_inbox_finishes_before_the_app_learns_that_the_server_stops(is_wrappe
         ((wsgi_not_found, Receiver(SECRET)), "an ASGI app is called with scope, receive, send"),
         ((Recorder(), SECRET), "expected a Receiver"),
         ((Recorder(), Receiver(SECRET), "webhooks"), "starts with '/'"),
+        ((Recorder(), Receiver(SECRET), "/a", "false"), "forward must be True or False"),
         ((Recorder(), Receiver(SECRET), "/a%2Fb"), "compared decoded"),
         ((Recorder(), Receiver(SECRET), "/a?b"), "compared decoded"),
         ((Recorder(), Receiver(SECRET), "/a b"), "compared decoded"),

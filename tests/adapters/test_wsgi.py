@@ -309,6 +309,18 @@ def test_no_more_is_read_than_was_declared() -> None:
     assert stream.read() == next_request
 
 
+def test_of_a_stream_that_gives_more_than_it_was_asked_for_only_the_body_is_taken() -> None:
+    class Generous:
+        def read(self, size: int) -> bytes:
+            return BODY + b"GET / HTTP/1.1"
+
+    app = Recorder()
+    middleware = KarlaMiddleware(app, Receiver(SECRET), forward=True)
+    environ = environ_with(**{"wsgi.input": Generous()})
+    assert run_wsgi(middleware, environ)[0] == 299
+    assert app.bodies == [BODY]
+
+
 def test_a_body_without_a_length_is_read_no_further_than_the_limit() -> None:
     class Endless:
         read_bytes = 0
@@ -333,6 +345,7 @@ def test_a_body_without_a_length_is_read_no_further_than_the_limit() -> None:
         ((asgi_not_found, Receiver(SECRET)), "a WSGI app is called with environ, start_response"),
         ((Recorder(), SECRET), "expected a Receiver"),
         ((Recorder(), Receiver(SECRET), "webhooks"), "starts with '/'"),
+        ((Recorder(), Receiver(SECRET), "/a", 1), "forward must be True or False"),
     ],
 )
 def test_a_middleware_that_can_never_work_is_refused(arguments: Any, remedy: str) -> None:

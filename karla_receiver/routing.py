@@ -155,7 +155,9 @@ def check_view(view: object) -> None:
     check_callable(view, "a view", "event", others_allowed=True)
     refuse_generator(view, "a view")
     try:
-        inspect.signature(cast("Handler", view)).bind()
+        signature = inspect.signature(cast("Handler", view))
+        # Of a method in the body of its class, self comes by itself.
+        signature.bind(*[name for name in list(signature.parameters)[:1] if name == "self"])
     except (TypeError, ValueError):
         return
     raise ConfigurationError(

@@ -181,6 +181,8 @@ def test_a_method_of_a_view_class_gets_the_event_after_itself() -> None:
     [
         (lambda event=None: None, "give its first parameter no default"),
         (lambda *events: None, "give its first parameter no default"),
+        (lambda self, event=None: None, "give its first parameter no default"),
+        (lambda self, *events: None, "give its first parameter no default"),
         (stream_of_parts, "is a generator"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from codecs import BOM_UTF8
 from typing import Protocol
 
 from karla_receiver.errors import ConfigurationError
@@ -90,6 +91,8 @@ def _problem_of(secret: object) -> str | None:
         return "starts or ends with a space or newline, as one read from a file: strip it first"
     # Not a strict encode(): its error would carry the secret.
     encoded = secret.encode(errors="replace") if isinstance(secret, str) else secret
+    if encoded.startswith(BOM_UTF8):
+        return "starts with a byte order mark, as a file saved on Windows: read it as utf-8-sig"
     if isinstance(secret, str) and encoded.decode() != secret:
         return "cannot be encoded as UTF-8"
     if not encoded.strip(b"\0"):

@@ -285,6 +285,10 @@ CAUSES: dict[str, tuple[Received, list[Code]]] = {
     ),
     "secret with a newline": (configured(SECRET + "\n"), [Code.SECRET_BLANKS]),
     "secret with a byte order mark": (configured("\ufeff" + SECRET), [Code.SECRET_BLANKS]),
+    "bytes with a byte order mark": (
+        configured(b"\xef\xbb\xbf" + SECRET.encode() + b"\r\n"),
+        [Code.SECRET_BLANKS],
+    ),
     "secret with a no-break space": (configured(SECRET + "\xa0"), [Code.SECRET_BLANKS]),
     "secret with the letters \\n": (configured(SECRET + "\\n"), [Code.SECRET_BLANKS]),
     "secret in quotes": (configured(f'"{SECRET}"'), [Code.SECRET_QUOTED]),

@@ -61,6 +61,8 @@ UNUSABLE: list[tuple[Any, str]] = [
     ("\0\0\0", "NUL"),
     (b"\0", "NUL"),
     ("canary-secret\udc80", "UTF-8"),
+    ("\ufeffcanary-secret", "byte order mark"),
+    (b"\xef\xbb\xbfcanary-secret", "byte order mark"),
     (["canary-secret"], "separate arguments"),
     (17, "int"),
     (bytearray(b"canary-secret"), "bytearray"),
@@ -103,6 +105,7 @@ MESSAGES: list[tuple[Any, str]] = [
     ("", "is empty or blank: anybody could sign with it"),
     ("a ", "starts or ends with a space or newline, as one read from a file: strip it first"),
     ("a\udc80", "cannot be encoded as UTF-8"),
+    ("\ufeffa", "starts with a byte order mark, as a file saved on Windows: read it as utf-8-sig"),
     ("\0", "is all NUL, which HMAC takes for the empty one: anybody could sign with it"),
 ]
 

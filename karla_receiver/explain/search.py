@@ -5,9 +5,9 @@ Each candidate is proven or dropped by the one thing that proves: the MAC. Nothi
 
 from __future__ import annotations
 
-import math
 import os
 import time
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hmac import compare_digest
 from typing import NamedTuple
@@ -21,6 +21,7 @@ from karla_receiver.explain.headers import Reading, as_lines, as_pairs, readings
 from karla_receiver.explain.hints import hints
 from karla_receiver.explain.secret_forms import KeyForm, forms
 from karla_receiver.keys import Key, make_keys
+from karla_receiver.options import is_finite
 from karla_receiver.request import Headers
 from karla_receiver.signature import Verifier
 
@@ -83,22 +84,18 @@ def explain(
 def _checked_time(now: float | None) -> float:
     if now is None:
         return time.time()
-    try:
-        is_usable = isinstance(now, int | float) and math.isfinite(now)
-    except OverflowError:  # an integer beyond any float
-        is_usable = False
-    if not is_usable:
+    if not is_finite(now):
         raise ConfigurationError("now must be unix seconds: a finite number")
     return float(now)
 
 
 def _checked(secrets: dict[str, str | bytes]) -> dict[str, bytes]:
-    """Return the bytes of each secret that is one but for blanks around it."""
+    """Return the bytes of each secret that is one but for what a file has around it."""
     checked: dict[str, bytes] = {}
     secret: str | bytes = ""
     try:
         for name, secret in secrets.items():
-            bare = secret.strip() if isinstance(secret, str | bytes) else secret
+            bare = _bare(secret) if isinstance(secret, str | bytes) else secret
             try:
                 make_keys((bare,))
             except ConfigurationError as error:
@@ -117,8 +114,8 @@ def _refusal(
     now: float,
     tolerance: float,
 ) -> Reason | None:
-    # A secret with blanks around it makes no verifier: one that nobody knows stands in for it.
-    usable = [secret for secret in secrets if secret.strip() == secret]
+    # What a file has around a secret makes no verifier: one that nobody knows stands in for it.
+    usable = [secret for secret in secrets if _bare(secret) == secret]
     if secrets and not usable:
         usable = [os.urandom(32).hex().encode()]
     try:
@@ -128,6 +125,12 @@ def _refusal(
     finally:
         del secrets, usable
     return None
+
+
+def _bare(secret: str | bytes) -> str | bytes:
+    if isinstance(secret, str):
+        return secret.strip().removeprefix("\ufeff").strip()
+    return secret.strip().removeprefix(BOM_UTF8).strip()
 
 
 class _Found(NamedTuple):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from math import isfinite
 from typing import TypedDict, Unpack
 
 from karla_receiver.driving import run_sync
 from karla_receiver.errors import ConfigurationError
+from karla_receiver.options import is_finite
 from karla_receiver.receiver import Receiver
 from karla_receiver.registration.credentials import KARLA_API, Credentials, credentials_in
 from karla_receiver.registration.operations import Operations
@@ -313,6 +313,6 @@ def _credentials(
 
 def _checked(options: APIOptions) -> tuple[float, Retries]:
     timeout = options.get("timeout", 10.0)
-    if not isinstance(timeout, int | float) or not (isfinite(timeout) and timeout > 0):
+    if not is_finite(timeout) or timeout <= 0:
         raise ConfigurationError("timeout must be seconds, finite and more than 0")
     return float(timeout), options.get("retries", Retries())

@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from math import isfinite
 
 import msgspec
 
 from karla_receiver.errors import ConfigurationError
+from karla_receiver.options import is_finite
 from karla_receiver.registration.answers import Answer, NoAnswer, Outcome
 from karla_receiver.registration.calls import Call
 
@@ -35,7 +35,7 @@ class Retries(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if type(self.attempts) is not int or self.attempts < 1:
             raise ConfigurationError("attempts must be a whole number, 1 or more")
-        if not all(isfinite(wait) and wait >= 0 for wait in (self.first_wait, self.longest_wait)):
+        if not all(is_finite(wait) and wait >= 0 for wait in (self.first_wait, self.longest_wait)):
             raise ConfigurationError("waits must be seconds, finite and not negative")
 
     def wait_after(

@@ -6,7 +6,6 @@ that one is lenient about the timestamp's text or ambiguous about repeated keys,
 
 from __future__ import annotations
 
-import math
 import re
 import time
 from binascii import unhexlify
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple, cast
 from karla_receiver.body import checked_body
 from karla_receiver.errors import ConfigurationError, Reason, SignatureError
 from karla_receiver.keys import make_keys
+from karla_receiver.options import is_finite
 
 __all__ = ["HEADER", "SignatureHeader", "Verified", "Verifier", "parse_header", "sign"]
 
@@ -249,17 +249,20 @@ class Verifier:
         """
         timestamp = int(header.timestamp)
         prefix = _signed_prefix(header.timestamp)
-        for secret_index, key in enumerate(self._keys):
-            expected = key.digest(prefix, body)
-            for signature in header.signatures:
-                if compare_digest(signature, expected):
-                    # After the MAC: so too old or in the future always means genuine.
-                    skew = (self._clock() if now is None else now) - timestamp
-                    if abs(skew) <= self._tolerance:  # which no clock that shows NaN meets
-                        return _new_verified(Verified, (timestamp, secret_index))
-                    raise self._stale(skew, Verified(timestamp, secret_index))
-        expected = b""  # an error report with local variables must not show the right one
-        raise self._mismatch(timestamp)
+        expected = b""
+        try:
+            for secret_index, key in enumerate(self._keys):
+                expected = key.digest(prefix, body)
+                for signature in header.signatures:
+                    if compare_digest(signature, expected):
+                        # After the MAC: so too old or in the future always means genuine.
+                        skew = (self._clock() if now is None else now) - timestamp
+                        if abs(skew) <= self._tolerance:  # which no clock that shows NaN meets
+                            return _new_verified(Verified, (timestamp, secret_index))
+                        raise self._stale(skew, Verified(timestamp, secret_index))
+            raise self._mismatch(timestamp)
+        finally:
+            del expected  # an error report with local variables must not show the right one
 
     def _mismatch(self, timestamp: int) -> SignatureError:
         return SignatureError(
@@ -279,14 +282,14 @@ class Verifier:
 
 
 def _checked_tolerance(tolerance: float) -> float:
-    if not _is_finite(tolerance) or tolerance < 0:
+    if not is_finite(tolerance) or tolerance < 0:
         raise ConfigurationError("tolerance must be a number of seconds, finite, not negative")
     return float(tolerance)  # comparing floats with a float is cheapest
 
 
 def _checked_clock(clock: Callable[[], float]) -> Callable[[], float]:
     try:
-        is_usable = _is_finite(clock())
+        is_usable = is_finite(clock())
     except Exception as error:
         raise ConfigurationError(
             f"clock must be a function that returns unix seconds; it raised {type(error).__name__}"
@@ -297,12 +300,3 @@ def _checked_clock(clock: Callable[[], float]) -> Callable[[], float]:
             " anything else"
         )
     return clock
-
-
-def _is_finite(number: object) -> bool:
-    if isinstance(number, bool) or not isinstance(number, int | float):
-        return False
-    try:
-        return math.isfinite(number)
-    except OverflowError:  # an integer beyond any float
-        return False

@@ -21,6 +21,7 @@ from karla_receiver import (
     KarlaReceiverError,
     Receiver,
     Request,
+    SignatureError,
     Verifier,
     samples,
     sign,
@@ -28,8 +29,10 @@ from karla_receiver import (
 from karla_receiver.adapters.asgi import KarlaApp as ASGIApp
 from karla_receiver.adapters.flask import webhook
 from karla_receiver.adapters.wsgi import KarlaApp as WSGIApp
+from karla_receiver.adapters.wsgi import KarlaMiddleware
 from karla_receiver.explain import explain
 from karla_receiver.keys import Key
+from karla_receiver.mounting import DEFAULT_PATH
 
 # In two parts, so that no line of this file that a traceback quotes holds it.
 CANARY = "canary-" + "5f0c9f1f6a10"
@@ -131,8 +134,27 @@ def forged_header() -> str:
     return genuine[:-1] + ("0" if genuine[-1] != "0" else "1")
 
 
+# The short way through a verification, and the long one.
+WAYS: list[Callable[[str], Any]] = [str, lambda header: [header]]
+
+
+@pytest.mark.parametrize("given", WAYS, ids=["text", "list"])
+@pytest.mark.parametrize("now", [1_600_000_000, 1_800_000_000])
+def test_an_error_of_a_late_or_early_delivery_does_not_say_which_of_its_digests_is_right(
+    given: Callable[[str], Any], now: int
+) -> None:
+    header = sign(BODY, CANARY, timestamp=1_700_000_000)
+    with pytest.raises(SignatureError) as refusal:
+        Verifier(CANARY, clock=lambda: now).verify(BODY, given(header))
+    report = report_with_locals(refusal.value, skip=1)
+
+    assert f"expected = {bytes.fromhex(header[-64:])!r}" not in report
+    assert CANARY not in report
+
+
+@pytest.mark.parametrize("given", WAYS, ids=["text", "list"])
 def test_neither_logs_nor_errors_of_a_refusal_show_secret_or_expected_digest(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, given: Callable[[str], Any]
 ) -> None:
     caplog.set_level(logging.DEBUG, logger="")
     receiver = Receiver(CANARY, clock=lambda: 1_700_000_000)
@@ -150,7 +172,7 @@ def test_neither_logs_nor_errors_of_a_refusal_show_secret_or_expected_digest(
         ),
     ]
     with pytest.raises(KarlaReceiverError) as refusal:
-        Verifier(CANARY, clock=lambda: 1_700_000_000).verify(BODY, header)
+        Verifier(CANARY, clock=lambda: 1_700_000_000).verify(BODY, given(header))
     report = report_with_locals(refusal.value, skip=1)
 
     assert [answer.status for answer in answers] == [401, 500]
@@ -166,18 +188,20 @@ def test_flasks_debug_page_shows_no_secret() -> None:
     app = Flask("shop")
     app.debug = True
 
-    @app.post("/karla")
-    @webhook(CANARY)
-    def view(event: object) -> None:
+    @app.post(DEFAULT_PATH)
+    def forwarded_to() -> str:
         raise LookupError
 
     @app.get("/broken")
     def broken() -> str:
         return str(webhook(CANARY, ""))
 
-    debugged = Client(DebuggedApplication(app, evalex=False))
+    forwarding = KarlaMiddleware(app, Receiver(CANARY), forward=True)
+    debugged = Client(DebuggedApplication(forwarding, evalex=False))
     headers = {"Karla-Signature": sign(BODY, CANARY)}
-    assert CANARY not in debugged.post("/karla", data=BODY, headers=headers).text
+    page = debugged.post(DEFAULT_PATH, data=BODY, headers=headers).text
+    assert "LookupError" in page
+    assert CANARY not in page
     page = debugged.get("/broken").text
     assert "ConfigurationError" in page
     assert CANARY not in page

@@ -72,7 +72,12 @@ async def _chunks(request: web.Request) -> AsyncIterator[bytes]:
     if request._message.compression:  # pyright: ignore[reportPrivateUsage]
         # aiohttp hands over what it has decompressed: the bytes that were signed are gone.
         raise SignatureError(Reason.SIGNATURE_MISMATCH, "aiohttp decompresses such a body")
-    body = KeptBody(request.content.iter_any(), (ConnectionError,))
+    body = KeptBody(
+        request.content.iter_any(),
+        (ConnectionError,),
+        lambda: bool(request.content_length),
+        "request.content or request.multipart() in a middleware",
+    )
     try:
         async for chunk in body:
             yield chunk

@@ -90,7 +90,12 @@ def status_of(answer: StarletteResponse | Exception) -> int:
 
 def kept_body(request: StarletteRequest) -> KeptBody:
     """Return a request's body, to be read by a receiver and then, with `read_again`, by others."""
-    return KeptBody(request.stream(), (ClientDisconnect,))
+    return KeptBody(
+        request.stream(),
+        (ClientDisconnect,),
+        lambda: request.headers.get("content-length", "0") != "0",
+        "request.stream() in a middleware",
+    )
 
 
 def read_again(request: StarletteRequest, body: KeptBody) -> StarletteRequest:

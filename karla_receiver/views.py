@@ -199,11 +199,21 @@ class KeptBody:
     """The chunks of a body, kept as they pass, for what reads the body after the receiver.
 
     gone: what the framework raises while reading when the sender has gone away.
+    is_declared: tells whether the request says that it has a body; asked if none came.
+    culprits: what may have consumed it then, for `warn_of_lost_body`.
     """
 
-    def __init__(self, chunks: AsyncIterable[bytes], gone: Aborts) -> None:
+    def __init__(
+        self,
+        chunks: AsyncIterable[bytes],
+        gone: Aborts,
+        is_declared: Callable[[], bool],
+        culprits: str,
+    ) -> None:
         self._chunks = chunks
         self._gone = gone
+        self._is_declared = is_declared
+        self._culprits = culprits
         self._kept = BodyBuffer()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -213,6 +223,8 @@ class KeptBody:
                 yield chunk
         except self._gone:
             raise RequestError(Reason.CLIENT_DISCONNECTED) from None
+        if not self._kept.body and self._is_declared():
+            warn_of_lost_body(self._culprits)
 
     @property
     def joined(self) -> bytes:

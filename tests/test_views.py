@@ -62,7 +62,7 @@ def test_chunks_are_kept_until_the_sender_is_gone() -> None:
         yield b"two"
         raise ConnectionError
 
-    body = views.KeptBody(chunks(), (ConnectionError,))
+    body = views.KeptBody(chunks(), (ConnectionError,), lambda: True, "")
     request = Request("POST", {"Karla-Signature": sign(BODY, SECRET)}, body)
     result: Any = asyncio.run(views.receive_async(Receiver(SECRET), request, None, status_of))
 

@@ -142,6 +142,19 @@ def test_a_middleware_may_have_read_the_body() -> None:
     assert talk(post(BODY), middlewares=[read_first]) == (200, [])
 
 
+def test_a_body_that_something_consumed_is_refused_and_the_log_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    @web.middleware
+    async def consume(request: web.Request, handler: Any) -> web.StreamResponse:
+        await request.content.read()
+        answer: web.StreamResponse = await handler(request)
+        return answer
+
+    assert talk(post(BODY), middlewares=[consume]) == (401, ["signature_mismatch"])
+    assert "consumed before @webhook" in caplog.text
+
+
 def test_a_secret_is_no_receiver() -> None:
     with pytest.raises(ConfigurationError, match="expected a Receiver"):
         endpoint(SECRET)  # type: ignore[arg-type]

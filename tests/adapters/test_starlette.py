@@ -72,6 +72,27 @@ def test_a_middleware_may_have_read_the_body() -> None:
     assert knock_at(app, delivery()).status == 200
 
 
+async def consume_the_body(request: Request, call_next: Any) -> Any:
+    async for _ in request.stream():
+        pass
+    return await call_next(request)
+
+
+@pytest.mark.parametrize("length", [len(BODY), 0, None])
+def test_a_body_that_something_consumed_is_refused_and_the_log_says_so(
+    caplog: pytest.LogCaptureFixture, length: int | None
+) -> None:
+    app = Starlette(
+        routes=[Route(PATH, about_the_request)],
+        middleware=[Middleware(BaseHTTPMiddleware, dispatch=consume_the_body)],
+    )
+    knock = delivery()
+    if length is not None:
+        knock.headers.append(("Content-Length", str(length)))
+    assert knock_at(app, knock).status == 401
+    assert ("consumed before @webhook" in caplog.text) == bool(length)
+
+
 def test_a_client_that_goes_away_is_no_error_under_middleware_that_insists_on_an_answer() -> None:
     async def pass_on(request: Request, call_next: Any) -> Any:
         return await call_next(request)

@@ -18,9 +18,10 @@ EPILOG = """\
 targets:
 {targets}
 
-A run starts from the cases of tests/data/attacks.json and the samples, and changes them; an input
-that reaches a new branch of the package is kept and changed further. Each is judged by a second,
-naive implementation in tests/reference.py. "planted" is there to see that the fuzzer can fail.
+A run starts from the cases of karla_receiver/testing/attacks.json and the samples, and changes
+them; an input that reaches a new branch of the package is kept and changed further. Each is judged
+by a second, naive implementation in tests/reference.py. "planted" is there to see that the fuzzer
+can fail.
 
 examples:
   python -m fuzzing signature --seconds 30                 a short run, as in .ci/run

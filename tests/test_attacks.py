@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from flask import Flask, request
 
-from karla_receiver import ConfigurationError, Event, Reason, Receiver, SignatureError
+from karla_receiver import ConfigurationError, Event, Reason, Receiver, SignatureError, Verifier
 from karla_receiver.adapters.asgi import KarlaApp
+from karla_receiver.adapters.flask import webhook
 from tests.all_doors import DOORS, installed
 from tests.attack_table import Case, load_cases
 from tests.doors import (
@@ -74,10 +75,13 @@ def test_every_door_gives_the_documented_answer_to_a_delivery(case: Case, door: 
         run(case, DOORS[door], knock_of(case))
 
 
+@pytest.mark.parametrize("make", [Receiver, Verifier, webhook])
 @pytest.mark.parametrize("case", CONFIGURATION, ids=str)
-def test_an_unusable_secret_is_refused_before_anything_is_served(case: Case) -> None:
+def test_an_unusable_secret_is_refused_before_anything_is_served(
+    case: Case, make: Callable[..., object]
+) -> None:
     with pytest.raises(ConfigurationError):
-        receiver_of(case, lambda event: None)
+        make(*case.secrets)
 
 
 # --- the adapter cases ---------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """The table of attacks: what each case sends, and what the answer must be.
 
 The table is `attacks.json` beside this file. Its cases are made for a secret, a time and an event
-of its own; a `Setting` makes the same cases for those of another endpoint.
+of its own; a `Setting` makes the same cases for those of another endpoint. A `budget_ms` in a
+case's expectations is for its readers, who may have a machine of any speed: nothing measures it.
 """
 
 from __future__ import annotations

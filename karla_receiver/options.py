@@ -41,14 +41,16 @@ def checked_seconds(
     """
     if not is_finite(value) or not least <= value <= most:
         told = limits or f"{least:g} to {most:g}"
-        raise ConfigurationError(f"{name} is a number of seconds, {told}, not {value!a:.80}")
+        raise ConfigurationError(f"{name} is a number of seconds, {told}, not {_shown(value)}")
     return value
 
 
 def checked_count(name: str, value: object, *, least: int, most: int) -> int:
     """Return value. Raises ConfigurationError unless it is a whole number within the limits."""
     if type(value) is not int or not least <= value <= most:
-        raise ConfigurationError(f"{name} is a whole number, {least} to {most}, not {value!a:.80}")
+        raise ConfigurationError(
+            f"{name} is a whole number, {least} to {most}, not {_shown(value)}"
+        )
     return value
 
 
@@ -67,7 +69,7 @@ def checked_endpoint(value: object) -> str:
     if not isinstance(value, str) or not _ENDPOINT.fullmatch(value):
         raise ConfigurationError(
             "endpoint is a name of 1 to 64 letters, digits, dots, dashes or underscores, not"
-            f" {value!a:.80}"
+            f" {_shown(value)}"
         )
     return value
 
@@ -78,7 +80,14 @@ def checked_function(name: str, value: object, does: str) -> None:
     does: what it does, for the message.
     """
     if not callable(value):
-        raise ConfigurationError(f"{name} is a function that {does}, not {value!a:.80}")
+        raise ConfigurationError(f"{name} is a function that {does}, not {_shown(value)}")
+
+
+def _shown(value: object) -> str:
+    try:
+        return f"{value!a:.80}"
+    except ValueError:  # an integer of more digits than Python writes
+        return f"so long a {type(value).__name__}"
 
 
 def has_methods(thing: object, *methods: str) -> bool:

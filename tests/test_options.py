@@ -28,8 +28,8 @@ NUMBERS: dict[str, Callable[[Any, str], object]] = {
 
 @pytest.mark.parametrize(
     "number",
-    [10**400, -(10**400), math.nan, math.inf, True, "5"],
-    ids=lambda number: f"{number!r:.9}",
+    [10**400, -(10**400), 10**5000, math.nan, math.inf, True, "5"],
+    ids=["beyond a float", "below", "beyond what is written", "nan", "inf", "bool", "text"],
 )
 @pytest.mark.parametrize("make", NUMBERS.values(), ids=NUMBERS)
 def test_a_number_of_seconds_that_no_float_can_be_is_refused(

@@ -378,6 +378,14 @@ def test_handlers_run_before_a_delivery_is_forwarded_and_their_error_keeps_it_ba
     assert statuses == [299, 500]
 
 
+def test_a_client_that_left_before_its_body_ended_gets_no_answer_and_reaches_no_app() -> None:
+    app = Recorder()
+    middleware = KarlaMiddleware(app, Receiver(SECRET), forward=True)
+    half = {"type": "http.request", "body": BODY[:9], "more_body": True}
+    sent = run_asgi(middleware, asgi_scope(knock()), iter([half, {"type": "http.disconnect"}]))
+    assert (sent, app.calls) == ([], [])
+
+
 def test_an_error_of_the_app_behind_is_the_servers_to_see() -> None:
     async def broken(scope: Any, receive: Any, send: Any) -> None:
         raise ZeroDivisionError

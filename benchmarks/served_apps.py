@@ -76,9 +76,18 @@ def wsgi_bare(environ: wsgi.Environ, start_response: wsgi.StartResponse) -> Iter
     return [body]
 
 
+def wsgi_floor(environ: wsgi.Environ, start_response: wsgi.StartResponse) -> Iterable[bytes]:
+    """Do the work that nobody can do without, in place."""
+    if environ["PATH_INFO"] != "/cpu":
+        _hash()
+        _decode()
+    return wsgi_bare(environ, start_response)
+
+
 wsgi_receiving = wsgi.KarlaMiddleware(wsgi_bare, sync_receiver)
 
 flask_bare = Flask("bare")
+flask_floor = Flask("floor")
 flask_receiving = Flask("receiving")
 
 
@@ -89,11 +98,19 @@ def read() -> tuple[bytes, list[tuple[str, str]]]:
     return SUCCESS.body, list(SUCCESS.headers)
 
 
+@flask_floor.post("/webhooks/karla")
+def read_and_work() -> tuple[bytes, list[tuple[str, str]]]:
+    """Do the work that nobody can do without, in place."""
+    _hash()
+    _decode()
+    return read()
+
+
 @flask_receiving.post("/webhooks/karla")
 @webhook(SECRET)
 def view(event: Event) -> None:
     """Do nothing."""
 
 
-for app in (flask_bare, flask_receiving):
+for app in (flask_bare, flask_floor, flask_receiving):
     app.add_url_rule("/cpu", "cpu", _cpu)

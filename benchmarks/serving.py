@@ -166,9 +166,14 @@ def serving(rounds: int) -> Table:
         at_most(None, "ASGI, CPU of a request", our_cpu, bare_cpu),
     ]
     for name, kind, goal in (("Flask", "flask", 0.95), ("WSGI", "wsgi", 0.90)):
-        apps = (f"{kind}_bare", f"{kind}_receiving")
-        (bare, ours), (bare_cpu, our_cpu) = _measure(_GUNICORN, apps, rounds)
-        rows.append(at_least(goal, f"{name}, throughput", ours, bare))
-        rows.append(at_most(None, f"{name}, CPU of a request", our_cpu, bare_cpu))
+        apps = (f"{kind}_bare", f"{kind}_floor", f"{kind}_receiving")
+        (bare, least, ours), (bare_cpu, floor_cpu, our_cpu) = _measure(_GUNICORN, apps, rounds)
+        floor_extra, extra = added(floor_cpu, bare_cpu), added(our_cpu, bare_cpu)
+        rows += [
+            at_least(goal, f"{name}, throughput", ours, bare),
+            at_least(None, f"{name}, throughput with hash + typed decode alone", least, bare),
+            at_most(None, f"{name}, CPU of a request", our_cpu, bare_cpu),
+            by_medians(None, f"{name}, added CPU, beside the same two", extra, floor_extra),
+        ]
     title = "One worker of uvicorn or gunicorn, 2 KB, beside a bare app that reads the body"
     return Table("serving", title, tuple(rows))

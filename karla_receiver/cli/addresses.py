@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from contextlib import suppress
 from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
@@ -46,16 +47,16 @@ def listening(host: str, port: int) -> socket.socket:
 
 def checked_url(url: str, *, allow_remote: bool) -> str:
     """Return url. Raises ConfigurationError if it is none, or leads off this machine."""
-    parts = urlsplit(url)
-    try:
-        is_usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        is_usable = False
-    if not is_usable:
+    host: str | None = None
+    with suppress(ValueError):
+        parts = urlsplit(url)
+        if parts.scheme in ("http", "https") and parts.port != 0:
+            host = parts.hostname
+    if not host:
         raise ConfigurationError(
             f"--to {url!a} is no URL to deliver to: give one such as {DEFAULT_URL}"
         )
-    if not (allow_remote or is_loopback(parts.hostname or "")):
+    if not (allow_remote or is_loopback(host)):
         raise ConfigurationError(
             f"--to {url!a} leads to another machine: add --allow-remote if that is meant"
         )

@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 import time
+from base64 import b64encode
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
-import httpx2
 import msgspec
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
 from karla_receiver import KarlaReceiverError, sign
+from karla_receiver.cli.addresses import checked_url
+from karla_receiver.cli.deliveries import Delivery
+from karla_receiver.cli.secret_input import SecretFile, ask_or_refuse
+from karla_receiver.cli.sending import AllowRemote, Answer, Concurrency, deliver_all
+from karla_receiver.cli.terminal import Terminal
 from karla_receiver.inbox.operations import Kept, Operations, Selection
 from karla_receiver.inbox.rows import State
-from karla_receiver.signature import HEADER
 
 __all__ = ["inbox"]
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_TIMEOUT_SECONDS: Final = 30
+_UNLIMITED_WIDTH: Final = 100_000  # of what no terminal shows, so that a row is a line
 
 inbox: typer.Typer = typer.Typer(
     no_args_is_help=True,
@@ -97,8 +100,7 @@ def list_(
     """
     selection = _selection(states, group, endpoint, since, until)
     with _opened(file) as operations:
-        found = operations.find(selection, limit=limit)
-        count = operations.count(selection)
+        found, count = operations.page(selection, limit)
     if as_json:
         for kept in found:
             _write(kept)
@@ -107,8 +109,8 @@ def list_(
     for kept in found:
         columns = (_shown(kept.received_at), kept.state, str(kept.attempts), kept.key[:12])
         table.add_row(*map(_plain, (*columns, kept.ref or "-", kept.note or "")))
-    Console().print(table)
-    typer.echo(f"{len(found)} of {count}")
+    _print(table)
+    typer.echo(f"{len(found)} of {_deliveries(count)}")
 
 
 @inbox.command()
@@ -124,18 +126,22 @@ def show(
     with _opened(file) as operations:
         kept = _one(operations, key)
         delivery = operations.delivery(kept)
+    if delivery is None:
+        raise _none_begins_with(key)
+    text = delivery.body.decode("utf-8", "backslashreplace")
     if as_json:
-        text = delivery.body.decode("utf-8", "backslashreplace")
-        _write(msgspec.to_builtins(kept) | {"headers": delivery.headers, "body": text})
+        # The text is for reading: what is no UTF-8 cannot be told from what only looks escaped.
+        content = {"body": text, "body_base64": b64encode(delivery.body).decode()}
+        _write(msgspec.to_builtins(kept) | {"headers": delivery.headers} | content)
         return
+    times = {"received_at": _shown(kept.received_at), "changed_at": _shown(kept.changed_at)}
     for name in Kept.__struct_fields__:
-        value = getattr(kept, name)
-        shown = _shown(value) if name in ("received_at", "changed_at") else value
-        typer.echo(f"{name:12} {_plain(str(shown), markup=False)}")
+        shown = (times | {"due": _due(kept)}).get(name, getattr(kept, name))
+        typer.echo(f"{name:12} {_plain(str(shown))}")
     for name, line in delivery.headers:
-        typer.echo(f"{name:12} {_plain(line, markup=False)}")
+        typer.echo(f"{name:12} {_plain(line)}")
     typer.echo("")
-    typer.echo(_plain(delivery.body.decode("utf-8", "backslashreplace"), markup=False))
+    typer.echo("\n".join(map(_plain, text.split("\n"))))
 
 
 @inbox.command()
@@ -155,7 +161,7 @@ def retry(
     selection = _selection([State.FAILED], group, endpoint, since, until, keys)
     with _opened(file) as operations:
         count = _progress("retry", operations.have_again(selection), operations.count(selection))
-    _report({"retried": count}, f"{count} failed deliveries wait to be handled again.", as_json)
+    _report({"retried": count}, f"{_deliveries(count)} will be handled again.", as_json)
 
 
 @inbox.command()
@@ -171,43 +177,46 @@ def replay(
         str | None,
         typer.Option(metavar="URL", help="Send them there, signed anew with KARLA_WEBHOOK_SECRET."),
     ] = None,
+    concurrency: Concurrency = 1,
+    secret_file: SecretFile = None,
+    allow_remote: AllowRemote = False,
     yes: Yes = False,
     as_json: AsJSON = False,
 ) -> None:
     """Have deliveries of any state handled again, or send them to a URL.
 
-    To handlers: what was done is done a second time. To a URL: bodies go out
-    byte for byte as Karla sent them, oldest first, and nothing changes here.
+    To handlers: what was done is done a second time; what runs is left alone.
+    To a URL: bodies go out byte for byte as Karla sent them, oldest first,
+    and nothing changes here.
 
     Examples:
 
       karla-receiver inbox replay karla.db 3fb1a0 --yes
       karla-receiver inbox replay karla.db --since 1d --to http://127.0.0.1:8000/karla --yes
 
-    Exit status: 1 if the URL answered any of them with anything but 2xx.
+    Exit status: 1 if the URL answered any of them with anything but 200.
     """
     selection = _selection(states, group, endpoint, since, until, keys)
+    if to is not None:
+        checked_url(to, allow_remote=allow_remote)
     with _opened(file) as operations:
-        count = operations.count(selection)
-        target = f"sent to {to}" if to else "handled again, those that are done a second time"
         if not yes:
-            _report(
-                {"would_replay": count}, f"{count} deliveries would be {target}: --yes", as_json
-            )
-            return
-        if to is None:
+            count = operations.count(selection, at_rest=to is None)
+            target = f"sent to {to}" if to else "handled again, what is done a second time"
+            text = f"{_deliveries(count)} would be {target}: --yes"
+            _report({"would_replay": count}, text, as_json)
+        elif to is None:
+            count = operations.count(selection, at_rest=True)
             replayed = _progress("replay", operations.have_again(selection), count)
-            _report({"replayed": replayed}, f"{replayed} deliveries wait to be handled.", as_json)
-            return
-        refused = 0
-        for accepted in _track("replay", _sent(operations, selection, to), count):
-            refused += not accepted
-    _report(
-        {"replayed": count - refused, "refused": refused},
-        f"{count - refused} deliveries were accepted, {refused} were not.",
-        as_json,
-    )
-    raise typer.Exit(1 if refused else 0)
+            _report({"replayed": replayed}, f"{_deliveries(replayed)} will be handled.", as_json)
+        else:
+            secret = ask_or_refuse(secret_file)[0]
+            sign(b"", secret)  # one that cannot sign is told before anything is sent
+            found = operations.find(selection)[::-1]
+            makers = [partial(_signed_anew, operations, kept, secret) for kept in found]
+            answers = deliver_all(makers, to, concurrency=concurrency, as_json=as_json)
+            is_right = _report_sent(answers, len(found) - len(answers), as_json)
+            raise typer.Exit(0 if is_right else 1)
 
 
 @inbox.command()
@@ -225,22 +234,20 @@ def purge(
     """Delete deliveries; those that are done, unless a state is named.
 
     What is deleted is forgotten: a copy that comes later is handled as new.
+    What runs is left alone.
 
     Example: karla-receiver inbox purge karla.db --state failed --until 30d --yes
     """
     selection = _selection(states or [State.DONE], group, endpoint, since, until, keys)
-    told = " or ".join(selection.states)
+    told = f"in state {' or '.join(selection.states)}"
     with _opened(file) as operations:
-        count = operations.count(selection)
+        count = operations.count(selection, at_rest=True)
         if not yes:
-            _report(
-                {"would_delete": count},
-                f"{count} deliveries that are {told} would be deleted: --yes",
-                as_json,
-            )
+            text = f"{_deliveries(count)} {told} would be deleted: --yes"
+            _report({"would_delete": count}, text, as_json)
             return
         deleted = _progress("purge", operations.delete(selection), count)
-    _report({"deleted": deleted}, f"{deleted} deliveries that were {told} are deleted.", as_json)
+    _report({"deleted": deleted}, f"Deleted {_deliveries(deleted)} {told}.", as_json)
 
 
 @inbox.command()
@@ -255,7 +262,7 @@ def stats(file: File, as_json: AsJSON = False) -> None:
     for name, number in (*found.states.items(), *found.groups.items()):
         table.add_row(_plain(name or "(no group)"), str(number))
     table.add_row("same occurrence, other bytes", str(found.near_duplicates))
-    Console().print(table)
+    _print(table)
     waiting = "-" if found.oldest_waiting is None else _shown(found.oldest_waiting)
     typer.echo(f"oldest waiting: {waiting}")
     typer.echo(f"workers alive: {found.workers}")
@@ -282,43 +289,52 @@ def _selection(
 
 def _one(operations: Operations, key: str) -> Kept:
     found = operations.find(Selection(keys=(key,)), limit=2)
-    if len(found) != 1:
-        problem = "several deliveries begin" if found else "no delivery begins"
-        typer.echo(f"{problem} with {key!a}", err=True)
+    if not found:
+        raise _none_begins_with(key)
+    if len(found) > 1:
+        typer.echo(f"several deliveries begin with {key!a}", err=True)
         raise typer.Exit(2)
     return found[0]
 
 
-def _sent(operations: Operations, selection: Selection, url: str) -> Iterator[bool]:
-    secret = os.environ.get("KARLA_WEBHOOK_SECRET", "")
-    if not secret:
-        typer.echo("set KARLA_WEBHOOK_SECRET to the secret to sign with", err=True)
-        raise typer.Exit(2)
-    with httpx2.Client(timeout=_TIMEOUT_SECONDS) as client:
-        for kept in reversed(operations.find(selection)):
-            body = operations.delivery(kept).body
-            headers = {HEADER: sign(body, secret), "Content-Type": "application/json"}
-            try:
-                answer = client.post(url, content=body, headers=headers)
-                problem = None if answer.is_success else f"answered {answer.status_code}"
-            except httpx2.HTTPError as error:
-                problem = f"failed: {type(error).__name__}"
-            if problem is not None:
-                typer.echo(f"{_plain(kept.key[:12], markup=False)} {problem}", err=True)
-            yield problem is None
+def _none_begins_with(key: str) -> typer.Exit:
+    typer.echo(f"no delivery begins with {key!a}", err=True)
+    return typer.Exit(2)
 
 
-def _track(what: str, steps: Iterator[Any], total: int) -> Iterator[Any]:
-    """Show progress to people, on the standard error, for each step."""
-    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task(what, total=total)
-        for step in steps:
-            progress.update(task, advance=int(step) or 1)
-            yield step
+def _signed_anew(operations: Operations, kept: Kept, secret: str) -> Delivery | None:
+    delivery = operations.delivery(kept)
+    if delivery is None:
+        return None
+    name = _plain(kept.key[:12])
+    return Delivery(
+        name=name, sent=name, body=delivery.body, signature=sign(delivery.body, secret), reason=None
+    )
+
+
+def _report_sent(answers: list[Answer], gone: int, as_json: bool) -> bool:
+    """Say what came of those that were sent, and return whether all were accepted."""
+    refused = [answer for answer in answers if not answer.is_right]
+    for answer in refused:
+        told = answer.problem or f"{answer.status} {answer.reason or ''}".strip()
+        typer.echo(f"{answer.name}: {told}", err=True)
+    accepted = len(answers) - len(refused)
+    text = f"{_deliveries(accepted)} accepted, {len(refused)} not."
+    if gone:
+        text += f" {_deliveries(gone)} deleted meanwhile."
+    _report({"replayed": accepted, "refused": len(refused), "gone": gone}, text, as_json)
+    return not refused
 
 
 def _progress(what: str, batches: Iterator[int], total: int) -> int:
-    return sum(_track(what, batches, total))
+    """Return the sum of the batches; show people on the standard error how far it is."""
+    done = 0
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task(what, total=total)
+        for batch in batches:
+            done += batch
+            progress.update(task, advance=batch)
+    return done
 
 
 def _report(facts: dict[str, int], text: str, as_json: bool) -> None:
@@ -332,13 +348,29 @@ def _write(line: object) -> None:
     typer.echo(msgspec.json.encode(line).decode())
 
 
+def _print(table: Table) -> None:
+    terminal = Terminal(soft_wrap=False)
+    if not terminal.is_terminal:
+        terminal.width = _UNLIMITED_WIDTH
+    terminal.print(table)
+
+
+def _deliveries(count: int) -> str:
+    return "1 delivery" if count == 1 else f"{count} deliveries"
+
+
+def _due(kept: Kept) -> str:
+    """Say when what waits is handled."""
+    if kept.state != State.WAITING:
+        return "-"
+    wait = kept.due - time.time()
+    return f"{_shown(kept.due)}, in {wait:.0f} s" if wait > 0 else "now"
+
+
 def _shown(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
-def _plain(text: str, *, markup: bool = True) -> str:
-    """Make what a sender controls fit for a terminal."""
-    printable = "".join(
-        each if each.isprintable() or each == "\n" else ascii(each)[1:-1] for each in text
-    )
-    return escape(printable) if markup else printable
+def _plain(text: str) -> str:
+    """Make what a sender controls fit for a line of a terminal."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)

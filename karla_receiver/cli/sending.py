@@ -53,11 +53,11 @@ class Answer:
 
 
 def deliver_all(
-    makers: Sequence[Callable[[], Delivery]], url: str, *, concurrency: int, as_json: bool
+    makers: Sequence[Callable[[], Delivery | None]], url: str, *, concurrency: int, as_json: bool
 ) -> list[Answer]:
     """Make and deliver each delivery, and return the answers in the order they came.
 
-    makers: called just before sending, so that signatures are fresh.
+    makers: called just before sending, so that signatures are fresh; None is not sent.
     """
     # A proxy of the environment may serve a remote endpoint, but never this machine.
     is_local = is_loopback(urlsplit(url).hostname or "")
@@ -69,7 +69,8 @@ def deliver_all(
         _progress(len(makers), is_shown=not as_json) as advance,
     ):
         for answer in pool.map(partial(_deliver, client, url), makers):
-            answers.append(answer)
+            if answer is not None:
+                answers.append(answer)
             advance()
     return answers
 
@@ -93,8 +94,10 @@ def _progress(total: int, *, is_shown: bool) -> Generator[Callable[[], None]]:
         yield lambda: progress.advance(task)
 
 
-def _deliver(client: httpx2.Client, url: str, make: Callable[[], Delivery]) -> Answer:
+def _deliver(client: httpx2.Client, url: str, make: Callable[[], Delivery | None]) -> Answer | None:
     delivery = make()
+    if delivery is None:
+        return None
     headers = {"Content-Type": delivery.content_type}
     if delivery.signature is not None:
         headers[HEADER] = delivery.signature

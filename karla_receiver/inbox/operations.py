@@ -26,6 +26,8 @@ _KEPT: Final = (
     "id, endpoint, key, state, due, attempts, changed_at, received_at, ref, event_group, note"
 )
 
+_AT_REST: Final = "state <> 'running'"
+
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
     """What the inbox knows of a delivery, without its content.
@@ -120,33 +122,32 @@ class Operations:
     def _read(self, query: Callable[[Connection], _T]) -> _T:
         return read(self._path, query)
 
-    def count(self, selection: Selection) -> int:
-        """Return how many deliveries are selected."""
-        condition, values = selection.condition()
-        sql = f"SELECT count(*) FROM karla_inbox WHERE {condition}"  # noqa: S608 - see Selection
-        (number,) = self._read(lambda connection: connection.execute(sql, values).fetchone())
-        return int(number)
+    def count(self, selection: Selection, *, at_rest: bool = False) -> int:
+        """Return how many deliveries are selected. at_rest: but for what runs."""
+        return self._read(lambda connection: _count(connection, selection, at_rest=at_rest))
 
     def find(self, selection: Selection, *, limit: int = -1) -> list[Kept]:
         """Return those selected, the newest first. limit: how many at most; -1: all."""
-        condition, values = selection.condition()
-        sql = (
-            f"SELECT {_KEPT} FROM karla_inbox WHERE {condition}"  # noqa: S608 - see Selection
-            " ORDER BY id DESC LIMIT ?"
-        )
-        found = self._read(lambda connection: connection.execute(sql, (*values, limit)).fetchall())
-        names = Kept.__struct_fields__
-        return [msgspec.convert(dict(zip(names, row, strict=True)), Kept) for row in found]
+        return self._read(lambda connection: _find(connection, selection, limit))
 
-    def delivery(self, kept: Kept) -> Delivery:
-        """Return a delivery with its content. Raises LookupError if it was deleted meanwhile."""
+    def page(self, selection: Selection, limit: int) -> tuple[list[Kept], int]:
+        """Return what `find` and `count` do, as of one moment."""
+
+        def query(connection: Connection) -> tuple[list[Kept], int]:
+            connection.execute("BEGIN").close()
+            return _find(connection, selection, limit), _count(connection, selection, at_rest=False)
+
+        return self._read(query)
+
+    def delivery(self, kept: Kept) -> Delivery | None:
+        """Return a delivery with its content; None if it was deleted meanwhile."""
         sql = (
             "SELECT occurrence, headers, body FROM karla_inbox JOIN karla_content USING (id)"
             " WHERE id = ?"
         )
         found = self._read(lambda connection: connection.execute(sql, (kept.id,)).fetchone())
         if found is None:
-            raise LookupError(kept.key)
+            return None
         occurrence, headers, body = found
         return Delivery(
             key=kept.key,
@@ -183,7 +184,7 @@ class Operations:
         condition, values = selection.condition()
         last = self._read(lambda c: c.execute("SELECT max(id) FROM karla_inbox").fetchone())[0] or 0
         sql = (
-            f"SELECT id FROM karla_inbox WHERE {condition} AND state <> 'running'"  # noqa: S608
+            f"SELECT id FROM karla_inbox WHERE {condition} AND {_AT_REST}"  # noqa: S608
             " AND id > ? AND id <= ? ORDER BY id LIMIT ?"
         )
         done = 0
@@ -219,6 +220,24 @@ class Operations:
             workers=workers.alive(connection, None, time.monotonic()),
             bytes=self._path.stat().st_size,
         )
+
+
+def _count(connection: Connection, selection: Selection, *, at_rest: bool) -> int:
+    condition, values = selection.condition()
+    sql = f"SELECT count(*) FROM karla_inbox WHERE {condition}"  # noqa: S608 - see Selection
+    (number,) = connection.execute(f"{sql} AND {_AT_REST}" if at_rest else sql, values).fetchone()
+    return int(number)
+
+
+def _find(connection: Connection, selection: Selection, limit: int) -> list[Kept]:
+    condition, values = selection.condition()
+    sql = (
+        f"SELECT {_KEPT} FROM karla_inbox WHERE {condition}"  # noqa: S608 - see Selection
+        " ORDER BY id DESC LIMIT ?"
+    )
+    found = connection.execute(sql, (*values, limit)).fetchall()
+    names = Kept.__struct_fields__
+    return [msgspec.convert(dict(zip(names, row, strict=True)), Kept) for row in found]
 
 
 def _counts(connection: Connection, column: str) -> dict[str, int]:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import base64
 import json
+import re
 import sqlite3
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -13,13 +15,14 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from karla_receiver import Receiver, Request, sign
+from karla_receiver import Receiver, Request, Response, sign
 from karla_receiver.cli.program import program
+from karla_receiver.cli.terminal import Terminal
 from karla_receiver.errors import StorageError
 from karla_receiver.idempotency.sqlite import SQLiteStore
 from karla_receiver.inbox import SQLiteInbox
 from karla_receiver.inbox.operations import Operations, Selection
-from tests.inbox.stock import SECRET, delivery, query, states, until
+from tests.inbox.stock import SECRET, delivery, query, query_and_commit, states, until
 
 RUNNER = CliRunner(env={"COLUMNS": "160", "KARLA_WEBHOOK_SECRET": SECRET})
 NOW = time.time()
@@ -92,7 +95,27 @@ def test_a_table_for_people_shows_nothing_that_a_terminal_would_obey(path: Path)
     assert "\x1b" not in output
     assert "bad\\x1b[31m" in output
     assert "in[valid]_json" in output
-    assert output.endswith("5 of 5\n")
+    assert output.endswith("5 of 5 deliveries\n")
+
+
+def test_in_a_pipe_each_row_is_a_whole_line(path: Path) -> None:
+    ref = "shipments/delivery_attempted/" + "X" * 200
+    inbox = SQLiteInbox(path)
+    inbox.put(delivery("long", ref=f"{ref}\nand more", received_at=NOW + 1))
+    inbox.close()
+    found = RUNNER.invoke(program, ["inbox", "list", str(path)], env={"COLUMNS": "80"}).output
+    rows = found.splitlines()
+    assert len(rows) == 1 + 6 + 1
+    assert f"{ref}\\nand more" in rows[1]
+
+
+def test_on_a_terminal_a_table_is_as_wide_as_that(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Terminal, "is_terminal", True)
+    monkeypatch.setenv("NO_COLOR", "1")
+    found = RUNNER.invoke(program, ["inbox", "list", str(path)], env={"COLUMNS": "60"}).output
+    assert max(map(len, found.splitlines()[1:])) <= 60  # below the heading, which is bold
 
 
 @pytest.mark.parametrize("time_", ["yesterday", "5 h", "2020-13-01"])
@@ -110,6 +133,32 @@ def test_a_delivery_is_shown_with_its_content(path: Path) -> None:
     (shown,) = run_json("show", path, "failed")
     assert shown["headers"] == [["karla-signature", "t=1,v1=00"]]
     assert json.loads(shown["body"])["n"] == "failed-key"
+    (shown,) = run_json("show", path, "bad")
+    assert base64.b64decode(shown["body_base64"]) == b"\xff\x1b"
+
+
+@pytest.mark.parametrize(
+    ("key", "due", "shown"),
+    [
+        ("waiting", 0, "due          now\n"),
+        (
+            "waiting",
+            NOW + 3600.7,
+            r"due          20\d\d-\d\d-\d\d \d\d:\d\d:\d\dZ, in 3[56]\d\d s\n",
+        ),
+        ("done", NOW + 3600.7, "due          -\n"),
+    ],
+)
+def test_when_it_is_due_is_shown_as_a_time(path: Path, key: str, due: float, shown: str) -> None:
+    query_and_commit(path, "UPDATE karla_inbox SET due = ?", due)
+    assert re.search(shown, run("show", path, key))
+
+
+def test_what_is_deleted_while_it_is_looked_for_is_not_there(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Operations, "delivery", lambda *_: None)
+    assert run("show", path, "done", code=2) == "no delivery begins with 'done'\n"
 
 
 def test_a_key_that_is_none_or_several_is_refused(path: Path) -> None:
@@ -121,7 +170,7 @@ def test_a_key_that_is_none_or_several_is_refused(path: Path) -> None:
 
 
 def test_retry_has_the_failed_ones_handled_again(path: Path) -> None:
-    assert run("retry", path) == "1 failed deliveries wait to be handled again.\n"
+    assert run("retry", path) == "1 delivery will be handled again.\n"
     assert states(path)["failed-key"] == "waiting"
     assert query(path, "SELECT attempts FROM karla_inbox WHERE key = 'failed-key'") == [(0,)]
     assert states(path)["done-key"] == "done"
@@ -130,11 +179,11 @@ def test_retry_has_the_failed_ones_handled_again(path: Path) -> None:
 
 def test_replay_says_what_it_would_do_and_does_it_if_told(path: Path) -> None:
     before = states(path)
-    assert "1 deliveries would be handled again" in run("replay", path, "done")
+    assert "1 delivery would be handled again" in run("replay", path, "done")
     assert run_json("replay", path, "done") == [{"would_replay": 1}]
     assert states(path) == before
 
-    assert run("replay", path, "done", "--yes") == "1 deliveries wait to be handled.\n"
+    assert run("replay", path, "done", "--yes") == "1 delivery will be handled.\n"
     assert states(path) == {**before, "done-key": "waiting"}
     assert run_json("replay", path, "--yes") == [{"replayed": 4}]  # never what runs
     assert states(path)["running-key"] == "running"
@@ -142,16 +191,29 @@ def test_replay_says_what_it_would_do_and_does_it_if_told(path: Path) -> None:
 
 def test_purge_says_what_it_would_do_and_does_it_if_told(path: Path) -> None:
     before = states(path)
-    assert run("purge", path) == "1 deliveries that are done would be deleted: --yes\n"
+    assert run("purge", path) == "1 delivery in state done would be deleted: --yes\n"
     assert run_json("purge", path, "--state", "failed") == [{"would_delete": 1}]
     assert states(path) == before
 
-    assert run("purge", path, "--yes") == "1 deliveries that were done are deleted.\n"
+    assert run("purge", path, "--yes") == "Deleted 1 delivery in state done.\n"
     assert set(before) - set(states(path)) == {"done-key"}
     every = [argument for state in ("waiting", "running") for argument in ("--state", state)]
     assert run_json("purge", path, *every, "--yes") == [{"deleted": 1}]
     assert states(path)["running-key"] == "running"
     assert query(path, "SELECT count(*) FROM karla_content") == [(3,)]
+
+
+@pytest.mark.parametrize(
+    ("command", "would", "does"),
+    [("replay", "would_replay", "replayed"), ("purge", "would_delete", "deleted")],
+)
+def test_what_runs_is_neither_told_nor_touched(
+    path: Path, command: str, would: str, does: str
+) -> None:
+    every = [argument for state in ("done", "running") for argument in ("--state", state)]
+    assert run_json(command, path, *every) == [{would: 1}]
+    assert run_json(command, path, *every, "--yes") == [{does: 1}]
+    assert states(path)["running-key"] == "running"
 
 
 def test_many_are_purged_batch_by_batch(path: Path) -> None:
@@ -227,9 +289,9 @@ def test_an_inbox_that_has_forgotten_everything_is_one_still(path: Path, tmp_pat
     update(path, "INSERT INTO karla_workers (endpoint, beat, lease, pid) VALUES ('a', 0, 0, 1)")
     update(path, "DELETE FROM karla_workers")
     update(path, "DELETE FROM karla_inbox")
-    assert run("list", path).endswith("0 of 0\n")
+    assert run("list", path).endswith("0 of 0 deliveries\n")
     SQLiteInbox(tmp_path / "new.db").close()
-    assert run("list", tmp_path / "new.db").endswith("0 of 0\n")
+    assert run("list", tmp_path / "new.db").endswith("0 of 0 deliveries\n")
 
 
 @pytest.mark.parametrize(
@@ -268,13 +330,14 @@ def test_a_file_that_turns_bad_meanwhile_is_told(path: Path) -> None:
 
 
 @contextmanager
-def listening(receiver: Receiver) -> Generator[str]:
-    """Serve a receiver at a URL."""
+def listening(receiver: Receiver, then: Callable[[], object] = int) -> Generator[str]:
+    """Serve a receiver at a URL. then: called before each answer."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             response = receiver.receive(Request("POST", list(self.headers.items()), body))
+            then()
             self.send_response(response.status)
             self.end_headers()
 
@@ -294,24 +357,97 @@ def test_replay_to_a_url_signs_anew(path: Path, tmp_path: Path) -> None:
     with listening(Receiver(SECRET, inbox=inbox)) as url:
         assert "would be sent to" in run("replay", path, "--to", url)
         output = run("replay", path, "--to", url, "--yes", code=1)
-    assert "bad\\x1b[31m answered 400\n4 deliveries were accepted, 1 were not.\n" in output
+    assert "bad\\x1b[31m: 400\n4 deliveries accepted, 1 not.\n" in output
     assert len(states(tmp_path / "other.db")) == 5
     inbox.close()
     kept = "SELECT body FROM karla_content ORDER BY id"
     assert query(tmp_path / "other.db", kept) == query(path, kept)
 
     output = run("replay", path, "done", "--to", url, "--yes", code=1)
-    assert "done-key failed: ConnectError" in output
+    assert "done-key: ConnectError" in output
+    assert output.endswith("0 deliveries accepted, 1 not.\n")
 
 
-def test_replay_to_a_url_needs_the_secret(path: Path) -> None:
+def test_only_200_is_taken_for_accepted(path: Path) -> None:
+    class Accepting:
+        def receive(self, request: Request) -> Response:
+            return Response(202, (), b"")
+
+    accepting: Any = Accepting()
+    with listening(accepting) as url:
+        output = run("replay", path, "done", "--to", url, "--yes", code=1)
+    assert output == "done-key: 202\n0 deliveries accepted, 1 not.\n"
+
+
+def test_what_is_deleted_while_others_are_sent_is_counted_and_not_sent(path: Path) -> None:
+    class Purging:
+        def receive(self, request: Request) -> Response:
+            update(path, "DELETE FROM karla_content WHERE id > 2")
+            return Response(200, (), b"")
+
+    purging: Any = Purging()
+    with listening(purging) as url:
+        (found,) = run_json("replay", path, "--to", url, "--yes")
+        assert found == {"replayed": 2, "refused": 0, "gone": 3}
+        output = run("replay", path, "--to", url, "--yes")
+    assert output == "2 deliveries accepted, 0 not. 3 deliveries deleted meanwhile.\n"
+
+
+@pytest.mark.parametrize("yes", [[], ["--yes"]])
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("http://shop.example/karla", "--allow-remote"),
+        ("http://[bad", "is no URL to deliver to"),
+        ("not a url", "is no URL to deliver to"),
+    ],
+)
+def test_bodies_leave_this_machine_only_if_that_is_meant(
+    path: Path, url: str, told: str, yes: list[str]
+) -> None:
+    assert told in run("replay", path, "--to", url, *yes, code=2)
+
+
+def test_to_a_remote_url_if_that_is_meant(path: Path) -> None:
+    output = run("replay", path, "--to", "http://shop.example/karla", "--allow-remote")
+    assert output == "5 deliveries would be sent to http://shop.example/karla: --yes\n"
+
+
+@pytest.mark.parametrize(
+    ("environment", "arguments"),
+    [
+        ({"KARLA_WEBHOOK_SECRETS": f"{SECRET},an-old-one"}, []),
+        ({"KARLA_WEBHOOK_SECRET": "another"}, ["--secret-file", "secret"]),
+    ],
+)
+def test_replay_takes_the_secret_from_where_every_command_does(
+    path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    environment: dict[str, str],
+    arguments: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("secret").write_text(f"{SECRET}\n")
+    with listening(Receiver(SECRET)) as url:
+        command = ["inbox", "replay", str(path), "done", "--to", url, "--yes", *arguments]
+        output = CliRunner(env=environment).invoke(program, command).output
+    assert output == "1 delivery accepted, 0 not.\n"
+
+
+@pytest.mark.parametrize(
+    ("secret", "told"), [(None, "no secret: set KARLA_WEBHOOK_SECRET"), (" ", "secret")]
+)
+def test_replay_to_a_url_needs_a_secret_that_can_sign(
+    path: Path, secret: str | None, told: str
+) -> None:
     result = RUNNER.invoke(
         program,
         ["inbox", "replay", str(path), "--to", "http://127.0.0.1:9", "--yes"],
-        env={"KARLA_WEBHOOK_SECRET": ""},
+        env={"KARLA_WEBHOOK_SECRET": secret},
     )
     assert result.exit_code == 2
-    assert "set KARLA_WEBHOOK_SECRET to the secret to sign with" in result.output
+    assert told in result.output
 
 
 def test_a_delivery_that_was_deleted_meanwhile_is_no_delivery(path: Path) -> None:
@@ -319,7 +455,6 @@ def test_a_delivery_that_was_deleted_meanwhile_is_no_delivery(path: Path) -> Non
     (kept,) = operations.find(Selection(keys=("done",)))
     assert list(operations.delete(Selection(keys=("done",)))) == [1]
     assert list(operations.delete(Selection(keys=("done",)))) == []
-    with pytest.raises(LookupError):
-        operations.delivery(kept)
+    assert operations.delivery(kept) is None
     operations.close()
     until(lambda: "done-key" not in states(path))

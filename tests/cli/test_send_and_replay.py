@@ -207,7 +207,9 @@ def test_other_machines_only_if_that_is_meant(url: str) -> None:
     assert "leads to another machine" in run("send", "--to", url).told
 
 
-@pytest.mark.parametrize("url", ["", "localhost:80", "ftp://localhost/", "http://", "http://x:y/"])
+@pytest.mark.parametrize(
+    "url", ["", "localhost:80", "ftp://localhost/", "http://", "http://x:y/", "http://[bad"]
+)
 def test_what_is_no_url_is_told(url: str) -> None:
     with pytest.raises(ConfigurationError, match="no URL to deliver to"):
         checked_url(url, allow_remote=True)

@@ -11,10 +11,12 @@ then a full Redis refuses, which is answered 503, instead of forgetting.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -32,6 +34,7 @@ from karla_receiver.idempotency.limits import (
 )
 from karla_receiver.idempotency.protocol import Claim, ClaimState, Key
 from karla_receiver.options import checked_endpoint
+from karla_receiver.sqlite.forking import abandon, renew_after_fork
 
 __all__ = ["RedisStore"]
 
@@ -39,6 +42,13 @@ __all__ = ["RedisStore"]
 # is tried again; only where the first attempt found a connection dead can it be two. So that a
 # delivery is answered within a second.
 _TIMEOUT: Final = 0.4
+
+# Of a process, for its event loops. When Redis hangs, what waits for a thread is refused in time.
+_THREADS: Final = 16
+# Beyond both time-outs, that of connecting and that of an answer.
+_SLACK: Final = 0.1
+
+_T = TypeVar("_T")
 
 _CLAIMED, _NEAR_DUPLICATE, _HELD, _HANDLED = range(4)
 
@@ -75,7 +85,8 @@ class RedisStore:
     server: the URL of a Redis, as in `redis://:password@host:6379/0`, or a `redis.Redis` client.
     A client must have a socket_timeout; how soon a failure is answered is then up to its own
     time-outs and retries. A URL gets time-outs of 0.4 s and one attempt on a new connection when
-    an idle one turns out to be dead, and may override that: `?socket_timeout=2`.
+    an idle one turns out to be dead, and may override that: `?socket_timeout=2`. An event loop
+    waits no longer than both time-outs together, that of connecting and that of an answer.
     endpoint: scopes the keys; give each webhook of a Redis its own.
     key, window: as in `MemoryStore`.
     lease: seconds after which a claim expires whose owner has not finished, 1 or more: longer
@@ -107,6 +118,13 @@ class RedisStore:
         self._lease_ms = round(checked_lease(lease, window) * 1000)
         # The braces let a Redis Cluster keep an endpoint's keys together, as a script needs them.
         self._scope = f"{prefix}:{{{checked_endpoint(endpoint)}}}"
+        options = _options(client)
+        answering = options["socket_timeout"]
+        # A client that does not say how long it connects does so for as long as it waits.
+        connecting = options.get("socket_connect_timeout") or answering
+        self._patience = answering + connecting + _SLACK
+        self._start_threads()
+        renew_after_fork(self)
         self._claim = client.register_script(_CLAIM)
         self._done = client.register_script(_DONE)
         self._release = client.register_script(_RELEASE)
@@ -120,6 +138,14 @@ class RedisStore:
     def blocks(self) -> bool:
         """True: a network is waited for."""
         return True
+
+    def after_fork(self) -> None:
+        """Leave the parent's threads to the parent."""
+        abandon(self._threads)
+        self._start_threads()
+
+    def _start_threads(self) -> None:
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="karla-redis")
 
     def claim(self, key: str, occurrence: str) -> Claim:
         """Same as `IdempotencyStore.claim`, in one round trip."""
@@ -137,13 +163,33 @@ class RedisStore:
             return Claim(ClaimState.IN_PROGRESS)
         return Claim(ClaimState.CLAIMED, token, answer == _NEAR_DUPLICATE)
 
+    async def claim_async(self, key: str, occurrence: str) -> Claim:
+        """Same as `claim`, without ever blocking the event loop."""
+        return await self._in_time(self.claim, key, occurrence)
+
     def done(self, key: str, token: str) -> None:
         """Same as `IdempotencyStore.done`."""
         _asked(self._done, [self._name(key)], [_held_by(token), self._window_ms])
 
+    async def done_async(self, key: str, token: str) -> None:
+        """Same as `done`, without ever blocking the event loop."""
+        await self._in_time(self.done, key, token)
+
     def release(self, key: str, token: str) -> None:
         """Same as `IdempotencyStore.release`."""
         _asked(self._release, [self._name(key)], [_held_by(token)])
+
+    async def release_async(self, key: str, token: str) -> None:
+        """Same as `release`, without ever blocking the event loop."""
+        await self._in_time(self.release, key, token)
+
+    async def _in_time(self, verb: Callable[[str, str], _T], *arguments: str) -> _T:
+        call = asyncio.wrap_future(self._threads.submit(verb, *arguments))
+        try:
+            # What has not begun by then never does.
+            return await asyncio.wait_for(call, self._patience)
+        except TimeoutError as error:
+            raise StorageError(f"Redis: no answer within {self._patience:.1f} s") from error
 
     def _name(self, key: str) -> str:
         return f"{self._scope}:key:{key}"

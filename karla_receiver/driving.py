@@ -17,6 +17,7 @@ from karla_receiver.routing import Handler
 
 if TYPE_CHECKING:
     from karla_receiver.delivery import Delivery
+    from karla_receiver.idempotency.protocol import IdempotencyStore
     from karla_receiver.inbox.protocol import Inbox
 
 __all__ = ["ASYNC", "SYNC", "Called", "Driver", "call_to_end", "is_async", "run_sync"]
@@ -55,7 +56,7 @@ class Driver(Protocol):
         """
         ...
 
-    async def use(self, verb: Callable[..., Any], *arguments: object, blocks: bool) -> Any:
+    async def use(self, store: IdempotencyStore, verb: str, *arguments: str) -> Any:
         """Call a store's method to its end; return and raise what it does."""
 
     async def put(self, inbox: Inbox, delivery: Delivery) -> bool:
@@ -83,8 +84,8 @@ class _SyncDriver:
             return called
         return _attempt(_run_to_end, called.result)
 
-    async def use(self, verb: Callable[..., Any], *arguments: object, blocks: bool) -> Any:
-        return call_to_end(verb, *arguments)
+    async def use(self, store: IdempotencyStore, verb: str, *arguments: str) -> Any:
+        return call_to_end(getattr(store, verb), *arguments)
 
     async def put(self, inbox: Inbox, delivery: Delivery) -> bool:
         return inbox.put(delivery)
@@ -125,10 +126,13 @@ class _AsyncDriver:
                 return Called(None, raised)
         return called
 
-    async def use(self, verb: Callable[..., Any], *arguments: object, blocks: bool) -> Any:
-        if blocks and not is_async(verb):
-            return await _in_thread(verb, *arguments)
-        result = verb(*arguments)
+    async def use(self, store: IdempotencyStore, verb: str, *arguments: str) -> Any:
+        # A store that knows how to wait does so: the threads that all share may be taken, by
+        # handlers or by others that wait for the same store.
+        method = getattr(store, f"{verb}_async", None) or getattr(store, verb)
+        if store.blocks and not is_async(method):
+            return await _in_thread(method, *arguments)
+        result = method(*arguments)
         return await result if inspect.isawaitable(result) else result
 
     async def put(self, inbox: Inbox, delivery: Delivery) -> bool:

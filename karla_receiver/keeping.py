@@ -149,35 +149,27 @@ async def _do_once(
     try:
         await work()
     except driver.ends_work as raised:
-        verb = store.done if isinstance(raised, Discard) else store.release
+        verb = "done" if isinstance(raised, Discard) else "release"
         await _settle(store, verb, driver, delivery.key, claim.token)
         raise
     finally:
         CURRENT.reset(attempt)
-    await _settle(store, store.done, driver, delivery.key, claim.token)
+    await _settle(store, "done", driver, delivery.key, claim.token)
 
 
 async def _claim(store: IdempotencyStore, driver: Driver, delivery: Delivery) -> Claim:
     try:
-        claim: Claim = await driver.use(
-            store.claim, delivery.key, delivery.occurrence, blocks=store.blocks
-        )
+        claim: Claim = await driver.use(store, "claim", delivery.key, delivery.occurrence)
     except Exception as error:
         raise _unavailable("idempotency store", error) from error
     return claim
 
 
-async def _settle(
-    store: IdempotencyStore,
-    verb: Callable[[str, str], object],
-    driver: Driver,
-    key: str,
-    token: str,
-) -> None:
+async def _settle(store: IdempotencyStore, verb: str, driver: Driver, key: str, token: str) -> None:
     # The handlers have returned, or have failed: the answer says so, whatever becomes of the
     # claim. What could not be marked as done may be handled again when the claim has lapsed.
     try:
-        await driver.use(verb, key, token, blocks=store.blocks)
+        await driver.use(store, verb, key, token)
     except Exception:  # noqa: BLE001 - logged, with its traceback
         logs.claim_not_settled(key)
 

@@ -18,12 +18,12 @@ from karla_receiver.idempotency.limits import (
 from karla_receiver.idempotency.protocol import Claim, ClaimState, Key
 from karla_receiver.options import checked_endpoint, checked_function
 from karla_receiver.sqlite.file import SQLiteFile
-from karla_receiver.sqlite.group_commit import GroupCommit
+from karla_receiver.sqlite.group_commit import GroupCommit, Work
 from karla_receiver.sqlite.schema import identity
 
 __all__ = ["SQLiteStore"]
 
-# A captured delivery can be replayed for twice the tolerance of 300 s.
+# How many that are over a claim deletes: more than it adds, and few enough to cost next to nothing.
 _PURGE_BATCH: Final = 20
 
 
@@ -80,13 +80,39 @@ class SQLiteStore:
 
     def claim(self, key: str, occurrence: str) -> Claim:
         """Same as `IdempotencyStore.claim`. Raises StorageError."""
-        token = secrets.token_hex(16)
-        name = identity(self._endpoint, key)
-        what = identity(self._endpoint, f"occurrence {occurrence}")
-        return self._writer.run(lambda connection: self._claim(connection, name, what, token))
+        return self._writer.run(self._claiming(key, occurrence))
+
+    async def claim_async(self, key: str, occurrence: str) -> Claim:
+        """Same as `claim`, without ever blocking the event loop."""
+        return await self._writer.run_async(self._claiming(key, occurrence))
 
     def done(self, key: str, token: str) -> None:
         """Same as `IdempotencyStore.done`. Raises StorageError."""
+        self._writer.run(self._remembering(key, token))
+
+    async def done_async(self, key: str, token: str) -> None:
+        """Same as `done`, without ever blocking the event loop."""
+        await self._writer.run_async(self._remembering(key, token))
+
+    def release(self, key: str, token: str) -> None:
+        """Same as `IdempotencyStore.release`. Raises StorageError."""
+        self._writer.run(self._forgetting(key, token))
+
+    async def release_async(self, key: str, token: str) -> None:
+        """Same as `release`, without ever blocking the event loop."""
+        await self._writer.run_async(self._forgetting(key, token))
+
+    def close(self) -> None:
+        """Close the file; it is opened again when it is needed."""
+        self._writer.close()
+
+    def _claiming(self, key: str, occurrence: str) -> Work[Claim]:
+        token = secrets.token_hex(16)
+        name = identity(self._endpoint, key)
+        what = identity(self._endpoint, f"occurrence {occurrence}")
+        return lambda connection: self._claim(connection, name, what, token)
+
+    def _remembering(self, key: str, token: str) -> Work[None]:
         name = identity(self._endpoint, key)
 
         def remember(connection: Connection) -> None:
@@ -96,18 +122,13 @@ class SQLiteStore:
                 (self._now(connection), name, token),
             )
 
-        self._writer.run(remember)
+        return remember
 
-    def release(self, key: str, token: str) -> None:
-        """Same as `IdempotencyStore.release`. Raises StorageError."""
+    def _forgetting(self, key: str, token: str) -> Work[None]:
         row = (identity(self._endpoint, key), token)
         # The row stays: that the occurrence came is remembered, for near duplicates.
         forget = "UPDATE karla_claims SET lease_to = lease_from WHERE identity = ? AND token = ?"
-        self._writer.run(lambda connection: connection.execute(forget, row).close())
-
-    def close(self) -> None:
-        """Close the file; it is opened again when it is needed."""
-        self._writer.close()
+        return lambda connection: connection.execute(forget, row).close()
 
     def _claim(self, connection: Connection, name: bytes, occurrence: bytes, token: str) -> Claim:
         now, monotonic = self._now(connection), self._monotonic()

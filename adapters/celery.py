@@ -42,7 +42,7 @@ from karla_receiver.errors import (
 from karla_receiver.events import Event
 from karla_receiver.idempotency.keys import delivery_key, occurrence_key
 from karla_receiver.idempotency.protocol import Claim, ClaimState, IdempotencyStore, Key
-from karla_receiver.inbox.protocol import EventHandler
+from karla_receiver.inbox.protocol import EventHandler, Novelty
 from karla_receiver.logs import logger
 from karla_receiver.outcomes import Discard, RetryLater
 
@@ -180,8 +180,8 @@ class CeleryInbox:
 
     # --- the web side ---
 
-    def put(self, delivery: Delivery) -> bool:
-        """Same as `Inbox.put`, but always True: a broker does not say whether it knows a key.
+    def put(self, delivery: Delivery) -> Novelty:
+        """Same as `Inbox.put`, but all is new: a broker does not say whether it knows a key.
 
         A StorageError may leave a message behind that the broker confirmed too late: the sender
         tries again, and then there are two.
@@ -194,15 +194,15 @@ class CeleryInbox:
                 future.cancel()  # if it has not begun, the broker shall not have it later
         except Exception as error:
             raise _unconfirmed(error) from error
-        return True
+        return Novelty.NEW
 
-    async def put_async(self, delivery: Delivery) -> bool:
+    async def put_async(self, delivery: Delivery) -> Novelty:
         """Same as `put`, in one of the publishers' threads."""
         try:
             await asyncio.wait_for(asyncio.wrap_future(self._submit(delivery)), self._timeout)
         except Exception as error:
             raise _unconfirmed(error) from error
-        return True
+        return Novelty.NEW
 
     def close(self) -> None:
         """Close the connections of this process; it may go on using the inbox all the same."""

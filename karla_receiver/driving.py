@@ -18,7 +18,7 @@ from karla_receiver.routing import Handler
 if TYPE_CHECKING:
     from karla_receiver.delivery import Delivery
     from karla_receiver.idempotency.protocol import IdempotencyStore
-    from karla_receiver.inbox.protocol import Inbox
+    from karla_receiver.inbox.protocol import Inbox, Novelty
 
 __all__ = ["ASYNC", "SYNC", "Called", "Driver", "call_to_end", "is_async", "run_sync"]
 
@@ -59,7 +59,7 @@ class Driver(Protocol):
     async def use(self, store: IdempotencyStore, verb: str, *arguments: str) -> Any:
         """Call a store's method to its end; return and raise what it does."""
 
-    async def put(self, inbox: Inbox, delivery: Delivery) -> bool:
+    async def put(self, inbox: Inbox, delivery: Delivery) -> Novelty:
         """Have the inbox keep delivery; return and raise what it does."""
         ...
 
@@ -87,7 +87,7 @@ class _SyncDriver:
     async def use(self, store: IdempotencyStore, verb: str, *arguments: str) -> Any:
         return call_to_end(getattr(store, verb), *arguments)
 
-    async def put(self, inbox: Inbox, delivery: Delivery) -> bool:
+    async def put(self, inbox: Inbox, delivery: Delivery) -> Novelty:
         return inbox.put(delivery)
 
     async def finish(self, work: Coroutine[Any, Any, None]) -> None:
@@ -135,7 +135,7 @@ class _AsyncDriver:
         result = method(*arguments)
         return await result if inspect.isawaitable(result) else result
 
-    async def put(self, inbox: Inbox, delivery: Delivery) -> bool:
+    async def put(self, inbox: Inbox, delivery: Delivery) -> Novelty:
         return await inbox.put_async(delivery)
 
     async def finish(self, work: Coroutine[Any, Any, None]) -> None:

@@ -20,7 +20,7 @@ from karla_receiver.errors import ConfigurationError, DeliveryError, PayloadErro
 from karla_receiver.events import Event
 from karla_receiver.idempotency.keys import delivery_key, occurrence_key
 from karla_receiver.idempotency.protocol import Claim, ClaimState, IdempotencyStore, Key
-from karla_receiver.inbox.protocol import EventHandler, Inbox
+from karla_receiver.inbox.protocol import EventHandler, Inbox, Novelty
 from karla_receiver.observing import Observation
 from karla_receiver.options import has_methods, kind_of
 from karla_receiver.outcomes import Discard
@@ -71,7 +71,7 @@ class Keeping:
     ) -> None:
         """Call handle, or have the inbox keep the delivery, but once for one idempotency key.
 
-        seen: told whether it is a duplicate.
+        seen: told whether it is a duplicate, or nearly one.
         Raises what handle raises, and then the key is free again; DeliveryError with in_progress
         while another request is at it, with unavailable if store or inbox cannot do their work.
         """
@@ -108,10 +108,19 @@ def _delivery(
 
 
 async def _keep(inbox: Inbox, driver: Driver, delivery: Delivery, seen: Observation) -> None:
-    seen.is_duplicate = not await _put(inbox, driver, delivery)
+    novelty = await _put(inbox, driver, delivery)
+    seen.is_duplicate = novelty == Novelty.DUPLICATE
+    if novelty == Novelty.NEAR_DUPLICATE:
+        _tell_near_duplicate(seen, delivery)
 
 
-async def _put(inbox: Inbox, driver: Driver, delivery: Delivery) -> bool:
+def _tell_near_duplicate(seen: Observation, delivery: Delivery) -> None:
+    if not seen.is_near_duplicate:  # a store may have told before the inbox did
+        seen.is_near_duplicate = True
+        logs.near_duplicate(delivery)
+
+
+async def _put(inbox: Inbox, driver: Driver, delivery: Delivery) -> Novelty:
     try:
         return await driver.put(inbox, delivery)
     except Exception as error:
@@ -138,8 +147,7 @@ async def _do_once(
 ) -> None:
     claim = await _claim(store, driver, delivery)
     if claim.is_near_duplicate:
-        seen.is_near_duplicate = True
-        logs.near_duplicate(delivery)
+        _tell_near_duplicate(seen, delivery)
     if claim.state == ClaimState.DONE:
         seen.is_duplicate = True
         return

@@ -30,7 +30,7 @@ from karla_receiver.delivery import Delivery
 from karla_receiver.errors import DeliveryError, StorageError
 from karla_receiver.idempotency import Claim, ClaimState, occurrence_key
 from karla_receiver.idempotency.keys import delivery_key
-from karla_receiver.inbox.protocol import EventHandler
+from karla_receiver.inbox.protocol import EventHandler, Novelty
 
 SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
 BODY = samples.read("shipment_delivered")
@@ -110,7 +110,8 @@ class ListInbox:
 
     key: Any = None
 
-    def __init__(self, broken: Exception | None = None) -> None:
+    def __init__(self, broken: Exception | None = None, novelty: Novelty = Novelty.NEW) -> None:
+        self._novelty = novelty
         self.deliveries: list[Delivery] = []
         self.receivers: list[EventHandler] = []
         self._broken = broken
@@ -118,13 +119,13 @@ class ListInbox:
     def attach(self, receiver: EventHandler) -> None:
         self.receivers.append(receiver)
 
-    def put(self, delivery: Delivery) -> bool:
+    def put(self, delivery: Delivery) -> Novelty:
         if self._broken is not None:
             raise self._broken
         self.deliveries.append(delivery)
-        return True
+        return self._novelty
 
-    async def put_async(self, delivery: Delivery) -> bool:
+    async def put_async(self, delivery: Delivery) -> Novelty:
         await asyncio.sleep(0)
         return self.put(delivery)
 
@@ -426,6 +427,17 @@ def test_with_both_the_claim_comes_before_the_inbox(receive: Receive) -> None:
     broken = Receiver(SECRET, idempotency=store, inbox=ListInbox(OSError()))
     assert receive(broken, signed()).status == 503
     assert [call[0] for call in store.verbs[2:]] == ["claim", "release"]
+
+
+@pytest.mark.parametrize("is_told_by_the_store", [True, False])
+def test_a_near_duplicate_is_told_once_by_store_or_inbox(
+    receive: Receive, is_told_by_the_store: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    store = ScriptedStore(is_near_duplicate=is_told_by_the_store)
+    inbox = ListInbox(novelty=Novelty.NEAR_DUPLICATE)
+    assert receive(Receiver(SECRET, idempotency=store, inbox=inbox), signed()).status == 200
+    assert caplog.text.count("came before, in other bytes") == 1
 
 
 def test_the_inbox_gets_the_receiver_whose_handlers_it_is_to_call() -> None:

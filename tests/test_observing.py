@@ -26,6 +26,7 @@ from karla_receiver import (
     sign,
 )
 from karla_receiver.idempotency import Claim, ClaimState
+from karla_receiver.inbox import Novelty
 from tests.observed import Keeper, Remembering
 
 SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
@@ -126,22 +127,24 @@ def test_duplicates_are_told(
     assert (told.handler_seconds is None) is is_duplicate
 
 
-@pytest.mark.parametrize("is_new", [True, False])
-def test_an_inbox_tells_duplicates_too(receive: Receive, is_new: bool) -> None:
+@pytest.mark.parametrize("novelty", Novelty)
+def test_an_inbox_tells_duplicates_too(receive: Receive, novelty: Novelty) -> None:
     class Inbox:
         key: Any = None
 
         def attach(self, receiver: object) -> None:
             """Have no use for it."""
 
-        def put(self, delivery: object) -> bool:
-            return is_new
+        def put(self, delivery: object) -> Novelty:
+            return novelty
 
-        async def put_async(self, delivery: object) -> bool:
-            return is_new
+        async def put_async(self, delivery: object) -> Novelty:
+            return novelty
 
     told = observed(receive, signed(), inbox=Inbox())
-    assert (told.is_duplicate, told.handler_seconds) == (not is_new, None)
+    assert told.is_duplicate is (novelty == "duplicate")
+    assert told.is_near_duplicate is (novelty == "near_duplicate")
+    assert told.handler_seconds is None
 
 
 def test_a_sender_that_went_away_is_told_without_a_status() -> None:

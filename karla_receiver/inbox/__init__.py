@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from karla_receiver.inbox.protocol import EventHandler, Inbox
+from karla_receiver.inbox.protocol import EventHandler, Inbox, Novelty
 
 if TYPE_CHECKING:
     from karla_receiver.inbox.sqlite import SQLiteInbox, by_subject
 
-__all__ = ["EventHandler", "Inbox", "SQLiteInbox", "by_subject"]
+__all__ = ["EventHandler", "Inbox", "Novelty", "SQLiteInbox", "by_subject"]
 
 
 def __getattr__(name: str) -> Any:

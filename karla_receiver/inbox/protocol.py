@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Protocol
 
 from karla_receiver.delivery import Delivery
@@ -10,7 +11,15 @@ from karla_receiver.idempotency.protocol import Key
 from karla_receiver.observing import Observation, Observer
 from karla_receiver.signature import Verified
 
-__all__ = ["EventHandler", "Inbox"]
+__all__ = ["EventHandler", "Inbox", "Novelty"]
+
+
+class Novelty(StrEnum):
+    """Whether an inbox knew of a delivery before it was put in."""
+
+    NEW = "new"
+    NEAR_DUPLICATE = "near_duplicate"  # new, but it tells of an occurrence that another one told of
+    DUPLICATE = "duplicate"  # one with its key is there, and so it was not kept again
 
 
 class EventHandler(Protocol):
@@ -40,14 +49,14 @@ class Inbox(Protocol):
     def attach(self, receiver: EventHandler) -> None:
         """Take the receiver whose handlers are to be called; by the receiver, when it is made."""
 
-    def put(self, delivery: Delivery) -> bool:
+    def put(self, delivery: Delivery) -> Novelty:
         """Return when delivery is kept as durably as the inbox promises.
 
-        True if it is new, False if one with its key is there already. One with a problem is
-        kept apart, for an operator. Raises StorageError if it could not be kept.
+        One with a problem is kept apart, for an operator. Raises StorageError if it could not
+        be kept.
         """
         ...
 
-    async def put_async(self, delivery: Delivery) -> bool:
+    async def put_async(self, delivery: Delivery) -> Novelty:
         """Same as `put`, without ever blocking the event loop."""
         ...

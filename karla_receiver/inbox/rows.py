@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from karla_receiver.delivery import Delivery
+from karla_receiver.inbox.protocol import Novelty
 from karla_receiver.sqlite.schema import identity
 
 __all__ = [
@@ -54,9 +55,9 @@ _COLUMNS: Final = (
 
 
 class Put:
-    """Keep one delivery: a job for the writer. True if it is new."""
+    """Keep one delivery, and tell whether it was known: a job for the writer."""
 
-    __slots__ = ("_content", "_row")
+    __slots__ = ("_content", "_occurrence", "_row")
 
     # Not OR IGNORE: that would take a missing value for a delivery that was kept before.
     _ENTRY: Final = (
@@ -64,6 +65,12 @@ class Put:
         " ON CONFLICT (identity) DO NOTHING"
     )
     _CONTENT: Final = "INSERT INTO karla_content (id, headers, body) VALUES (?, ?, ?)"
+    # By the index of beginnings. The plus keeps SQLite from putting the value in for the column
+    # everywhere, and then missing the index.
+    _NEAR: Final = (
+        "SELECT 1 FROM karla_inbox WHERE occurrence <> '' AND endpoint = ?"
+        " AND substr(occurrence, 1, 16) = substr(?, 1, 16) AND +occurrence = ? AND id <> ? LIMIT 1"
+    )
 
     def __init__(self, delivery: Delivery, endpoint: str, lane: str | None, now: float) -> None:
         is_event = delivery.problem is None
@@ -84,13 +91,15 @@ class Put:
             delivery.problem,
         )
         self._content = (msgspec.json.encode(delivery.headers), delivery.body)
+        self._occurrence = (endpoint, delivery.occurrence, delivery.occurrence)
 
-    def __call__(self, connection: Connection) -> bool:
+    def __call__(self, connection: Connection) -> Novelty:
         entry = connection.execute(self._ENTRY, self._row)
         if entry.rowcount == 0:
-            return False
+            return Novelty.DUPLICATE
         connection.execute(self._CONTENT, (entry.lastrowid, *self._content))
-        return True
+        near = connection.execute(self._NEAR, (*self._occurrence, entry.lastrowid)).fetchone()
+        return Novelty.NEW if near is None else Novelty.NEAR_DUPLICATE
 
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ from karla_receiver.idempotency.protocol import Key
 from karla_receiver.inbox.attempts import Attempts
 from karla_receiver.inbox.backoff import Backoff
 from karla_receiver.inbox.idle import IdleWatch
-from karla_receiver.inbox.protocol import EventHandler
+from karla_receiver.inbox.protocol import EventHandler, Novelty
 from karla_receiver.inbox.rows import Put
 from karla_receiver.inbox.worker import Worker, WorkerOptions
 from karla_receiver.options import (
@@ -136,23 +136,23 @@ class SQLiteInbox:
             )
         self._receiver = receiver
 
-    def put(self, delivery: Delivery) -> bool:
-        """Return when delivery is on the disk: True if it is new, False if it was kept before.
+    def put(self, delivery: Delivery) -> Novelty:
+        """Return when delivery is on the disk, and whether it was known before.
 
         Raises StorageError if it could not be kept.
         """
-        is_new = self._writer.run(self._putting(delivery))
+        novelty = self._writer.run(self._putting(delivery))
         self._rouse()
-        return is_new
+        return novelty
 
-    async def put_async(self, delivery: Delivery) -> bool:
+    async def put_async(self, delivery: Delivery) -> Novelty:
         """Same as `put`, without ever blocking the event loop.
 
         If it is cancelled, the delivery may have been kept or not.
         """
-        is_new = await self._writer.run_async(self._putting(delivery))
+        novelty = await self._writer.run_async(self._putting(delivery))
         self._rouse()
-        return is_new
+        return novelty
 
     def start(self, workers: int | None = None) -> None:
         """Start the worker in this process; without effect if it runs.
@@ -206,7 +206,7 @@ class SQLiteInbox:
             self._worker = None
         self._starting = threading.Lock()
 
-    def _putting(self, delivery: Delivery) -> Work[bool]:
+    def _putting(self, delivery: Delivery) -> Work[Novelty]:
         lane = None
         if self._serial_by is not None and delivery.problem is None:
             lane = _checked_lane(self._serial_by(parse_event(delivery.body)))
@@ -214,10 +214,10 @@ class SQLiteInbox:
         if self._threads:
             return put
 
-        def put_and_look(connection: Connection) -> bool:
-            is_new = put(connection)
+        def put_and_look(connection: Connection) -> Novelty:
+            novelty = put(connection)
             self._idle.look(connection)
-            return is_new
+            return novelty
 
         return put_and_look
 

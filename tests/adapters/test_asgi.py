@@ -17,6 +17,7 @@ from starlette.websockets import WebSocket
 
 from karla_receiver import ConfigurationError, Event, Receiver, samples, sign
 from karla_receiver.adapters.asgi import KarlaApp, KarlaMiddleware
+from karla_receiver.inbox import Novelty
 from tests.doors import PATH, Knock, asgi_scope, logged_reasons, run_asgi, wsgi_not_found
 from tests.observed import Keeper
 
@@ -471,11 +472,11 @@ class StoppableInbox:
     def attach(self, receiver: object) -> None:
         """Have no use for it."""
 
-    def put(self, delivery: object) -> bool:
-        return True
+    def put(self, delivery: object) -> Novelty:
+        return Novelty.NEW
 
-    async def put_async(self, delivery: object) -> bool:
-        return True
+    async def put_async(self, delivery: object) -> Novelty:
+        return Novelty.NEW
 
     def stop(self) -> bool:
         self._order.append("inbox")

@@ -11,7 +11,7 @@ from karla_receiver import Receiver
 from karla_receiver.adapters.asgi import KarlaApp as ASGIApp
 from karla_receiver.adapters.wsgi import KarlaApp as WSGIApp
 from karla_receiver.delivery import Delivery
-from karla_receiver.inbox import SQLiteInbox
+from karla_receiver.inbox import Novelty, SQLiteInbox
 
 SECRET = "secret-of-the-endpoints"
 FOLDER = "KARLA_ENDPOINT_FOLDER"
@@ -26,13 +26,13 @@ class GatedInbox(SQLiteInbox):
         self._gate = folder / "gate"
         self._came = folder / "came"
 
-    def put(self, delivery: Delivery) -> bool:
+    def put(self, delivery: Delivery) -> Novelty:
         self._tell()
         while not self._gate.exists():
             time.sleep(0.01)
         return super().put(delivery)
 
-    async def put_async(self, delivery: Delivery) -> bool:
+    async def put_async(self, delivery: Delivery) -> Novelty:
         self._tell()
         while not self._gate.exists():  # noqa: ASYNC110 - another process makes it
             await asyncio.sleep(0.01)

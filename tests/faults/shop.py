@@ -78,8 +78,8 @@ def serve(path: Path, cycle: int, acknowledged: int, failpoint: Failpoint) -> No
     def put_all(name: int) -> None:
         for number in range(PUTS):
             key = f"{cycle}-{name}-{number}"
-            if inbox.put(delivery(key)):
-                os.write(acknowledged, f"{key}\n".encode())
+            inbox.put(delivery(key))
+            os.write(acknowledged, f"{key}\n".encode())
 
     inbox.start()
     threads = [threading.Thread(target=put_all, args=(name,)) for name in range(PUTTERS)]

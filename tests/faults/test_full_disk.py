@@ -44,7 +44,7 @@ def put_until_refused(inbox: SQLiteInbox, name: str) -> list[str]:
     while True:
         key = f"{name}-{len(kept)}"
         try:
-            assert inbox.put(delivery(key, body=BODY))
+            assert inbox.put(delivery(key, body=BODY)) == "new"
         except StorageError as error:
             assert "full" in str(error), error
             return kept
@@ -63,7 +63,7 @@ def check_full_disk(place: Path) -> None:
             inbox.put(delivery(f"refused-{number}", body=BODY))
 
     ballast.unlink()
-    assert inbox.put(delivery("after", body=BODY))
+    assert inbox.put(delivery("after", body=BODY)) == "new"
     kept += ["after", *put_until_refused(inbox, "second")]
     inbox.close()
     assert set(kept) <= set(states(path))

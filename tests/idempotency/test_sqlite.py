@@ -190,7 +190,7 @@ def test_it_shares_the_file_with_an_inbox(opened: Opened, path: Path) -> None:
     body = b'{"event_group":"x"}'
     request = Request("POST", {"Karla-Signature": sign(body, SECRET)}, body)
     assert [receiver.receive(request).status for _ in range(3)] == [200] * 3
-    assert not inbox.put(delivery(query(path, "SELECT key FROM karla_inbox")[0][0]))
+    assert inbox.put(delivery(query(path, "SELECT key FROM karla_inbox")[0][0])) == "duplicate"
     inbox.close()
 
 

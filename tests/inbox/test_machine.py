@@ -63,9 +63,9 @@ class InboxMachine(RuleBasedStateMachine):
 
     @rule(key=st.sampled_from("abcdef"), lane=st.sampled_from([None, "x", "y"]))
     def put(self, key: str, lane: str | None) -> None:
-        is_new = self.transact(Put(delivery(key, received_at=self.now), "e", lane, self.now))
-        assert is_new == (key not in self.entries)
-        if is_new:
+        novelty = self.transact(Put(delivery(key, received_at=self.now), "e", lane, self.now))
+        assert novelty == ("duplicate" if key in self.entries else "new")
+        if novelty == "new":
             self.puts += 1
             entry = Entry(self.puts, lane, State.WAITING, changed_at=self.now)
             self.entries[key] = entry

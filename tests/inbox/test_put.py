@@ -11,7 +11,8 @@ import pytest
 
 from karla_receiver import ConfigurationError, Receiver, Request, sign
 from karla_receiver.errors import StorageError
-from karla_receiver.inbox import Inbox, SQLiteInbox
+from karla_receiver.inbox import Inbox, Novelty, SQLiteInbox
+from karla_receiver.inbox.rows import Put
 from tests.inbox.stock import SECRET, delivery, in_threads, query, states
 
 
@@ -27,11 +28,11 @@ def _inbox(path: Path) -> Iterator[SQLiteInbox]:
     inbox.close()
 
 
-def put_async(inbox: SQLiteInbox, key: str) -> bool:
+def put_async(inbox: SQLiteInbox, key: str) -> Novelty:
     return asyncio.run(inbox.put_async(delivery(key)))
 
 
-def put(inbox: SQLiteInbox, key: str) -> bool:
+def put(inbox: SQLiteInbox, key: str) -> Novelty:
     return inbox.put(delivery(key))
 
 
@@ -39,10 +40,30 @@ either = pytest.mark.parametrize("put", [put, put_async])
 
 
 @either
-def test_a_delivery_is_new_once(inbox: SQLiteInbox, put: Callable[..., bool]) -> None:
-    assert put(inbox, "a")
-    assert not put(inbox, "a")
-    assert put(inbox, "b")
+def test_a_delivery_is_new_once(inbox: SQLiteInbox, put: Callable[..., Novelty]) -> None:
+    assert put(inbox, "a") == "new"
+    assert put(inbox, "a") == "duplicate"
+    assert put(inbox, "b") == "new"
+
+
+def test_an_occurrence_in_other_bytes_is_told(path: Path) -> None:
+    first, second = SQLiteInbox(path, endpoint="first"), SQLiteInbox(path, endpoint="second")
+    occurrence = "0123456789abcdef"
+    for inbox in (first, second):
+        assert inbox.put(delivery("a", occurrence=occurrence + "0")) == "new"
+        assert inbox.put(delivery("b", occurrence=occurrence + "0")) == "near_duplicate"
+        assert inbox.put(delivery("b", occurrence=occurrence + "0")) == "duplicate"
+        assert inbox.put(delivery("c", occurrence=occurrence + "1")) == "new"
+        for number in range(2):  # of which nothing is known
+            assert inbox.put(delivery(f"{number}", occurrence="", problem="x")) == "new"
+        inbox.close()
+
+
+def test_an_occurrence_is_found_by_an_index(inbox: SQLiteInbox, path: Path) -> None:
+    values = ("default", "o", "o", 1)
+    plan = [row[3] for row in query(path, f"EXPLAIN QUERY PLAN {Put._NEAR}", *values)]
+    assert len(plan) == 1
+    assert "USING INDEX karla_inbox_occurrence (endpoint=? AND <expr>=?)" in plan[0]
 
 
 def test_it_is_kept_byte_for_byte(inbox: SQLiteInbox, path: Path) -> None:
@@ -61,15 +82,18 @@ def test_it_is_kept_byte_for_byte(inbox: SQLiteInbox, path: Path) -> None:
 
 
 def test_what_is_no_event_is_kept_apart(inbox: SQLiteInbox, path: Path) -> None:
-    assert inbox.put(delivery("bad", body=b"{", ref=None, event_group=None, problem="invalid_json"))
+    assert (
+        inbox.put(delivery("bad", body=b"{", ref=None, event_group=None, problem="invalid_json"))
+        == "new"
+    )
     assert query(path, "SELECT state, note FROM karla_inbox") == [("quarantined", "invalid_json")]
 
 
 def test_two_endpoints_share_a_file_and_no_key(path: Path) -> None:
     first, second = SQLiteInbox(path, endpoint="first"), SQLiteInbox(path, endpoint="second")
-    assert first.put(delivery())
-    assert second.put(delivery())
-    assert not second.put(delivery())
+    assert first.put(delivery()) == "new"
+    assert second.put(delivery()) == "new"
+    assert second.put(delivery()) == "duplicate"
     first.close()
     second.close()
 
@@ -85,32 +109,32 @@ def test_it_lives_in_the_application_s_own_database(path: Path) -> None:
 @pytest.mark.parametrize("count", [1, 8, 64])
 def test_threads_lose_nothing_and_see_each_key_once(path: Path, count: int) -> None:
     inbox = SQLiteInbox(path)
-    new: list[bool] = []
+    new: list[Novelty] = []
     in_threads(count, lambda _: new.extend(inbox.put(delivery(str(n))) for n in range(20)))
     inbox.close()
 
     assert len(new) == 20 * count
-    assert sum(new) == 20
+    assert new.count(Novelty.NEW) == 20
     assert len(states(path)) == 20
 
 
 def test_tasks_and_threads_share_commits(path: Path) -> None:
     inbox = SQLiteInbox(path)
 
-    async def put_many(name: int) -> list[bool]:
+    async def put_many(name: int) -> list[Novelty]:
         keys = [f"{name % 2}-{number}" for number in range(300)]
         return await asyncio.gather(*[inbox.put_async(delivery(key)) for key in keys])
 
-    new: list[bool] = []
+    new: list[Novelty] = []
     in_threads(4, lambda name: new.extend(asyncio.run(put_many(name))))
     inbox.close()
-    assert sum(new) == len(states(path)) == 600
+    assert new.count(Novelty.NEW) == len(states(path)) == 600
 
 
 def put_fifty(inbox: SQLiteInbox, name: int) -> None:
     for number in range(50):
-        assert inbox.put(delivery(f"{name}-{number}"))
-        assert not inbox.put(delivery(f"{name}-{number}"))
+        assert inbox.put(delivery(f"{name}-{number}")) == "new"
+        assert inbox.put(delivery(f"{name}-{number}")) == "duplicate"
 
 
 def test_four_processes_write_one_file(path: Path) -> None:
@@ -134,8 +158,8 @@ def test_an_inbox_in_use_may_be_forked(inbox: SQLiteInbox, path: Path) -> None:
 
     run_forks((put_fifty, inbox, 7), (put_async, inbox, "from a child's loop"))
 
-    assert inbox.put(delivery("afterwards"))
-    assert not inbox.put(delivery("7-49"))
+    assert inbox.put(delivery("afterwards")) == "new"
+    assert inbox.put(delivery("7-49")) == "duplicate"
     assert len(states(path)) == 253
 
 
@@ -210,7 +234,7 @@ def test_a_wrong_option_is_refused_when_the_inbox_is_made(path: Path, case: str)
 def test_a_missing_value_is_an_error_and_no_copy(inbox: SQLiteInbox) -> None:
     with pytest.raises(StorageError, match="NOT NULL"):
         inbox.put(delivery(received_at=None))
-    assert inbox.put(delivery())
+    assert inbox.put(delivery()) == "new"
 
 
 def test_a_lane_that_is_no_text_is_refused_before_it_is_queued(path: Path) -> None:

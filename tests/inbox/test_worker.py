@@ -343,7 +343,7 @@ def test_an_attempt_that_does_not_succeed_takes_no_effect(
     until(lambda: settled(path))
     assert row(path)[0] == state
     assert effects(path) == []
-    assert inbox.put(delivery("the writer is free again"))
+    assert inbox.put(delivery("the writer is free again")) == "new"
 
 
 @pytest.mark.parametrize("statement", ["COMMIT", "ROLLBACK", "BEGIN"])
@@ -472,7 +472,7 @@ def test_a_transaction_that_is_kept_too_long_costs_others_a_503(
             put(delivery("second"))
     let_go.set()
     until(lambda: states(path) == {"one": "done"})
-    assert inbox.put(delivery("second"))
+    assert inbox.put(delivery("second")) == "new"
 
 
 # -- stopping, dying, taking over
@@ -735,11 +735,11 @@ def test_what_is_done_is_deleted_after_the_retention_and_nothing_else(
     clock += 999
     inbox.put(delivery("younger"))
     until(lambda: settled(path))
-    assert not inbox.put(delivery("done"))
+    assert inbox.put(delivery("done")) == "duplicate"
     clock += 2
     until(lambda: set(states(path)) == {"fails", "younger"})
     assert query(path, "SELECT count(*) FROM karla_content") == [(2,)]
-    assert inbox.put(delivery("done"))
+    assert inbox.put(delivery("done")) == "new"
     until(lambda: settled(path))
 
 

@@ -55,7 +55,7 @@ def test_a_deleted_file_is_noticed_and_then_made_anew(inbox: SQLiteInbox, path: 
     with pytest.raises(StorageError, match="deleted or replaced while in use"):
         inbox.put(delivery("second"))
 
-    assert inbox.put(delivery("third"))
+    assert inbox.put(delivery("third")) == "new"
     assert states(path) == {"third": "waiting"}
 
 
@@ -73,7 +73,7 @@ def test_a_replaced_file_is_noticed_and_then_used(inbox: SQLiteInbox, path: Path
     with pytest.raises(StorageError, match="deleted or replaced"):
         inbox.put(delivery("second"))
 
-    assert inbox.put(delivery("third"))
+    assert inbox.put(delivery("third")) == "new"
     assert states(path) == {"third": "waiting"}
 
 
@@ -89,8 +89,8 @@ def test_a_deleted_directory_is_waited_for(tmp_path: Path) -> None:
 
     (tmp_path / "moved").rename(directory)
     # The second was written to the file that had gone, and refused: kept, not acknowledged.
-    assert not inbox.put(delivery("second"))
-    assert inbox.put(delivery("third"))
+    assert inbox.put(delivery("second")) == "duplicate"
+    assert inbox.put(delivery("third")) == "new"
     assert set(states(directory / "karla.db")) == {"first", "second", "third"}
     inbox.close()
 
@@ -101,7 +101,7 @@ def test_a_locked_file_is_waited_for_and_then_refused(inbox: SQLiteInbox, path: 
         with pytest.raises(StorageError, match="another process has had it locked for 1 s"):
             inbox.put(delivery("second"))
         other.execute("ROLLBACK")
-    assert inbox.put(delivery("second"))
+    assert inbox.put(delivery("second")) == "new"
 
 
 def test_a_locked_file_never_blocks_the_event_loop(inbox: SQLiteInbox, path: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_file_that_is_unlocked_in_time_is_written(inbox: SQLiteInbox, path: Pa
         other.execute("BEGIN IMMEDIATE")
         timer = threading.Timer(0.1, other.execute, ("ROLLBACK",))
         timer.start()
-        assert inbox.put(delivery("second"))
+        assert inbox.put(delivery("second")) == "new"
         timer.join()
 
 
@@ -145,8 +145,8 @@ def test_a_corrupt_file_is_refused_until_it_is_moved_away(path: Path) -> None:
         inbox.put(delivery("new"))
 
     path.write_bytes(good)
-    assert inbox.put(delivery("new"))
-    assert not inbox.put(delivery("0"))
+    assert inbox.put(delivery("new")) == "new"
+    assert inbox.put(delivery("0")) == "duplicate"
     inbox.close()
 
 
@@ -188,16 +188,47 @@ def old_file(path: Path, version: int) -> None:
                 CREATE INDEX karla_claims_occurrence ON karla_claims (occurrence);
                 INSERT INTO karla_claims VALUES (x'00', x'01', NULL, 1, 2, 3);"""
             )
+        if version >= 2:
+            connection.executescript(
+                """UPDATE karla_schema SET version = 2;
+                CREATE TABLE karla_inbox (
+                    id INTEGER PRIMARY KEY, identity BLOB NOT NULL, endpoint TEXT NOT NULL,
+                    state TEXT NOT NULL, due REAL NOT NULL, attempts INTEGER NOT NULL,
+                    takes INTEGER NOT NULL, worker INTEGER, lane TEXT, changed_at REAL NOT NULL,
+                    received_at REAL NOT NULL, key TEXT NOT NULL, occurrence TEXT NOT NULL,
+                    ref TEXT, event_group TEXT, note TEXT
+                );
+                CREATE TABLE karla_content (
+                    id INTEGER PRIMARY KEY, headers BLOB NOT NULL, body BLOB NOT NULL
+                );
+                CREATE UNIQUE INDEX karla_inbox_identity ON karla_inbox (identity);
+                CREATE INDEX karla_inbox_due ON karla_inbox (endpoint, due DESC)
+                    WHERE state = 'waiting';
+                CREATE INDEX karla_inbox_worker ON karla_inbox (worker) WHERE state = 'running';
+                CREATE INDEX karla_inbox_lane ON karla_inbox (endpoint, lane)
+                    WHERE lane IS NOT NULL AND state IN ('waiting', 'running');
+                CREATE INDEX karla_inbox_done ON karla_inbox (endpoint, changed_at)
+                    WHERE state = 'done';
+                CREATE TABLE karla_workers (
+                    id INTEGER PRIMARY KEY AUTOINCREMENT, endpoint TEXT NOT NULL,
+                    beat REAL NOT NULL, lease REAL NOT NULL, pid INTEGER NOT NULL
+                );
+                INSERT INTO karla_inbox VALUES (1, x'00', 'default', 'waiting', 0, 0, 0, NULL,
+                    NULL, 4, 4, 'old', 'occurrence of one', NULL, 'parcel', NULL);
+                INSERT INTO karla_content VALUES (1, '[]', '{}');"""
+            )
 
 
-@pytest.mark.parametrize("version", [0, 1])
+@pytest.mark.parametrize("version", [0, 1, 2])
 def test_an_older_file_is_upgraded_and_keeps_what_it_has(path: Path, version: int) -> None:
     old_file(path, version)
     inbox = SQLiteInbox(path)
-    assert inbox.put(delivery())
+    # An occurrence that the old file holds is known.
+    assert inbox.put(delivery()) == ("near_duplicate" if version == 2 else "new")
     inbox.close()
     assert query(path, "SELECT version FROM karla_schema") == [(VERSION,)]
-    assert query(path, "SELECT count(*) FROM karla_claims") == [(version,)]
+    assert query(path, "SELECT count(*) FROM karla_claims") == [(min(version, 1),)]
+    assert set(states(path)) == ({"old", "one"} if version == 2 else {"one"})
     assert query(path, "SELECT count(*) FROM orders") == [(0,)]
 
 
@@ -225,7 +256,7 @@ kept, refused = [], []
 for number in range(120):
     key = f"{number}"
     try:
-        assert inbox.put(delivery(key, body=bytes(2000)))
+        assert inbox.put(delivery(key, body=bytes(2000))) == "new"
         kept.append(key)
     except StorageError as error:
         assert "the disk is full or failing" in str(error), error
@@ -296,11 +327,11 @@ def test_whichever_statement_fails_nothing_is_acknowledged_that_is_not_kept(
         fail_at += 1
         calls = 0
         try:
-            assert inbox.put(delivery(f"{fail_at}"))
+            assert inbox.put(delivery(f"{fail_at}")) == "new"
             assert f"{fail_at}" in states(path)
         except StorageError:
             failures += 1
-            assert inbox.put(delivery(f"{fail_at} again"))
+            assert inbox.put(delivery(f"{fail_at} again")) == "new"
         if calls < fail_at:
             break
     inbox.close()

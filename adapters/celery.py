@@ -28,7 +28,7 @@ from kombu import Connection, Exchange, Producer, Queue
 from msgspec.structs import replace
 
 from karla_receiver import logs, observing
-from karla_receiver.attempt import CURRENT
+from karla_receiver.attempt import CURRENT, PlainAttempt
 from karla_receiver.decoding import parse_event
 from karla_receiver.delivery import Delivery
 from karla_receiver.errors import (
@@ -44,6 +44,7 @@ from karla_receiver.idempotency.keys import delivery_key, occurrence_key
 from karla_receiver.idempotency.protocol import Claim, ClaimState, IdempotencyStore, Key
 from karla_receiver.inbox.protocol import EventHandler, Novelty
 from karla_receiver.logs import logger
+from karla_receiver.options import checked_count
 from karla_receiver.outcomes import Discard, RetryLater
 
 __all__ = ["CeleryInbox"]
@@ -75,17 +76,6 @@ class _Message(msgspec.Struct, frozen=True, kw_only=True):
     not_before: float = 0
     returns: int = 0
     failure: str | None = None
-
-
-class _Attempt(msgspec.Struct, frozen=True):
-    """The attempt that a task makes; a broker has no transaction to hand out."""
-
-    key: str
-    number: int
-
-    @property
-    def transaction(self) -> Any:
-        raise ConfigurationError("only an inbox in a database has a transaction to hand out")
 
 
 class CeleryInbox:
@@ -121,18 +111,15 @@ class CeleryInbox:
             raise ConfigurationError(f"app is a Celery application, not {type(app).__name__}")
         if not isinstance(queue, str) or not queue:
             raise ConfigurationError(f"queue is the name of a queue, not {queue!a}")
-        for name, count in {"max_attempts": max_attempts, "publishers": publishers}.items():
-            if type(count) is not int or count < 1:
-                raise ConfigurationError(f"{name} is a whole number, 1 or more, not {count!a}")
         if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
             raise ConfigurationError(f"timeout is a number of seconds over 0, not {timeout!a}")
         self._app = app
         self._queue = _durable(queue)
         self._failed = _durable(f"{queue}.failed")
         self._store: IdempotencyStore = _NoStore() if idempotency is None else idempotency
-        self._max_attempts = max_attempts
+        self._max_attempts = checked_count("max_attempts", max_attempts, least=1)
         self._timeout = timeout
-        self._publisher_count = publishers
+        self._publisher_count = checked_count("publishers", publishers, least=1)
         # One for each process, by its id. A parent's stays in its child, unused, for what is
         # collected there as garbage would close the connections under the parent.
         self._publishers: dict[int, _Publisher] = {}
@@ -315,7 +302,7 @@ class CeleryInbox:
     ) -> Callable[[], None] | None:
         """Call the handlers; return None if that was the end of it, else what is to be done."""
         delivery = message.delivery
-        attempt = CURRENT.set(_Attempt(delivery.key, message.attempt))
+        attempt = CURRENT.set(PlainAttempt(delivery.key, message.attempt))
         try:
             with observing.attempt(receiver.observer) as seen:
                 try:

@@ -135,6 +135,11 @@ class RedisStore:
         return self._key
 
     @property
+    def window(self) -> float:
+        """Seconds for which a handled delivery is remembered."""
+        return self._window_ms / 1000
+
+    @property
     def blocks(self) -> bool:
         """True: a network is waited for."""
         return True

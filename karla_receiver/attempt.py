@@ -5,9 +5,11 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import Any, Final, Protocol
 
+import msgspec
+
 from karla_receiver.errors import ConfigurationError
 
-__all__ = ["CURRENT", "Attempt", "current_attempt"]
+__all__ = ["CURRENT", "Attempt", "PlainAttempt", "current_attempt"]
 
 
 class Attempt(Protocol):
@@ -32,6 +34,17 @@ class Attempt(Protocol):
         inbox in a database has one.
         """
         ...
+
+
+class PlainAttempt(msgspec.Struct, frozen=True):
+    """An attempt in no transaction: of a request without an inbox, or of a broker's task."""
+
+    key: str
+    number: int = 1
+
+    @property
+    def transaction(self) -> Any:
+        raise ConfigurationError("only an inbox in a database has a transaction to hand out")
 
 
 CURRENT: Final[ContextVar[Attempt]] = ContextVar("karla_receiver.attempt")

@@ -9,10 +9,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, TypeAlias, cast
 
-import msgspec
-
 from karla_receiver import logs
-from karla_receiver.attempt import CURRENT
+from karla_receiver.attempt import CURRENT, PlainAttempt
 from karla_receiver.decoding import parse_event
 from karla_receiver.delivery import Delivery, Received
 from karla_receiver.driving import Driver
@@ -34,12 +32,18 @@ class Keeping:
     """What a receiver does around its handlers, with a store, an inbox, or both.
 
     receiver: whose handlers the inbox's worker calls.
-    Raises ConfigurationError for a store that is none, and an inbox that is none.
+    tolerance: the receiver's, in seconds.
+    Raises ConfigurationError for a store that is none, an inbox that is none, and a window in
+    which a captured delivery outlives what is remembered of it.
     """
 
-    def __init__(self, store: object, inbox: object, receiver: EventHandler) -> None:
+    def __init__(
+        self, store: object, inbox: object, receiver: EventHandler, *, tolerance: float
+    ) -> None:
         self._store = _checked_store(store) if store is not None else None
         self._inbox = _checked_inbox(inbox) if inbox is not None else None
+        for name, keeper in (("idempotency", store), ("inbox", inbox)):
+            _check_window(name, keeper, tolerance)
         if self._inbox is not None:
             self._inbox.attach(receiver)
 
@@ -76,8 +80,8 @@ class Keeping:
         while another request is at it, with unavailable if store or inbox cannot do their work.
         """
         store, inbox = self._store, self._inbox
-        chooser = inbox if store is None else store
-        delivery = _delivery(received, event, None if chooser is None else chooser.key)
+        chooser: Any = inbox if store is None else store  # never None as well
+        delivery = _delivery(received, event, chooser.key)
         work = handle
         if inbox is not None:
             work = partial(_keep, inbox, driver, delivery, seen)
@@ -127,17 +131,6 @@ async def _put(inbox: Inbox, driver: Driver, delivery: Delivery) -> Novelty:
         raise _unavailable("inbox", error) from error
 
 
-class _RequestAttempt(msgspec.Struct, frozen=True):
-    """The attempt that a request makes without an inbox: its only one, and in no transaction."""
-
-    key: str
-    number: int = 1
-
-    @property
-    def transaction(self) -> Any:
-        raise ConfigurationError("only an inbox in a database has a transaction to hand out")
-
-
 async def _do_once(
     store: IdempotencyStore,
     driver: Driver,
@@ -153,7 +146,7 @@ async def _do_once(
         return
     if claim.state == ClaimState.IN_PROGRESS:
         raise DeliveryError(Reason.IN_PROGRESS, f"key {delivery.key[:16]}")
-    attempt = CURRENT.set(_RequestAttempt(delivery.key))
+    attempt = CURRENT.set(PlainAttempt(delivery.key))
     try:
         await work()
     except driver.ends_work as raised:
@@ -201,3 +194,14 @@ def _checked_inbox(inbox: object) -> Inbox:
             f"inbox must be an inbox, as in SQLiteInbox('karla.db'), not {kind_of(inbox)}"
         )
     return cast("Inbox", inbox)
+
+
+def _check_window(name: str, keeper: object, tolerance: float) -> None:
+    # A timestamp may lie ahead by the tolerance, and be as late by it. A user's own store or
+    # inbox that has no window is taken as it is.
+    window = getattr(keeper, "window", None)
+    if isinstance(window, int | float) and window < 2 * tolerance:
+        raise ConfigurationError(
+            f"{name} forgets after {window:g} s what can be sent again for {2 * tolerance:g} s,"
+            f" twice the tolerance: give it a window of {2 * tolerance:g} or more"
+        )

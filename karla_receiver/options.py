@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from typing import TypeGuard
 
 from karla_receiver.errors import ConfigurationError
 
 __all__ = [
     "checked_bool",
+    "checked_clock",
     "checked_count",
     "checked_endpoint",
     "checked_function",
@@ -45,12 +47,11 @@ def checked_seconds(
     return value
 
 
-def checked_count(name: str, value: object, *, least: int, most: int) -> int:
+def checked_count(name: str, value: object, *, least: int, most: float = math.inf) -> int:
     """Return value. Raises ConfigurationError unless it is a whole number within the limits."""
     if type(value) is not int or not least <= value <= most:
-        raise ConfigurationError(
-            f"{name} is a whole number, {least} to {most}, not {_shown(value)}"
-        )
+        told = f"{least} or more" if most == math.inf else f"{least} to {most}"
+        raise ConfigurationError(f"{name} is a whole number, {told}, not {_shown(value)}")
     return value
 
 
@@ -72,6 +73,27 @@ def checked_endpoint(value: object) -> str:
             f" {_shown(value)}"
         )
     return value
+
+
+def checked_clock(
+    clock: Callable[[], float], *, name: str = "clock", returns: str = "unix seconds"
+) -> Callable[[], float]:
+    """Return clock, which is called once, to see that it returns a number.
+
+    returns: what that is, for the message. Raises ConfigurationError if it does not.
+    """
+    try:
+        is_usable = is_finite(clock())
+    except Exception as error:
+        raise ConfigurationError(
+            f"{name} must be a function that returns {returns}; it raised {type(error).__name__}"
+        ) from error
+    if not is_usable:
+        raise ConfigurationError(
+            f"{name} must return {returns} as a number, as time.time does, not a datetime or"
+            " anything else"
+        )
+    return clock
 
 
 def checked_function(name: str, value: object, does: str) -> None:

@@ -23,7 +23,7 @@ from karla_receiver.errors import (
 from karla_receiver.events import Event
 from karla_receiver.handling import call_handlers
 from karla_receiver.observing import Observation, Observer, begin, checked_observer, finish
-from karla_receiver.options import checked_bool
+from karla_receiver.options import checked_bool, checked_count
 from karla_receiver.outcomes import Discard, RetryLater
 from karla_receiver.request import Request, content_length, relevant_headers
 from karla_receiver.response import REFUSALS, SUCCESS, Response, retry_later
@@ -86,12 +86,10 @@ class Receiver:
             self._verifier = Verifier(*secrets, tolerance=tolerance, clock=clock)
         finally:
             del secrets  # so that no error report with local variables shows them
-        if type(max_body_bytes) is not int or max_body_bytes < 1:
-            raise ConfigurationError("max_body_bytes must be a whole number of bytes, 1 or more")
         if observer is not None:
             checked_observer(observer)
         self._observer = observer
-        self._max_body_bytes = max_body_bytes
+        self._max_body_bytes = checked_count("max_body_bytes", max_body_bytes, least=1)
         self._require_https = checked_bool("require_https", require_https)
         self._clock = clock
         self._routes = Routes()
@@ -100,7 +98,7 @@ class Receiver:
             # Not at the top: it takes the stores along, and most receivers need none.
             from karla_receiver.keeping import Keeping
 
-            self._keeping = Keeping(idempotency, inbox, self)
+            self._keeping = Keeping(idempotency, inbox, self, tolerance=tolerance)
 
     @classmethod
     def from_env(

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, cast
 from karla_receiver.body import checked_body
 from karla_receiver.errors import ConfigurationError, Reason, SignatureError
 from karla_receiver.keys import make_keys
-from karla_receiver.options import is_finite
+from karla_receiver.options import checked_clock, is_finite
 
 __all__ = ["HEADER", "SignatureHeader", "Verified", "Verifier", "parse_header", "sign"]
 
@@ -184,7 +184,7 @@ class Verifier:
         finally:
             del secrets  # see make_keys
         self._tolerance = _checked_tolerance(tolerance)
-        self._clock = _checked_clock(clock)
+        self._clock = checked_clock(clock)
 
     def replace_secrets(self, *secrets: str | bytes) -> None:
         """Use these secrets from now on, instead of the present ones.
@@ -285,18 +285,3 @@ def _checked_tolerance(tolerance: float) -> float:
     if not is_finite(tolerance) or tolerance < 0:
         raise ConfigurationError("tolerance must be a number of seconds, finite, not negative")
     return float(tolerance)  # comparing floats with a float is cheapest
-
-
-def _checked_clock(clock: Callable[[], float]) -> Callable[[], float]:
-    try:
-        is_usable = is_finite(clock())
-    except Exception as error:
-        raise ConfigurationError(
-            f"clock must be a function that returns unix seconds; it raised {type(error).__name__}"
-        ) from error
-    if not is_usable:
-        raise ConfigurationError(
-            "clock must return unix seconds as a number, as time.time does, not a datetime or"
-            " anything else"
-        )
-    return clock

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,10 +27,18 @@ from karla_receiver import (
 )
 from karla_receiver.adapters.asgi import KarlaMiddleware
 from karla_receiver.adapters.flask import webhook
+from karla_receiver.adapters.redis import RedisStore
 from karla_receiver.delivery import Delivery
 from karla_receiver.errors import DeliveryError, StorageError
-from karla_receiver.idempotency import Claim, ClaimState, occurrence_key
+from karla_receiver.idempotency import (
+    Claim,
+    ClaimState,
+    MemoryStore,
+    SQLiteStore,
+    occurrence_key,
+)
 from karla_receiver.idempotency.keys import delivery_key
+from karla_receiver.inbox import SQLiteInbox
 from karla_receiver.inbox.protocol import EventHandler, Novelty
 
 SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
@@ -589,3 +598,28 @@ def test_what_is_no_store_and_no_inbox_is_refused(options: Any, remedy: str) -> 
     with pytest.raises(ConfigurationError) as refusal:
         Receiver(SECRET, **options)
     assert remedy in str(refusal.value)
+
+
+def keepers(path: Path, window: float) -> dict[str, Any]:
+    return {
+        "memory": {"idempotency": MemoryStore(window=window)},
+        "sqlite": {"idempotency": SQLiteStore(path, window=window)},
+        "redis": {"idempotency": RedisStore("redis://localhost", window=window)},
+        "inbox": {"inbox": SQLiteInbox(path, window=window)},
+    }
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "redis", "inbox"])
+def test_what_is_remembered_must_outlive_a_captured_delivery(kind: str, tmp_path: Path) -> None:
+    options = keepers(tmp_path / "karla.db", window=1199)[kind]
+    with pytest.raises(ConfigurationError, match="after 1199 s what can be sent again for 1200 s"):
+        Receiver(SECRET, tolerance=600, **options)
+    Receiver(SECRET, tolerance=600, **keepers(tmp_path / "karla.db", window=1200)[kind])
+
+
+@pytest.mark.parametrize("window", [None, "a week"])
+def test_a_store_of_ones_own_need_not_say_how_long_it_remembers(window: Any) -> None:
+    store: Any = ScriptedStore()
+    store.window = window
+    Receiver(SECRET, tolerance=86_400, idempotency=store)
+    Receiver(SECRET, tolerance=86_400, idempotency=ScriptedStore(), inbox=ListInbox())

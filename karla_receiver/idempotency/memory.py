@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import os
 import threading
 import time
-import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
-from karla_receiver.errors import ConfigurationError, StorageError
+from karla_receiver.errors import StorageError
 from karla_receiver.idempotency.limits import (
     DEFAULT_LEASE,
     DEFAULT_WINDOW,
@@ -21,7 +19,8 @@ from karla_receiver.idempotency.limits import (
 )
 from karla_receiver.idempotency.protocol import Claim, ClaimState, Key
 from karla_receiver.logs import logger
-from karla_receiver.options import checked_endpoint
+from karla_receiver.options import checked_clock, checked_count, checked_endpoint
+from karla_receiver.sqlite.forking import renew_after_fork
 
 __all__ = ["MemoryStore"]
 
@@ -60,18 +59,16 @@ class MemoryStore:
         max_keys: int = 100_000,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if type(max_keys) is not int or max_keys < 1:
-            raise ConfigurationError(f"max_keys is a whole number, 1 or more, not {max_keys!a}")
         self._endpoint = checked_endpoint(endpoint)
         self._key = checked_key(key)
         self._window = checked_window(window)
         self._lease = checked_lease(lease, window)
-        self._max_keys = max_keys
-        self._clock = clock
+        self._max_keys = checked_count("max_keys", max_keys, least=1)
+        self._clock = checked_clock(clock)
         self._tokens = itertools.count(1)  # goes on after a fork: no token is ever used twice
         self._is_forked = False
         self._start_empty()
-        _STORES.add(self)
+        renew_after_fork(self)
 
     def _start_empty(self) -> None:
         self._lock = threading.Lock()
@@ -82,8 +79,8 @@ class MemoryStore:
         self._first_keys: OrderedDict[int, tuple[str, float]] = OrderedDict()
         self._evicted = 0
 
-    def start_anew_in_child(self) -> None:
-        """Forget everything; called in the child after a fork."""
+    def after_fork(self) -> None:
+        """Forget everything: this is a child."""
         # The parent's threads are not here: what they had claimed, and the lock that one of them
         # may have held, would stay for ever.
         self._start_empty()
@@ -93,6 +90,11 @@ class MemoryStore:
     def key(self) -> Key:
         """What makes two deliveries the same one; None: the SHA-256 of the raw body."""
         return self._key
+
+    @property
+    def window(self) -> float:
+        """Seconds for which a handled delivery is remembered."""
+        return self._window
 
     @property
     def blocks(self) -> bool:
@@ -190,15 +192,3 @@ class MemoryStore:
             firsts.popitem(last=False)
         firsts[happened] = (key, now + self._window)
         return False
-
-
-_STORES: Final[weakref.WeakSet[MemoryStore]] = weakref.WeakSet()
-
-
-def _start_anew_in_child() -> None:
-    for store in list(_STORES):
-        store.start_anew_in_child()
-
-
-if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
-    os.register_at_fork(after_in_child=_start_anew_in_child)

@@ -40,7 +40,9 @@ class Claim(msgspec.Struct, frozen=True):
 class IdempotencyStore(Protocol):
     """Remembers which deliveries were handled. Safe for threads; the methods may be async.
 
-    Every method raises StorageError if the store cannot be reached, within a second or two. One
+    Every method raises StorageError if the store cannot be reached, within a second or two. A store
+    may tell its `window`, as those of this package do: the receiver checks that a captured
+    delivery does not outlive it. One
     that blocks may have claim_async, done_async and release_async beside them: an event loop
     awaits those, instead of calling the others in one of the threads that handlers use as well.
     """

@@ -16,7 +16,7 @@ from karla_receiver.idempotency.limits import (
     checked_window,
 )
 from karla_receiver.idempotency.protocol import Claim, ClaimState, Key
-from karla_receiver.options import checked_endpoint, checked_function
+from karla_receiver.options import checked_clock, checked_endpoint
 from karla_receiver.sqlite.file import SQLiteFile
 from karla_receiver.sqlite.group_commit import GroupCommit, Work
 from karla_receiver.sqlite.schema import identity
@@ -54,14 +54,12 @@ class SQLiteStore:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        checked_function("clock", clock, "returns unix seconds")
-        checked_function("monotonic", monotonic, "returns seconds")
         self._window = checked_window(window)
         self._lease = checked_lease(lease, window)
         self._endpoint = checked_endpoint(endpoint)
         self._key = checked_key(key)
-        self._clock = clock
-        self._monotonic = monotonic
+        self._clock = checked_clock(clock)
+        self._monotonic = checked_clock(monotonic, name="monotonic", returns="seconds")
         self._file = SQLiteFile(path)
         self._writer = GroupCommit(self._file)
 
@@ -72,6 +70,11 @@ class SQLiteStore:
     def key(self) -> Key:
         """What makes two deliveries the same one; None: the SHA-256 of the raw body."""
         return self._key
+
+    @property
+    def window(self) -> float:
+        """Seconds for which a handled delivery is remembered."""
+        return self._window
 
     @property
     def blocks(self) -> bool:

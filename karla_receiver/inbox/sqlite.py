@@ -7,13 +7,12 @@ import threading
 import time
 from collections.abc import Callable
 from sqlite3 import Connection
-from typing import Final
 
 from karla_receiver.decoding import parse_event
 from karla_receiver.delivery import Delivery
 from karla_receiver.errors import ConfigurationError
 from karla_receiver.events import ClaimEvent, Event, ShipmentEvent
-from karla_receiver.idempotency.limits import checked_window
+from karla_receiver.idempotency.limits import DEFAULT_WINDOW, checked_key, checked_window
 from karla_receiver.idempotency.protocol import Key
 from karla_receiver.inbox.attempts import Attempts
 from karla_receiver.inbox.backoff import Backoff
@@ -22,6 +21,7 @@ from karla_receiver.inbox.protocol import EventHandler, Novelty
 from karla_receiver.inbox.rows import Put
 from karla_receiver.inbox.worker import Worker, WorkerOptions
 from karla_receiver.options import (
+    checked_clock,
     checked_count,
     checked_endpoint,
     checked_function,
@@ -32,8 +32,6 @@ from karla_receiver.sqlite.forking import abandon, renew_after_fork
 from karla_receiver.sqlite.group_commit import GroupCommit, Work
 
 __all__ = ["SQLiteInbox", "by_subject"]
-
-_WEEK_SECONDS: Final = 7 * 86_400
 
 
 def by_subject(event: Event) -> str | None:
@@ -71,7 +69,7 @@ class SQLiteInbox:
         *,
         endpoint: str = "default",
         key: Key = None,
-        window: float = _WEEK_SECONDS,
+        window: float = DEFAULT_WINDOW,
         retention: float | None = None,
         workers: int = 0,
         max_attempts: int = 16,
@@ -81,21 +79,16 @@ class SQLiteInbox:
         longest_retry: float = 3600,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        checked_window(window)
+        self._window = checked_window(window)
         if retention is not None:
             limits = f"the window of {window:g} or more"
             checked_seconds("retention", retention, least=window, limits=limits)
-        for name, function, what in (
-            ("key", key, "returns a text from the event"),
-            ("serial_by", serial_by, "returns a text from the event"),
-            ("clock", clock, "returns unix seconds"),
-        ):
-            if function is not None or name == "clock":
-                checked_function(name, function, what)
+        if serial_by is not None:
+            checked_function("serial_by", serial_by, "returns a text from the event")
         self._endpoint = checked_endpoint(endpoint)
-        self._key = key
+        self._key = checked_key(key)
         self._serial_by = serial_by
-        self._clock = clock
+        self._clock = checked_clock(clock)
         self._threads = checked_count("workers", workers, least=0, most=256)
         self._options = WorkerOptions(
             endpoint=endpoint,
@@ -123,6 +116,11 @@ class SQLiteInbox:
     def key(self) -> Key:
         """What makes two deliveries the same one; None: the SHA-256 of the raw body."""
         return self._key
+
+    @property
+    def window(self) -> float:
+        """Seconds for which a delivery is remembered."""
+        return self._window
 
     def attach(self, receiver: EventHandler) -> None:
         """Take the receiver whose handlers are to be called. Raises ConfigurationError on a second.

@@ -219,8 +219,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"lease": 6001}, "1 to the window"),
     ({"endpoint": "a:b"}, "1 to 64 letters"),
     ({"key": "body"}, "key is a function that takes an event"),
-    ({"clock": 1}, "clock is a function"),
-    ({"monotonic": 1}, "monotonic is a function"),
+    ({"clock": 1}, "clock must be a function that returns unix seconds"),
+    ({"clock": lambda: None}, "clock must return unix seconds as a number"),
+    ({"monotonic": 1}, "monotonic must be a function that returns seconds"),
 ]
 
 

@@ -23,6 +23,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from sqlite3 import Connection
 
+import msgspec
+
+from benchmarks.tables import Row, Table, figure, formatted
 from karla_receiver.delivery import Delivery
 from karla_receiver.idempotency import SQLiteStore
 from karla_receiver.inbox import SQLiteInbox, rows, workers
@@ -35,7 +38,10 @@ FEW = 1000
 BLOCK = 5
 FLOOR, ALONE = "one commit each (floor)", "alone"
 THREADS, TASKS = "64 threads", "64 tasks"
-CLAIMS, STORE = "claim and finish", "store: claim and done, alone"
+CLAIMS, STORE = "claim and finish", "SQLiteStore: claim and done, alone"
+# Times the rate of one commit each; a claim and its end are two commits.
+GOALS = {ALONE: 0.95, THREADS: 3.0, TASKS: 5.0, STORE: None}
+FLAT = 0.9  # what is left of the rate when the file is full
 BODY = os.urandom(2048)
 HEADERS = (("karla-signature", "t=1700000000,v1=" + "0" * 64),)
 
@@ -221,37 +227,57 @@ def ratio(above: list[float], below: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(above, below, strict=True))
 
 
-def report(figures: dict[str, Figures], rows_of: dict[str, int]) -> None:
-    """Print the tables."""
-    print(f"{'deliveries a second':32}{'rate':>9}{'to the floor':>14}  at rows")
-    for kind, found in figures.items():
-        for name, rates in found.items():
-            to_floor = ratio(rates, found[FLOOR])
-            print(f"{name:32}{statistics.median(rates):9,.0f}{to_floor:14.2f}  {rows_of[kind]:,}")
-    few, many = figures["few"], figures["many"]
-    print(f"\n{f'rate that is left of {FEW:,} rows':32}{'':9}{'ratio':>14}")
-    for name in few:
-        print(f"{name:32}{'':9}{ratio(many[name], few[name]):14.2f}")
-    for kind, found in figures.items():
-        finishing = ratio(found[CLAIMS], found[TASKS])
-        print(f"{'rate of claim and finish to put':32}{'':9}{finishing:14.2f}  {rows_of[kind]:,}")
+def measured(directory: Path | None, full: int, turns: int) -> dict[str, Figures]:
+    """Return the rates of each turn, by the file, "few" rows or "many", and by the phase."""
+    logging.disable()  # that nobody is at work in this inbox is no news here
+    figures: dict[str, Figures] = {"few": {}, "many": {}}
+    try:
+        with tempfile.TemporaryDirectory(dir=directory) as place:
+            many = Subject(Path(place) / "karla.db", full)
+            for number in range(turns):
+                turn(many, Path(place), figures, swap=number % 2 == 1)
+            many.close()
+    finally:
+        logging.disable(logging.NOTSET)
+    return figures
+
+
+def table(figures: dict[str, Figures], full: int) -> Table:
+    """Compare with one commit each, with putting, and the full file with the new one."""
+    rows: list[Row] = []
+
+    def add(goal: float | None, name: str, above: list[float], below: list[float]) -> None:
+        cost, base = (1e6 / statistics.median(each) for each in (above, below))
+        made = figure(goal, name, ratio(above, below), is_speed=True)
+        rows.append(msgspec.structs.replace(made, cost=cost, base=base))
+
+    for kind, where in (("few", f"{FEW:,} rows"), ("many", "a full file")):
+        found = figures[kind]
+        for name, goal in GOALS.items():
+            add(goal, f"{name}, {where}", found[name], found[FLOOR])
+        add(1, f"{CLAIMS}, beside 64 tasks that put, {where}", found[CLAIMS], found[TASKS])
+    for name in (FLOOR, *GOALS, CLAIMS):
+        few, many = figures["few"][name], figures["many"][name]
+        goal = None if name == FLOOR else FLAT
+        add(goal, f"{name}, a full file beside {FEW:,} rows", many, few)
+    title = f"`SQLiteInbox`, 2 KB, beside one commit each; a full file has {full:,} rows"
+    return Table("inbox", title, tuple(rows))
+
+
+def keeping(rounds: int) -> Table:
+    """Measure what it costs to keep a delivery: how many rows and turns is up to rounds."""
+    full, turns = (1_000_000, 15) if rounds >= 1000 else (20_000, 3)
+    return table(measured(None, full, turns), full)
 
 
 def main() -> None:
-    """Measure, and print the tables."""
+    """Measure, and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--directory", type=Path, default=None, help="on the disk to measure")
     parser.add_argument("--rows", type=int, default=1_000_000, help="rows of the full file")
     parser.add_argument("--turns", type=int, default=15)
     options = parser.parse_args()
-    logging.disable()  # that nobody is at work in this inbox is no news here
-    figures: dict[str, Figures] = {"few": {}, "many": {}}
-    with tempfile.TemporaryDirectory(dir=options.directory) as directory:
-        many = Subject(Path(directory) / "karla.db", options.rows)
-        for number in range(options.turns):
-            turn(many, Path(directory), figures, swap=number % 2 == 1)
-        many.close()
-    report(figures, {"few": FEW, "many": options.rows})
+    print(formatted(table(measured(options.directory, options.rows, options.turns), options.rows)))
 
 
 if __name__ == "__main__":

@@ -37,4 +37,5 @@ def main() -> int:
     return 0 if count.is_clean else 1
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -65,11 +65,13 @@ def test_a_hundred_are_answered_in_time_when_redis_hangs(server: RedisServer) ->
     assert seconds < PATIENCE_SECONDS
 
 
-def test_a_verb_of_redis_says_how_long_it_has_waited(server: RedisServer) -> None:
+def test_a_verb_of_redis_says_how_long_it_has_waited(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = RedisStore(f"{server.url}?socket_timeout=0.05&socket_connect_timeout=0.05")
     call = threading.Event()
     with ThreadPoolExecutor(1) as busy:
-        store._threads = busy  # so that none is free
+        monkeypatch.setattr(store, "_threads", busy)  # none of which is free
         busy.submit(call.wait)
         with pytest.raises(StorageError, match=r"no answer within 0\.2 s"):
             asyncio.run(store.claim_async("a", "o"))

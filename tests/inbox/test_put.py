@@ -61,7 +61,7 @@ def test_an_occurrence_in_other_bytes_is_told(path: Path) -> None:
 
 def test_an_occurrence_is_found_by_an_index(inbox: SQLiteInbox, path: Path) -> None:
     values = ("default", "o", "o", 1)
-    plan = [row[3] for row in query(path, f"EXPLAIN QUERY PLAN {Put._NEAR}", *values)]
+    plan = [row[3] for row in query(path, f"EXPLAIN QUERY PLAN {vars(Put)['_NEAR']}", *values)]
     assert len(plan) == 1
     assert "USING INDEX karla_inbox_occurrence (endpoint=? AND <expr>=?)" in plan[0]
 

@@ -28,7 +28,7 @@ from karla_receiver.options import (
     checked_seconds,
 )
 from karla_receiver.sqlite.file import SQLiteFile
-from karla_receiver.sqlite.forking import abandon, renew_after_fork
+from karla_receiver.sqlite.forking import renew_after_fork
 from karla_receiver.sqlite.group_commit import GroupCommit, Work
 
 __all__ = ["SQLiteInbox", "by_subject"]
@@ -199,7 +199,6 @@ class SQLiteInbox:
     def after_fork(self) -> None:
         """Leave the parent's worker to the parent."""
         if self._worker is not None:
-            abandon(self._worker)
             atexit.unregister(self.stop)
             self._worker = None
         self._starting = threading.Lock()

@@ -21,8 +21,9 @@ from karla_receiver.inbox import rows, workers
 from karla_receiver.inbox.attempts import Attempts
 from karla_receiver.inbox.rows import Settlement, State, Taken
 from karla_receiver.logs import logger
-from karla_receiver.sqlite.file import Session, SQLiteFile
+from karla_receiver.sqlite.file import SQLiteFile
 from karla_receiver.sqlite.group_commit import GroupCommit, is_of_the_work
+from karla_receiver.sqlite.reader import Reader
 
 __all__ = ["Worker", "WorkerOptions"]
 
@@ -64,7 +65,6 @@ class Worker:
         *,
         threads: int,
     ) -> None:
-        self._file = file
         self._writer = writer
         self._attempts = attempts
         self._options = options
@@ -80,7 +80,7 @@ class Worker:
         self._closing = False
         # Of the bookkeeper alone:
         self._number = 0
-        self._session: Session | None = None
+        self._reader = Reader(file)
         self._next_beat = 0.0
         self._next_log = 0.0
         self._last_taken = 0.0
@@ -236,16 +236,7 @@ class Worker:
             return target - backlog
 
     def _read_due(self, now: float, limit: int) -> list[Taken]:
-        if self._session is None:
-            self._session = self._file.open()
-        try:
-            return self._file.read(
-                self._session, lambda c: rows.find_due(c, self._options.endpoint, now, limit)
-            )
-        except StorageError:
-            self._session.close()
-            self._session = None
-            raise
+        return self._reader.read(lambda c: rows.find_due(c, self._options.endpoint, now, limit))
 
     def _keep_alive(self, settled: list[Settlement]) -> None:
         """Renew the lease in time; take over from the dead, purge, and see to a clock set back."""
@@ -290,9 +281,7 @@ class Worker:
             self._writer.run(lambda connection: workers.leave(connection, self._number))
         except StorageError as error:
             self._complain(error)
-        if self._session is not None:
-            self._session.close()
-            self._session = None
+        self._reader.close()
 
     def _complain(self, error: Exception) -> None:
         now = time.monotonic()

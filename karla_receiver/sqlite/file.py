@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Final, TypeAlias, TypeVar, cast
 
 from karla_receiver.errors import ConfigurationError, StorageError
+from karla_receiver.sqlite.forking import has_inherited, note_closed, note_open
 from karla_receiver.sqlite.schema import SchemaTooNewError, upgrade
 
-__all__ = ["BUSY_SECONDS", "SQLiteFile", "Session", "checked_path", "explained"]
+__all__ = ["BUSY_SECONDS", "SQLiteFile", "Session", "checked_path", "explained", "is_locked"]
 
 _T = TypeVar("_T")
 _Identity: TypeAlias = tuple[int, int, int, int]
@@ -73,9 +74,14 @@ class Session:
         """Open the file, make or upgrade its tables. Raises sqlite3.Error, SchemaTooNewError."""
         self._path = path
         self._names = (str(path), f"{path}-wal")
-        self.connection: sqlite3.Connection = sqlite3.connect(
-            path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
+        note_open(self)
+        try:
+            self.connection: sqlite3.Connection = sqlite3.connect(
+                path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+        except BaseException:
+            note_closed(self)
+            raise
         try:
             for setting in _SETTINGS:
                 self.connection.execute(setting).close()
@@ -87,7 +93,7 @@ class Session:
             # From now on waiting is done in `begin`.
             self.connection.execute("PRAGMA busy_timeout = 0").close()
         except BaseException:
-            self.connection.close()
+            self.close()
             raise
 
     def begin(self) -> None:
@@ -128,6 +134,7 @@ class Session:
         """Close the connection, whatever state it is in."""
         with suppress(sqlite3.Error):  # nothing is left to do about it
             self.connection.close()
+        note_closed(self)
 
     def _look(self) -> _Identity:
         # Never by opening the file: closing it again would drop SQLite's locks on it (POSIX).
@@ -149,6 +156,11 @@ class SQLiteFile:
             raise ConfigurationError(f"{self.path}: {explained(error)}") from error
 
     def _opened(self) -> Session:
+        if has_inherited():
+            raise OSError(
+                "this process was forked off while a SQLite file was in use: fork before its first"
+                " use, or when nothing is at it"
+            )
         return Session(self.path)
 
     def open(self) -> Session:
@@ -211,6 +223,12 @@ def code(error: sqlite3.Error) -> str:
     """Return the name of SQLite's primary error code; empty if it was none of SQLite's."""
     name = getattr(error, "sqlite_errorname", None) or ""
     return "_".join(name.split("_")[:2])
+
+
+def is_locked(error: BaseException) -> bool:
+    """Return whether a StorageError says that another process has the file locked."""
+    cause = error.__cause__
+    return isinstance(cause, sqlite3.Error) and code(cause) == "SQLITE_BUSY"
 
 
 def explained(error: Exception) -> str:

@@ -1,12 +1,34 @@
-"""What must begin anew in a process that was forked off: locks, threads and connections."""
+"""What must be closed when a process forks, and begin anew in the child: SQLite forbids to use, and
+even to close, a connection of the parent's, and the child has the parent's table of its locks.
+
+So all is closed before a fork, and opened again when it is needed. Where that is not to be had in
+time, the child opens nothing: it could wait for ever, or write over what others wrote.
+"""
 
 from __future__ import annotations
 
 import os
+import threading
+import time
 import weakref
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, Protocol
 
-__all__ = ["abandon", "renew_after_fork"]
+from karla_receiver.errors import StorageError
+
+__all__ = ["has_inherited", "note_closed", "note_open", "pause_for_fork", "renew_after_fork"]
+
+# How long a fork waits for whoever uses a connection.
+_PATIENCE_SECONDS: Final = 5.0
+
+
+class Pausable(Protocol):
+    """Something that has connections."""
+
+    def pause(self, seconds: float) -> Callable[[], object]:
+        """Close them, and open none until what is returned is called. Raises StorageError."""
+        ...
 
 
 class Renewable(Protocol):
@@ -16,8 +38,16 @@ class Renewable(Protocol):
         """Forget what belongs to the parent process."""
 
 
+_PAUSABLE: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
 _RENEWABLE: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
-_ABANDONED: Final[list[object]] = []
+_OPEN: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
+_INHERITED: Final[list[object]] = []  # kept, since a connection closes when it is forgotten
+_THREAD: Final = threading.local()  # that forks
+
+
+def pause_for_fork(thing: Pausable) -> None:
+    """Have thing paused, from before each fork until after it."""
+    _PAUSABLE.add(thing)
 
 
 def renew_after_fork(thing: Renewable) -> None:
@@ -25,15 +55,45 @@ def renew_after_fork(thing: Renewable) -> None:
     _RENEWABLE.add(thing)
 
 
-def abandon(thing: object) -> None:
-    """Keep thing unused: SQLite forbids to use, and to close, a connection of the parent's."""
-    _ABANDONED.append(thing)
+def note_open(connection: object) -> None:
+    """Say that connection is, or is about to be, open."""
+    _OPEN.add(connection)
 
 
-def _after_fork() -> None:
+def note_closed(connection: object) -> None:
+    """Say that connection is closed."""
+    _OPEN.discard(connection)
+
+
+def has_inherited() -> bool:
+    """Return whether a connection was open when this process was forked off."""
+    return bool(_INHERITED)
+
+
+def _before_fork() -> None:
+    resumptions: list[Callable[[], object]] = []
+    _THREAD.resumptions = resumptions
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    for thing in list(_PAUSABLE):
+        with suppress(StorageError):  # then the child has it open, and will say so
+            resumptions.append(thing.pause(max(0.0, deadline - time.monotonic())))
+
+
+def _after_fork_in_parent() -> None:
+    for resume in _THREAD.resumptions:
+        resume()
+
+
+def _after_fork_in_child() -> None:
+    _INHERITED.extend(_OPEN)
+    _OPEN.clear()
     for thing in list(_RENEWABLE):
         thing.after_fork()
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - not on Windows
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )

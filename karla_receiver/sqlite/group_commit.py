@@ -14,11 +14,12 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from karla_receiver.errors import StorageError
-from karla_receiver.sqlite.file import Session, SQLiteFile
-from karla_receiver.sqlite.forking import abandon, renew_after_fork
+from karla_receiver.sqlite.file import Session, SQLiteFile, is_locked
+from karla_receiver.sqlite.forking import pause_for_fork, renew_after_fork
 
 if TYPE_CHECKING:
     import asyncio
@@ -73,22 +74,32 @@ class GroupCommit:
         self._file = file
         self._session: Session | None = None
         self._renew()
+        pause_for_fork(self)
         renew_after_fork(self)
 
     def _renew(self) -> None:
         self._lock = threading.Lock()
         self._wake = threading.Condition(self._lock)
         self._queue: deque[_Job] = deque()
-        self._is_led = False  # somebody writes, or is about to
+        # Who writes, or is about to: a caller's job, or the thread.
+        self._leader: _Job | threading.Thread | None = None
         self._called = False  # the thread shall be the one
         self._reservations = 0  # had, or waited for
         self._thread: threading.Thread | None = None
 
+    def pause(self, seconds: float) -> Callable[[], object]:
+        """Close the connection, and open none until what is returned is called.
+
+        Raises StorageError if that takes longer than so many seconds.
+        """
+        job = _Job(None)
+        self._take_turn(job, seconds)
+        self._drop()
+        return partial(self._leave, job)
+
     def after_fork(self) -> None:
         """Forget what belongs to the parent process."""
-        if self._session is not None:
-            abandon(self._session)
-            self._session = None
+        self._session = None
         self._renew()
 
     def run(self, work: Work[_T]) -> _T:
@@ -99,13 +110,15 @@ class GroupCommit:
         Raises StorageError, and then nothing of it counts; and what work raises.
         """
         job = _Job(work)
-        if self._leads_or_queues(job):
-            try:
+        try:
+            if self._leads_or_queues(job):
                 self._commit([job])
-            finally:
                 self._hand_over()
-        else:
-            self._wait(job)
+            else:
+                self._wait(job, _PATIENCE_SECONDS)
+        except BaseException:
+            self._leave(job)
+            raise
         result: _T = job.outcome()
         return result
 
@@ -119,14 +132,13 @@ class GroupCommit:
             if self._thread is None:
                 self._start()
             self._queue.append(job)
-            if not self._is_led:
-                self._is_led = self._called = True
-                self._wake.notify()
+            if self._leader is None:
+                self._call_thread()
             is_delayed = self._reservations > 0
         if is_delayed:
             await asyncio.wait((future,), timeout=_PATIENCE_SECONDS)
-            if not future.done():
-                self._withdraw(job)
+            if not future.done() and self._withdraw(job):
+                raise self._impatience()
         result: _T = await future
         return result
 
@@ -135,20 +147,15 @@ class GroupCommit:
 
         Raises StorageError.
         """
-        with self._lock:
-            self._reservations += 1
-        try:
-            self._take_turn()
-        except BaseException:
-            with self._lock:
-                self._reservations -= 1
-            raise
+        job = _Job(None)
+        self._take_turn(job, _PATIENCE_SECONDS)
         try:
             if self._session is None:
                 self._session = self._file.open()
             self._file.begin(self._session)
-        except BaseException:
-            self.hand_back()
+        except BaseException as error:
+            self._fail([], error)
+            self._leave(job)
             raise
         return self._session
 
@@ -157,52 +164,64 @@ class GroupCommit:
 
         The next caller gets another connection: whoever had this one may have set anything on it.
         """
-        if self._session is not None:
-            self._session.undo()
-            self._session.close()
-            self._session = None
-        with self._lock:
-            self._reservations -= 1
+        self._drop()
         self._hand_over()
 
     def close(self) -> None:
         """Write what is queued and close the connection; the next call opens another."""
-        self._take_turn()
-        try:
-            if self._session is not None:
-                self._session.close()
-                self._session = None
-        finally:
-            self._hand_over()
+        self.pause(_PATIENCE_SECONDS)()
 
-    def _take_turn(self) -> None:
-        job = _Job(None)
-        if not self._leads_or_queues(job):
-            self._wait(job)
-            job.outcome()
+    def _take_turn(self, job: _Job, seconds: float) -> None:
+        try:
+            if not self._leads_or_queues(job):
+                self._wait(job, seconds)
+                job.outcome()
+        except BaseException:
+            self._leave(job)
+            raise
 
     def _leads_or_queues(self, job: _Job) -> bool:
         """Return True if it is the caller's turn; else job is in the queue."""
         with self._lock:
-            if not self._is_led:
-                self._is_led = True
+            if job.work is None:
+                self._reservations += 1
+            if self._leader is None:
+                self._leader = job
                 return True
             self._queue.append(job)
             return False
 
-    def _wait(self, job: _Job) -> None:
+    def _wait(self, job: _Job, seconds: float) -> None:
         """Wait at the gate of job, which is in the queue, and at last give up."""
-        if not job.gate.acquire(timeout=_PATIENCE_SECONDS):
-            self._withdraw(job)
+        if not job.gate.acquire(timeout=seconds):
+            if self._withdraw(job):
+                raise self._impatience()
             job.gate.acquire()
 
-    def _withdraw(self, job: _Job) -> None:
-        """Take job out of the queue and raise StorageError; return if it is being done."""
+    def _withdraw(self, job: _Job) -> bool:
+        """Take job out of the queue; return False if it is not there: it is being done."""
         with self._lock:
             if job not in self._queue:
-                return
+                return False
             self._queue.remove(job)
-        raise StorageError(
+            self._reservations -= job.work is None
+            return True
+
+    def _leave(self, job: _Job) -> None:
+        """Have nothing wait for job's caller, and the turn be somebody else's if it was its."""
+        if not self._withdraw(job) and self._leader is job:
+            self._drop()
+            self._hand_over()
+
+    def _drop(self) -> None:
+        """Close the connection, and undo what was not committed."""
+        if self._session is not None:
+            self._session.undo()
+            self._session.close()
+            self._session = None
+
+    def _impatience(self) -> StorageError:
+        return StorageError(
             f"{self._file.path}: a handler has kept its transaction for {_PATIENCE_SECONDS:g} s:"
             " let it be the last and shortest thing that it does"
         )
@@ -218,22 +237,26 @@ class GroupCommit:
     def _hand_over(self) -> None:
         """Stop writing; if others wait, have the thread write for them."""
         with self._lock:
+            if isinstance(self._leader, _Job) and self._leader.work is None:
+                self._reservations -= 1
+            self._leader = None
             if not self._queue:
-                self._is_led = False
                 return
             if self._thread is None:
                 try:
                     self._start()
                 except StorageError as error:
-                    self._is_led = False
                     refused = list(self._queue)
                     self._queue.clear()
-                    for job in refused:
-                        job.error = error
-                    _tell(refused)
+                    self._reservations = 0
+                    _refuse(refused, error)
                     return
-            self._called = True
-            self._wake.notify()
+            self._call_thread()
+
+    def _call_thread(self) -> None:
+        self._leader = self._thread
+        self._called = True
+        self._wake.notify()
 
     def _write(self) -> None:
         while True:
@@ -248,11 +271,12 @@ class GroupCommit:
         while True:
             with self._lock:
                 if not self._queue:
-                    self._is_led = False
+                    self._leader = None
                     return
                 jobs = self._next_group()
                 if not jobs:
-                    _tell([self._queue.popleft()])  # a reservation: from now on it leads
+                    self._leader = self._queue.popleft()  # a reservation
+                    _tell([self._leader])
                     return
             self._commit(jobs)
             _tell(jobs)
@@ -264,7 +288,7 @@ class GroupCommit:
         return jobs
 
     def _commit(self, jobs: list[_Job]) -> None:
-        """Do all jobs in one transaction. Raises nothing but what ends the thread."""
+        """Do all jobs in one transaction. What is raised is each job's, for its caller."""
         try:
             if self._session is None:
                 self._session = self._file.open()
@@ -278,25 +302,32 @@ class GroupCommit:
                     self._commit([job])
             else:
                 self._fail(jobs, error)
-        except Exception as error:  # noqa: BLE001 - for the caller whose work raised it
+        except BaseException as error:  # noqa: BLE001 - for the caller whose work raised it
             if len(jobs) == 1:
                 jobs[0].error = error
             else:
                 for job in jobs:
                     self._commit([job])  # one caller's fault is no other's
-        except BaseException as error:
-            self._fail(jobs, error)
-            raise
         else:
             for job, result in zip(jobs, results, strict=True):
                 job.result = result
 
     def _fail(self, jobs: list[_Job], error: BaseException) -> None:
-        if self._session is not None:
-            self._session.close()
-            self._session = None
+        self._drop()
         for job in jobs:
             job.error = error
+        if is_locked(error):
+            # Who queued up meanwhile has waited as well, and would wait in vain as long again.
+            with self._lock:
+                refused = [job for job in self._queue if job.work is not None]
+                self._queue = deque(job for job in self._queue if job.work is None)
+            _refuse(refused, error)
+
+
+def _refuse(jobs: list[_Job], error: BaseException) -> None:
+    for job in jobs:
+        job.error = error
+    _tell(jobs)
 
 
 def _tell(jobs: list[_Job]) -> None:

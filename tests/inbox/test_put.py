@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -142,9 +143,14 @@ def test_four_processes_write_one_file(path: Path) -> None:
     assert len(states(path)) == 200
 
 
+def within_a_minute(function: Callable[..., object], *arguments: object) -> None:
+    signal.alarm(60)
+    function(*arguments)
+
+
 def run_forks(*calls: tuple[Any, ...]) -> None:
     context = multiprocessing.get_context("fork")
-    children = [context.Process(target=call[0], args=call[1:]) for call in calls]
+    children = [context.Process(target=within_a_minute, args=call) for call in calls]
     for child in children:
         child.start()
     for child in children:

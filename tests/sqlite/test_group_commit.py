@@ -3,18 +3,16 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
 from karla_receiver.errors import StorageError
-from karla_receiver.inbox import SQLiteInbox
-from karla_receiver.sqlite import forking
 from karla_receiver.sqlite.file import Session, SQLiteFile
 from karla_receiver.sqlite.group_commit import GroupCommit
-from tests.inbox.stock import delivery, in_threads, query, served, states, until
+from tests.inbox.stock import in_threads, query, until
 
 
 @pytest.fixture(name="path")
@@ -308,30 +306,108 @@ def test_a_reservation_in_a_file_that_is_gone_is_refused(tmp_path: Path) -> None
     writer.close()
 
 
-def test_a_child_begins_anew_and_leaves_the_parent_s_connection_open(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What runs in a forked child, run here, where it can be looked at."""
-    kept: list[object] = []
-    monkeypatch.setattr("karla_receiver.sqlite.forking._ABANDONED", kept)
-    inbox = SQLiteInbox(path, workers=1)
-    served(inbox, lambda event: None)
-    inbox.put(delivery("parent"))
-    until(lambda: states(path) == {"parent": "done"})
-    worker = inbox._worker  # pyright: ignore[reportPrivateUsage]
-    assert worker is not None
+def interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
 
-    forking._after_fork()  # pyright: ignore[reportPrivateUsage]
-    assert worker in kept
-    sessions = [each for each in kept if isinstance(each, Session)]
-    assert sessions
-    assert all(each.connection.execute("SELECT 1").fetchone() == (1,) for each in sessions)
-    inbox.put(delivery("child"))
-    until(lambda: states(path)["child"] == "done")
-    inbox.close()
-    worker.stop(1)
-    for each in sessions:
-        each.close()
+
+CALLS: dict[str, Callable[[GroupCommit], object]] = {
+    "run": lambda writer: writer.run(Note("interrupted")),
+    "reserve": lambda writer: writer.reserve(),
+    "close": lambda writer: writer.close(),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_who_is_interrupted_when_the_turn_is_won_keeps_nobody_waiting(
+    writer: GroupCommit, path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    win = GroupCommit._leads_or_queues  # pyright: ignore[reportPrivateUsage]
+
+    def win_and_interrupt(writer: GroupCommit, job: object) -> None:
+        assert win(writer, job)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GroupCommit, "_leads_or_queues", win_and_interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            CALLS[call](writer)
+    assert writer.run(Note("next")) == "next"
+    assert notes(path) == ["next"]
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_who_is_interrupted_while_waiting_is_waited_for_by_nobody(
+    writer: GroupCommit, path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    slow, thread = held_up(writer)
+    with monkeypatch.context() as patch:
+        patch.setattr(GroupCommit, "_wait", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            CALLS[call](writer)
+    slow.let_go.set()
+    thread.join()
+    assert writer.run(Note("next")) == "next"
+    assert notes(path) == ["next"]
+    assert writer._reservations == 0  # pyright: ignore[reportPrivateUsage]
+
+
+def test_work_that_exits_ends_its_own_caller_and_not_the_writing(
+    writer: GroupCommit, path: Path
+) -> None:
+    for _ in range(2):
+        with pytest.raises(SystemExit):
+            asyncio.run(writer.run_async(Note("exits", SystemExit())))
+    assert asyncio.run(writer.run_async(Note("next"))) == "next"
+    assert notes(path) == ["next"]
+
+
+@pytest.mark.parametrize("is_reservation", [False, True])
+def test_who_waits_behind_one_that_waited_for_a_lock_in_vain_is_refused_with_it(
+    writer: GroupCommit, path: Path, monkeypatch: pytest.MonkeyPatch, is_reservation: bool
+) -> None:
+    """And does not wait as long again."""
+    waits: list[int] = []
+
+    def wait_in_vain(session: Session) -> NoReturn:
+        waits.append(1)
+        until(lambda: queue(writer) == 9)
+        error = sqlite3.OperationalError("database is locked")
+        error.sqlite_errorname = "SQLITE_BUSY"
+        raise error
+
+    refused: list[StorageError] = []
+
+    def refuse(call: Callable[[], object]) -> None:
+        with pytest.raises(StorageError, match="has had it locked") as raised:
+            call()
+        refused.append(raised.value)
+
+    def put(number: int) -> None:
+        if number == 0:
+            refuse(writer.reserve if is_reservation else lambda: writer.run(Note("first")))
+            return
+        until(lambda: waits)
+        if number < 5:
+            refuse(lambda: writer.run(Note(str(number))))
+        elif number < 9:
+            refuse(lambda: asyncio.run(writer.run_async(Note(str(number)))))
+        else:
+            until(lambda: queue(writer) == 8)
+            writer.reserve()  # a handler's, which waits for itself
+            writer.hand_back()
+
+    with monkeypatch.context() as patch:
+        begin = Session.begin
+        patch.setattr(
+            Session,
+            "begin",
+            lambda session: begin(session) if waits else wait_in_vain(session),
+        )
+        in_threads(10, put)
+    assert len(waits) == 1
+    assert len(refused) == 9
+    assert writer.run(Note("next")) == "next"
+    assert notes(path) == ["next"]
 
 
 def test_what_sqlite_refuses_of_one_is_no_other_s_fault(writer: GroupCommit, path: Path) -> None:

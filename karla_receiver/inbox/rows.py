@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from sqlite3 import Connection
@@ -80,7 +81,8 @@ class Put:
             "waiting" if is_event else "quarantined",
             0.0,
             0,
-            0,
+            # At random: another file, or a row made after this one was deleted, has the same ids.
+            random.getrandbits(48),
             lane,
             now,
             delivery.received_at,

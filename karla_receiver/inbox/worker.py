@@ -140,7 +140,7 @@ class Worker:
                 self._running[taken.id, taken.take] = taken
             settlement = self._attempts.make(taken)
             with self._changed:
-                del self._running[taken.id, taken.take]
+                self._running.pop((taken.id, taken.take), None)
                 self._finished += 1
                 if settlement is not None:
                     self._settled.append(settlement)

@@ -7,6 +7,7 @@ beat from the future is of the time before the machine was started anew.
 from __future__ import annotations
 
 import os
+import secrets
 import sqlite3
 from typing import Final
 
@@ -19,12 +20,13 @@ _IS_ALIVE: Final = "(beat <= :now AND :now < beat + lease)"
 
 def enlist(connection: sqlite3.Connection, endpoint: str, now: float, lease: float) -> int:
     """Return the number of a new worker."""
-    row = connection.execute(
-        "INSERT INTO karla_workers (endpoint, beat, lease, pid) VALUES (?, ?, ?, ?)",
-        (endpoint, now, lease, os.getpid()),
+    # At random: in a file that took the place of another, nobody may have a number from there.
+    number = 1 + secrets.randbits(62)
+    connection.execute(
+        "INSERT INTO karla_workers (id, endpoint, beat, lease, pid) VALUES (?, ?, ?, ?, ?)",
+        (number, endpoint, now, lease, os.getpid()),
     )
-    number = row.lastrowid
-    return 0 if number is None else number
+    return number
 
 
 def beat(connection: sqlite3.Connection, worker: int, now: float) -> bool:

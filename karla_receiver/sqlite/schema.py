@@ -25,7 +25,8 @@ _MIGRATIONS: Final = (
         "CREATE INDEX karla_claims_occurrence ON karla_claims (occurrence)",
     ),
     # 2: the inbox. Content lies apart, so that a change of state writes few bytes. `due` is unix
-    # seconds, 0 for at once; `takes` never goes down, and so tells two takers of a row apart.
+    # seconds, 0 for at once; `takes` begins at random and never goes down, and so tells two takers
+    # of a row apart, and two rows with one id.
     (
         """CREATE TABLE karla_inbox (
             id INTEGER PRIMARY KEY, identity BLOB NOT NULL, endpoint TEXT NOT NULL,

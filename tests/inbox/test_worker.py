@@ -583,8 +583,11 @@ def test_a_worker_that_lives_keeps_its_lease(opened: Opened, path: Path) -> None
     handled: list[Event] = []
     served(second, handled.append)
     second.start()
-    ((beat,),) = query(path, "SELECT max(beat) FROM karla_workers WHERE id = 1")
-    until(lambda: query(path, "SELECT beat FROM karla_workers WHERE id = 1")[0][0] > beat + 1.5)
+    ((number, beat),) = query(
+        path, "SELECT worker, beat FROM karla_workers JOIN karla_inbox ON worker = karla_workers.id"
+    )
+    beats = "SELECT beat FROM karla_workers WHERE id = ?"
+    until(lambda: query(path, beats, number)[0][0] > beat + 1.5)
     assert handled == []
     let_go.set()
     until(lambda: settled(path))
@@ -635,6 +638,78 @@ def test_a_worker_survives_the_loss_of_its_file(
     until(path.exists)
     inbox.put(delivery("second"))
     until(lambda: path.exists() and states(path).get("second") == "done")
+
+
+def remove(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{path}{suffix}").unlink()
+
+
+def test_a_handler_that_was_at_a_file_now_gone_settles_nothing_in_the_next(
+    opened: Opened, path: Path
+) -> None:
+    """Though both files have a first row, taken for the first time."""
+    let_go = {"old": threading.Event(), "new": threading.Event()}
+    running: list[str] = []
+
+    def handle(event: Event) -> None:
+        running.append(event.raw["n"])
+        assert let_go[event.raw["n"]].wait(20)
+        if event.raw["n"] == "new" and running.count("new") == 1:
+            raise ValueError
+
+    inbox = opened()
+    served(inbox, handle)
+    inbox.put(delivery("old"))
+    until(lambda: running == ["old"])
+    remove(path)
+    with pytest.raises(StorageError, match="deleted or replaced"):
+        inbox.put(delivery("new"))
+    assert inbox.put(delivery("new"))
+    until(lambda: running == ["old", "new"])
+    assert query(path, "SELECT id FROM karla_inbox") == [(1,)]
+
+    let_go["old"].set()
+    inbox.put(delivery("old"))  # is handled by the thread that was at it before
+    until(lambda: states(path)["old"] == "done")
+    assert states(path)["new"] == "running"
+    let_go["new"].set()
+    until(lambda: settled(path))
+    assert set(states(path).values()) == {"done"}
+    assert running.count("new") == 2
+
+
+def test_two_workers_whose_file_was_replaced_leave_each_other_s_deliveries_alone(
+    opened: Opened, path: Path
+) -> None:
+    let_go = threading.Event()
+    handled: list[str] = []
+
+    def handle(event: Event) -> None:
+        handled.append(event.raw["n"])
+        assert let_go.wait(20)
+
+    def beats() -> list[float]:
+        return [beat for (beat,) in query(path, "SELECT beat FROM karla_workers")]
+
+    # The second one finds the new file first, where the first one has its first look later.
+    inboxes = [opened(workers=1, lease=6), opened(workers=1, lease=1)]
+    for number, inbox in enumerate(inboxes, 1):
+        served(inbox, handle)
+        inbox.start()
+        until(lambda number=number: len(beats()) == number)  # type: ignore[misc]
+    remove(path)
+    SQLiteInbox(path).close()
+    until(lambda: len(beats()) == 2)
+    for key in "ab":
+        inboxes[0].put(delivery(key))
+    until(lambda: sorted(handled) == ["a", "b"])
+    begun = max(beats())
+    until(lambda: min(beats()) > begun)  # either has looked at what it has
+    let_go.set()
+    until(lambda: settled(path))
+    assert sorted(handled) == ["a", "b"]
+    assert query(path, "SELECT DISTINCT attempts FROM karla_inbox") == [(1,)]
 
 
 def test_the_worker_of_the_parent_stays_there(opened: Opened, path: Path) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import NoReturn
+from collections.abc import Callable
+from typing import NoReturn, TypeAlias
 
 from karla_receiver.driving import Driver
 from karla_receiver.errors import DeliveryError, Reason
@@ -12,7 +13,9 @@ from karla_receiver.observing import Observation
 from karla_receiver.outcomes import Discard, Outcome, RetryLater
 from karla_receiver.routing import Handler, Matches
 
-__all__ = ["call_handlers"]
+__all__ = ["AfterEach", "call_handlers"]
+
+AfterEach: TypeAlias = Callable[[Exception | None], object]
 
 
 async def call_handlers(
@@ -21,10 +24,12 @@ async def call_handlers(
     driver: Driver,
     view: Handler | None,
     seen: Observation | None,
+    after_each: AfterEach | None = None,
 ) -> None:
     """Call every handler to its end, and then the view if none of them failed.
 
     seen: told what the handlers took, and what the view answered.
+    after_each: called after each handler, with what it raised, or None.
     Raises DeliveryError with undecodable_event before any call if the event does not fit, with
     handler_error if one raised or the view answered with anything but success; else RetryLater
     if one did; else Discard if one did.
@@ -39,6 +44,8 @@ async def call_handlers(
             _, error = await driver.call(handler, event)
             if error is not None:
                 raised.append(error)
+            if after_each is not None:
+                after_each(error)
         if view is not None and all(isinstance(error, Discard) for error in raised):
             answered, error = await driver.call(view, event)
             if error is not None:

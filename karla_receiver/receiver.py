@@ -21,7 +21,7 @@ from karla_receiver.errors import (
     SignatureError,
 )
 from karla_receiver.events import Event
-from karla_receiver.handling import call_handlers
+from karla_receiver.handling import AfterEach, call_handlers
 from karla_receiver.observing import Observation, Observer, begin, checked_observer, finish
 from karla_receiver.options import checked_bool, checked_count
 from karla_receiver.outcomes import Discard, RetryLater
@@ -195,18 +195,22 @@ class Receiver:
         """The observer that the receiver was made with, if any."""
         return self._observer
 
-    def handle(self, event: Event, seen: Observation | None = None) -> None:
+    def handle(
+        self, event: Event, seen: Observation | None = None, after_each: AfterEach | None = None
+    ) -> None:
         """Call every handler that wants event: what an inbox's worker does with what it kept.
 
-        seen: told what came of it.
+        seen: told what came of it. after_each: called after each handler, with what it raised, or
+        None.
         Raises DeliveryError with handler_error if one raised, with undecodable_event if one
         relies on another type; RetryLater or Discard if one did. Async handlers are run to their
         end.
         """
         seen = seen or Observation()
         seen.event = event
+        calls = call_handlers(self._routes.find(event), event, SYNC, None, seen, after_each)
         try:
-            run_sync(call_handlers(self._routes.find(event), event, SYNC, None, seen))
+            run_sync(calls)
         except DeliveryError as refusal:
             seen.reason = refusal.reason
             raise

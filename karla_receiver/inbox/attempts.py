@@ -40,6 +40,11 @@ def _authorizer(connection: sqlite3.Connection) -> Callable[..., int]:
     return authorize
 
 
+_BEGIN_HANDLER: Final = "SAVEPOINT karla_handler"
+_END_HANDLER: Final = "RELEASE karla_handler"
+_UNDO_HANDLER: Final = "ROLLBACK TO karla_handler"
+
+
 class _Attempt:
     """What a handler sees of its attempt; see `karla_receiver.attempt.Attempt`."""
 
@@ -55,7 +60,20 @@ class _Attempt:
             self.session = self._writer.reserve()
             connection = self.session.connection
             connection.set_authorizer(_authorizer(connection))
+            connection.execute(_BEGIN_HANDLER)
         return self.session.connection
+
+    def after_handler(self, error: Exception | None) -> None:
+        """Undo what a handler wrote that discards the delivery: another's effect stands."""
+        if self.session is None:
+            return
+        connection = self.session.connection
+        with suppress(sqlite3.ProgrammingError):  # closed: the attempt fails, in the end
+            if error is None and connection.in_transaction:
+                connection.execute(_END_HANDLER)
+                connection.execute(_BEGIN_HANDLER)
+            elif isinstance(error, Discard) and connection.in_transaction:
+                connection.execute(_UNDO_HANDLER)
 
 
 class Attempts:
@@ -101,7 +119,7 @@ class Attempts:
         token = CURRENT.set(attempt)
         is_settled = False
         try:
-            outcome = self._outcome(taken, seen)
+            outcome = self._outcome(taken, attempt, seen)
             is_settled = True
         finally:
             CURRENT.reset(token)
@@ -122,9 +140,9 @@ class Attempts:
             )
         return _settled(taken, State.FAILED, type(error).__qualname__)
 
-    def _outcome(self, taken: Taken, seen: Observation) -> Settlement:
+    def _outcome(self, taken: Taken, attempt: _Attempt, seen: Observation) -> Settlement:
         try:
-            self._receiver.handle(parse_event(taken.body), seen)
+            self._receiver.handle(parse_event(taken.body), seen, attempt.after_handler)
         except RetryLater as postponed:
             return self._again(taken, postponed.after, postponed.reason or "RetryLater")
         except Discard as discard:
@@ -173,8 +191,7 @@ class Attempts:
         """Commit what the handler wrote and the mark together, or neither."""
         try:
             self._end_handling(session)
-            # An attempt that failed, and one that was discarded, takes no effect.
-            has_effect = outcome.state == State.DONE and outcome.note is None
+            has_effect = outcome.state == State.DONE
             if has_effect:
                 self._commit(session, taken, outcome)
         except StorageError as error:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from karla_receiver.delivery import Delivery
 from karla_receiver.events import Event
+from karla_receiver.handling import AfterEach
 from karla_receiver.idempotency.protocol import Key
 from karla_receiver.observing import Observation, Observer
 from karla_receiver.signature import Verified
@@ -30,7 +31,9 @@ class EventHandler(Protocol):
         """To be told of each attempt; see `karla_receiver.observing.attempt`."""
         ...
 
-    def handle(self, event: Event, seen: Observation | None = None) -> None:
+    def handle(
+        self, event: Event, seen: Observation | None = None, after_each: AfterEach | None = None
+    ) -> None:
         """Call every handler that wants event; see `Receiver.handle`."""
 
     def verify_kept(self, delivery: Delivery) -> Verified:

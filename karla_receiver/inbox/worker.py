@@ -217,7 +217,8 @@ class Worker:
             else:
                 self._ready.extend(taken)
                 self._work.notify(len(taken))
-        return bool(wanted and len(found) == wanted)
+        # What was settled may have freed its lane, since it was looked for.
+        return bool(wanted and (settled or len(found) == wanted))
 
     def _wanted(self) -> int:
         """Return how many deliveries to take."""

@@ -346,6 +346,29 @@ def test_an_attempt_that_does_not_succeed_takes_no_effect(
     assert inbox.put(delivery("the writer is free again")) == "new"
 
 
+@pytest.mark.parametrize("order", [("grants", "discards"), ("discards", "grants")])
+def test_a_handler_that_discards_undoes_its_own_effect_and_no_other_s(
+    opened: Opened, path: Path, order: tuple[str, str]
+) -> None:
+    def handler(name: str) -> Callable[[Event], None]:
+        def handle(event: Event) -> None:
+            current_attempt().transaction.execute("INSERT INTO effects VALUES (?)", (name,))
+            if name == "discards":
+                raise Discard("not for me")
+
+        return handle
+
+    query(path, "CREATE TABLE effects (key)")
+    inbox = opened(workers=1)
+    receiver = Receiver(SECRET, inbox=inbox)
+    for name in order:
+        receiver.on("*")(handler(name))
+    inbox.put(delivery())
+    until(lambda: settled(path))
+    assert row(path) == ("done", 1, "discarded: not for me")
+    assert effects(path) == ["grants"]
+
+
 @pytest.mark.parametrize("statement", ["COMMIT", "ROLLBACK", "BEGIN"])
 def test_a_handler_cannot_end_the_transaction(opened: Opened, path: Path, statement: str) -> None:
     def handle(event: Event) -> None:
@@ -851,6 +874,18 @@ def test_deliveries_of_one_lane_run_one_at_a_time_and_in_order(opened: Opened, p
     until(lambda: settled(path))
     assert set(states(path).values()) == {"done"}
     assert order == {lane: [key for key in keys if key[0] == lane] for lane in "ab"}
+
+
+def test_the_next_of_a_lane_is_not_polled_for(
+    opened: Opened, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("karla_receiver.inbox.worker._POLL_SECONDS", 60)
+    inbox = opened(serial_by=lambda event: "one")
+    for number in range(20):
+        inbox.put(delivery(str(number)))
+    served(inbox, lambda event: None)
+    inbox.start()
+    until(lambda: settled(path))
 
 
 def test_what_has_no_lane_runs_side_by_side(opened: Opened, path: Path) -> None:

@@ -41,8 +41,9 @@ _RETURNED_NONE: Final = Called(None, None)  # what nearly every call comes to
 class Driver(Protocol):
     """How to do what may take time."""
 
-    # What proves, when it is raised, that no handler is running any more.
-    ends_work: type[BaseException]
+    def ends_work(self, error: BaseException) -> bool:
+        """Return whether error, being raised, proves that no handler is running any more."""
+        ...
 
     async def read(
         self, chunks: Iterable[bytes] | AsyncIterable[bytes], buffer: BodyBuffer
@@ -68,7 +69,8 @@ class Driver(Protocol):
 
 
 class _SyncDriver:
-    ends_work: type[BaseException] = BaseException
+    def ends_work(self, error: BaseException) -> bool:
+        return True
 
     async def read(
         self, chunks: Iterable[bytes] | AsyncIterable[bytes], buffer: BodyBuffer
@@ -95,8 +97,15 @@ class _SyncDriver:
 
 
 class _AsyncDriver:
-    # Not CancelledError: a handler that runs in a thread cannot be stopped, and may still finish.
-    ends_work: type[BaseException] = Exception
+    def ends_work(self, error: BaseException) -> bool:
+        import asyncio  # see _in_thread
+
+        if isinstance(error, asyncio.CancelledError):
+            # Not if the task was cancelled: a handler that runs in a thread cannot be stopped, and
+            # may still finish. Otherwise a handler has raised it.
+            task = asyncio.current_task()
+            return task is not None and not task.cancelling()
+        return isinstance(error, Exception)
 
     async def read(
         self, chunks: Iterable[bytes] | AsyncIterable[bytes], buffer: BodyBuffer

@@ -149,9 +149,10 @@ async def _do_once(
     attempt = CURRENT.set(PlainAttempt(delivery.key))
     try:
         await work()
-    except driver.ends_work as raised:
-        verb = "done" if isinstance(raised, Discard) else "release"
-        await _settle(store, verb, driver, delivery.key, claim.token)
+    except BaseException as raised:
+        if driver.ends_work(raised):
+            verb = "done" if isinstance(raised, Discard) else "release"
+            await _settle(store, verb, driver, delivery.key, claim.token)
         raise
     finally:
         CURRENT.reset(attempt)

@@ -245,6 +245,23 @@ def test_what_is_begun_is_finished_although_the_request_is_cancelled(
     assert [call[0] for call in store.verbs] == ["claim", verb]
 
 
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_handler_that_raises_as_if_cancelled_has_failed_and_is_released(is_async: bool) -> None:
+    store = ScriptedStore()
+    receiver = Receiver(SECRET, idempotency=store)
+
+    def fail(event: Event) -> None:
+        raise asyncio.CancelledError
+
+    async def fail_async(event: Event) -> None:
+        fail(event)
+
+    receiver.on("*")(fail_async if is_async else fail)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(receiver.receive_async(signed()))
+    assert [call[0] for call in store.verbs] == ["claim", "release"]
+
+
 def test_a_loop_that_ends_leaves_the_claim_to_lapse() -> None:
     """A handler in a thread cannot be stopped, so nobody else may begin yet."""
     store = ScriptedStore()

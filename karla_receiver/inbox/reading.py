@@ -52,8 +52,8 @@ def _problem(connection: sqlite3.Connection) -> str | None:
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
     if version_of(connection) == 0 or "karla_inbox" not in tables:
         return "is a SQLite database without an inbox"
-    # A store's file has the inbox's tables too, but nothing was ever kept or handled in them: SQLite
-    # goes on counting in a table of its own when all its workers are gone.
+    # A store's file has the inbox's tables too, but nothing was ever kept or handled in them:
+    # SQLite knows of every worker that there was, in a table of its own.
     (is_store,) = connection.execute(
         "SELECT EXISTS (SELECT 1 FROM karla_claims)"
         " AND NOT EXISTS (SELECT 1 FROM karla_inbox)"

@@ -23,6 +23,7 @@ __all__ = [
     "disown",
     "find_due",
     "forgive",
+    "newest_receipt",
     "purge",
     "take",
 ]
@@ -193,6 +194,13 @@ def forgive(connection: Connection, endpoint: str, now: float) -> None:
         " AND changed_at > ?",
         (endpoint, now, now),
     )
+
+
+def newest_receipt(connection: Connection) -> float:
+    """Return when the delivery that was kept last was received, in unix seconds; 0 if none is."""
+    query = "SELECT received_at FROM karla_inbox ORDER BY id DESC LIMIT 1"
+    found = connection.execute(query).fetchone()
+    return 0.0 if found is None else float(found[0])
 
 
 def purge(connection: Connection, endpoint: str, before: float, limit: int) -> int:

@@ -34,6 +34,7 @@ _LOG_SECONDS: Final = 60.0
 _PAUSE_SECONDS: Final = 1.0
 # To note what was settled, when the worker is stopped and the file fails.
 _LAST_TRIES: Final = 3
+_LAST_SECONDS: Final = 5.0
 # What is taken ahead, so that the threads need not wait: so many seconds of work.
 _AHEAD_SECONDS: Final = 0.25
 _LARGEST_BATCH: Final = 256
@@ -85,6 +86,8 @@ class Worker:
         self._next_log = 0.0
         self._last_taken = 0.0
         self._clock_offset: float | None = None
+        self._proved_at = 0.0  # by the monotonic clock
+        self._proved_time = 0.0  # of the day
         self._bookkeeper = threading.Thread(
             target=self._keep_books, name="karla-worker-books", daemon=True
         )
@@ -108,7 +111,8 @@ class Worker:
         """Take nothing more, finish what runs, and return the rest to the inbox.
 
         grace: seconds that handlers have to finish. What still runs then is returned as well, to
-        be handled again; its attempt counts. Returns whether all finished.
+        be handled again; its attempt counts. Where the file cannot be written, for 5 s more, all
+        that is left is taken over when the lease has ended. Returns whether all finished.
         """
         deadline = time.monotonic() + grace
         with self._changed:
@@ -124,8 +128,8 @@ class Worker:
             self._settled.extend(_returned(taken, begun=True) for taken in left)
             self._closing = True
             self._changed.notify()
-        self._bookkeeper.join()
-        return not left
+        self._bookkeeper.join(_LAST_SECONDS)
+        return not left and not self._bookkeeper.is_alive()
 
     # -- the handlers' threads
 
@@ -274,8 +278,20 @@ class Worker:
         if self._clock_offset is None or offset < self._clock_offset - _CLOCK_STEP_SECONDS:
             rows.forgive(connection, options.endpoint, now)
         self._clock_offset = offset
-        rows.purge(connection, options.endpoint, now - options.retention, _PURGE_BATCH)
+        before = min(now, self._proved(connection, monotonic)) - options.retention
+        rows.purge(connection, options.endpoint, before, _PURGE_BATCH)
         return number, freed[State.FAILED]
+
+    def _proved(self, connection: Connection, monotonic: float) -> float:
+        """Return the time of day that it must be by now, whatever the clock has leaped to.
+
+        What was received was signed within minutes of its receipt, and what has gone by since then
+        no clock can take back.
+        """
+        passed = self._proved_time + monotonic - self._proved_at
+        self._proved_time = max(rows.newest_receipt(connection), passed)
+        self._proved_at = monotonic
+        return self._proved_time
 
     def _leave(self) -> None:
         try:

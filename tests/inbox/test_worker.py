@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from karla_receiver import ClaimEvent, ConfigurationError, Event, Receiver, samples
@@ -541,6 +542,28 @@ def test_what_hangs_is_returned_when_the_grace_is_over(opened: Opened, path: Pat
     let_go.set()
 
 
+def test_a_handler_that_keeps_its_transaction_does_not_keep_the_worker_from_stopping(
+    opened: Opened, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("karla_receiver.inbox.worker._LAST_SECONDS", 0.05)
+    holding, let_go = threading.Event(), threading.Event()
+
+    def handle(event: Event) -> None:
+        assert current_attempt().transaction
+        holding.set()
+        let_go.wait(20)
+
+    inbox = opened(workers=1)
+    served(inbox, handle)
+    inbox.put(delivery())
+    assert holding.wait(20)
+    begun = time.monotonic()
+    assert not inbox.stop(grace=0.05)
+    assert time.monotonic() - begun < 3, "it waited for the transaction"
+    let_go.set()
+    until(lambda: row(path)[0] in ("done", "waiting"))
+
+
 def test_a_hanging_handler_holds_up_no_other_delivery(opened: Opened, path: Path) -> None:
     let_go = threading.Event()
 
@@ -828,17 +851,49 @@ def test_what_is_done_is_deleted_after_the_retention_and_nothing_else(
     inbox = opened(clock=lambda: clock, window=600, retention=1000, max_attempts=1)
     served(inbox, handle)
     for key in ("done", "fails"):
-        inbox.put(delivery(key))
+        inbox.put(delivery(key, received_at=clock))
     until(lambda: settled(path))
     clock += 999
-    inbox.put(delivery("younger"))
+    inbox.put(delivery("younger", received_at=clock))
     until(lambda: settled(path))
-    assert inbox.put(delivery("done")) == "duplicate"
+    assert inbox.put(delivery("done", received_at=clock)) == "duplicate"
     clock += 2
-    until(lambda: set(states(path)) == {"fails", "younger"})
-    assert query(path, "SELECT count(*) FROM karla_content") == [(2,)]
-    assert inbox.put(delivery("done")) == "new"
+    inbox.put(delivery("youngest", received_at=clock))
+    until(lambda: set(states(path)) == {"fails", "younger", "youngest"})
+    assert query(path, "SELECT count(*) FROM karla_content") == [(3,)]
+    assert inbox.put(delivery("done", received_at=clock)) == "new"
     until(lambda: settled(path))
+
+
+def test_a_clock_that_leaps_ahead_deletes_nothing_before_its_time(
+    opened: Opened, path: Path
+) -> None:
+    clock = 1_000_000.0
+    inbox = opened(clock=lambda: clock, window=600)
+    served(inbox, lambda event: None)
+    inbox.put(delivery(received_at=clock))
+    until(lambda: settled(path))
+    clock += 8 * 86_400
+    beats = "SELECT max(beat) FROM karla_workers"
+    ((beat,),) = query(path, beats)
+    until(lambda: query(path, beats)[0][0] > beat + 1)
+    assert inbox.put(delivery(received_at=clock)) == "duplicate"
+
+
+def test_where_nothing_comes_any_more_what_is_done_is_deleted_as_well(
+    opened: Opened, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed = 0.0
+    seconds = time.monotonic
+    inbox = opened(clock=lambda: 1_000_000.0 + passed, window=600)
+    options = inbox._options  # pyright: ignore[reportPrivateUsage]
+    fast = msgspec.structs.replace(options, monotonic=lambda: seconds() + passed)
+    monkeypatch.setattr(inbox, "_options", fast)
+    served(inbox, lambda event: None)
+    inbox.put(delivery(received_at=1_000_000.0))
+    until(lambda: settled(path))
+    passed += 601
+    until(lambda: states(path) == {})
 
 
 # -- one at a time

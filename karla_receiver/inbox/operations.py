@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from sqlite3 import Connection
 from typing import Any, Final, TypeVar
 
 import msgspec
 
+from karla_receiver.decoding import parse_event
 from karla_receiver.delivery import Delivery
+from karla_receiver.errors import PayloadError
+from karla_receiver.idempotency.keys import delivery_key, occurrence_key
 from karla_receiver.inbox import rows, workers
 from karla_receiver.inbox.reading import read, require_inbox
 from karla_receiver.inbox.rows import State
@@ -161,9 +165,13 @@ class Operations:
         )
 
     def have_again(self, selection: Selection) -> Iterator[int]:
-        """Have those selected handled anew, but for what runs; yield how many, batch by batch."""
+        """Have those selected handled anew, but for what runs; yield how many, batch by batch.
+
+        One from quarantine has no lane: what makes lanes is the receiver's.
+        """
 
         def again(connection: Connection, ids: list[int]) -> None:
+            _describe(connection, ids)
             connection.executemany(
                 "UPDATE karla_inbox SET state = 'waiting', due = 0, attempts = 0, note = NULL,"
                 " changed_at = ? WHERE id = ?",
@@ -238,6 +246,23 @@ def _find(connection: Connection, selection: Selection, limit: int) -> list[Kept
     found = connection.execute(sql, (*values, limit)).fetchall()
     names = Kept.__struct_fields__
     return [msgspec.convert(dict(zip(names, row, strict=True)), Kept) for row in found]
+
+
+def _describe(connection: Connection, ids: list[int]) -> None:
+    """Note of those in quarantine what they tell, as of all others, if they can be read by now."""
+    query = (
+        "SELECT body FROM karla_content JOIN karla_inbox USING (id)"
+        " WHERE id = ? AND state = 'quarantined'"
+    )
+    for each in ids:
+        for (body,) in connection.execute(query, (each,)).fetchall():
+            with suppress(PayloadError):
+                event = parse_event(body)
+                occurrence = delivery_key(b"", event, occurrence_key)
+                connection.execute(
+                    "UPDATE karla_inbox SET ref = ?, event_group = ?, occurrence = ? WHERE id = ?",
+                    (event.ref, event.event_group, occurrence, each),
+                )
 
 
 def _counts(connection: Connection, column: str) -> dict[str, int]:

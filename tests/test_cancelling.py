@@ -25,29 +25,46 @@ KINDS: dict[str, Options] = {
 }
 
 
-class CancelledAt:
-    """Awaits a coroutine; when it suspends for the n-th time, its task is cancelled there."""
+class Cancellation:
+    """Cancels a request when it, or what goes on for it, suspends for the n-th time."""
 
-    def __init__(self, path: Coroutine[Any, Any, Response], number: int) -> None:
-        self.path = path
+    def __init__(self, number: int) -> None:
         self.number = number
         self.suspensions = 0
+        self.request: asyncio.Task[Response] | None = None
 
-    def __await__(self) -> Generator[Any, Any, Response]:
+    def make_task(
+        self, loop: asyncio.AbstractEventLoop, path: Any, **options: Any
+    ) -> asyncio.Task[Any]:
+        async def run() -> Any:
+            return await Steps(path, self)
+
+        return asyncio.Task(run(), loop=loop, **options)
+
+    def count(self) -> None:
+        self.suspensions += 1
+        if self.suspensions == self.number:
+            assert self.request is not None
+            self.request.cancel()
+
+
+class Steps:
+    """Awaits a coroutine, and counts how often it suspends."""
+
+    def __init__(self, path: Coroutine[Any, Any, Any], cancellation: Cancellation) -> None:
+        self.path = path
+        self.cancellation = cancellation
+
+    def __await__(self) -> Generator[Any, Any, Any]:
         steps = self.path.__await__()
         error: BaseException | None = None
         while True:
             try:
                 waited_for = steps.send(None) if error is None else steps.throw(error)
             except StopIteration as end:
-                response: Response = end.value
-                return response
+                return end.value
             error = None
-            self.suspensions += 1
-            if self.suspensions == self.number:
-                task = asyncio.current_task()
-                assert task is not None
-                task.cancel()
+            self.cancellation.count()
             try:
                 yield waited_for
             except BaseException as raised:  # noqa: BLE001 - thrown on
@@ -69,19 +86,19 @@ def request(body: bytes) -> Request:
 
 async def status_if_cancelled_at(receiver: Receiver, number: int) -> tuple[int | None, int]:
     """Return the answer, None if there was none, and how often the request was suspended."""
-    path = CancelledAt(receiver.receive_async(request(delivery_body(number))), number)
-
-    async def receive() -> Response:
-        return await path
-
+    cancellation = Cancellation(number)
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(cancellation.make_task)
+    cancellation.request = loop.create_task(receiver.receive_async(request(delivery_body(number))))
     try:
-        status: int | None = (await asyncio.create_task(receive())).status
+        status: int | None = (await cancellation.request).status
     except asyncio.CancelledError:
         status = None
+    loop.set_task_factory(None)
     # What goes on without the request is finished, as it would be in a server.
     if begun := asyncio.all_tasks() - {asyncio.current_task()}:
         await asyncio.wait(begun)
-    return status, path.suspensions
+    return status, cancellation.suspensions
 
 
 @pytest.mark.parametrize("is_async", [True, False], ids=["async handler", "sync handler"])

@@ -13,8 +13,6 @@ from karla_receiver.inbox import SQLiteInbox
 from tests.inbox.stock import delivery, query, states
 
 BODY = bytes(2000)
-
-
 _CAP_SYS_ADMIN = 21
 
 
@@ -51,10 +49,11 @@ def put_until_refused(inbox: SQLiteInbox, name: str) -> list[str]:
         kept.append(key)
 
 
-def check_full_disk(place: Path) -> None:
-    ballast = place / "ballast"
+@pytest.mark.skipif(not may_mount(), reason="mounting takes a privilege of root")
+def test_a_small_disk_that_is_full_refuses_until_there_is_room(small_disk: Path) -> None:
+    ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(300_000))
-    path = place / "karla.db"
+    path = small_disk / "karla.db"
     inbox = SQLiteInbox(path)
     kept = put_until_refused(inbox, "first")
     assert len(kept) > 10
@@ -69,9 +68,3 @@ def check_full_disk(place: Path) -> None:
     assert set(kept) <= set(states(path))
     assert query(path, "PRAGMA integrity_check") == [("ok",)]
     print(f"{len(kept)} acknowledged, {len(set(kept) - set(states(path)))} lost")  # noqa: T201
-
-
-if may_mount():  # or the other test of a full disk, with a limit of the file's size, has to do
-
-    def test_a_small_disk_that_is_full_refuses_until_there_is_room(small_disk: Path) -> None:
-        check_full_disk(small_disk)

@@ -138,9 +138,15 @@ def put_fifty(inbox: SQLiteInbox, name: int) -> None:
         assert inbox.put(delivery(f"{name}-{number}")) == "duplicate"
 
 
-def test_four_processes_write_one_file(path: Path) -> None:
-    run_forks(*[(put_fifty, SQLiteInbox(path), name) for name in range(4)])
-    assert len(states(path)) == 200
+def put_many(inbox: SQLiteInbox, name: int) -> None:
+    for number in range(500):
+        assert inbox.put(delivery(f"{name}-{number}"))
+
+
+def test_four_processes_write_one_file_and_lose_nothing(path: Path) -> None:
+    run_forks(*[(put_many, SQLiteInbox(path), name) for name in range(4)])
+    assert len(states(path)) == 2000
+    assert query(path, "PRAGMA integrity_check") == [("ok",)]
 
 
 def within_a_minute(function: Callable[..., object], *arguments: object) -> None:

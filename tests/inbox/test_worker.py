@@ -711,7 +711,7 @@ def test_a_handler_that_was_at_a_file_now_gone_settles_nothing_in_the_next(
     remove(path)
     with pytest.raises(StorageError, match="deleted or replaced"):
         inbox.put(delivery("new"))
-    assert inbox.put(delivery("new"))
+    assert inbox.put(delivery("new")) == "new"
     until(lambda: running == ["old", "new"])
     assert query(path, "SELECT id FROM karla_inbox") == [(1,)]
 

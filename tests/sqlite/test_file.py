@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -95,13 +96,61 @@ def test_a_deleted_directory_is_waited_for(tmp_path: Path) -> None:
     inbox.close()
 
 
-def test_a_locked_file_is_waited_for_and_then_refused(inbox: SQLiteInbox, path: Path) -> None:
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
+LOCK = """
+import sqlite3, sys
+other = sqlite3.connect(sys.argv[1], isolation_level=None)
+for _ in sys.stdin:
+    other.execute("BEGIN IMMEDIATE")
+    print("locked", flush=True)
+    sys.stdin.readline()
+    other.execute("ROLLBACK")
+    print("unlocked", flush=True)
+"""
+
+
+class Locker:
+    """Another process, which locks a file and unlocks it."""
+
+    def __init__(self, path: Path) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", LOCK, str(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def turn(self, state: str) -> None:
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        assert self._process.stdout.readline().strip() == state
+
+    def end(self) -> None:
+        self._process.communicate()
+
+
+def test_a_file_that_another_process_locks_is_waited_for_and_then_refused(
+    inbox: SQLiteInbox, path: Path
+) -> None:
+    """By all who put at once, within a second and what a busy machine adds to it."""
+    locker = Locker(path)
+    seconds: list[float] = []
+
+    def be_refused(number: int) -> None:
+        begun = time.monotonic()
         with pytest.raises(StorageError, match="another process has had it locked for 1 s"):
-            inbox.put(delivery("second"))
-        other.execute("ROLLBACK")
-    assert inbox.put(delivery("second")) == "new"
+            inbox.put(delivery(f"refused-{number}"))
+        seconds.append(time.monotonic() - begun)
+
+    for count in (1, 32, 8):
+        locker.turn("locked")
+        in_threads(count, be_refused)
+        locker.turn("unlocked")
+        assert inbox.put(delivery(f"kept after {count}"))
+    locker.end()
+    assert max(seconds) < 1.8
+    assert set(states(path)) == {"first", "kept after 1", "kept after 32", "kept after 8"}
 
 
 def test_a_locked_file_never_blocks_the_event_loop(inbox: SQLiteInbox, path: Path) -> None:

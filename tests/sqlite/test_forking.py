@@ -36,7 +36,7 @@ def test_children_of_a_process_that_is_putting_put_as_well(path: Path) -> None:
     def put_on_and_on() -> None:
         while not is_over.is_set():
             kept.append(f"parent-{len(kept)}")
-            assert inbox.put(delivery(kept[-1]))
+            assert inbox.put(delivery(kept[-1])) == "new"
 
     thread = threading.Thread(target=put_on_and_on)
     thread.start()
@@ -97,7 +97,7 @@ def test_a_process_with_workers_at_work_may_be_forked(path: Path) -> None:
     inbox.start()
 
     def put_and_see_it_handled(name: int) -> None:
-        assert inbox.put(delivery(f"child-{name}"))
+        assert inbox.put(delivery(f"child-{name}")) == "new"
         until(lambda: states(path)[f"child-{name}"] == "done")
         inbox.close()
 

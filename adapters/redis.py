@@ -34,7 +34,7 @@ from karla_receiver.idempotency.limits import (
 )
 from karla_receiver.idempotency.protocol import Claim, ClaimState, Key
 from karla_receiver.options import checked_endpoint
-from karla_receiver.sqlite.forking import abandon, renew_after_fork
+from karla_receiver.sqlite.forking import renew_after_fork
 
 __all__ = ["RedisStore"]
 
@@ -146,7 +146,6 @@ class RedisStore:
 
     def after_fork(self) -> None:
         """Leave the parent's threads to the parent."""
-        abandon(self._threads)
         self._start_threads()
 
     def _start_threads(self) -> None:

@@ -140,7 +140,7 @@ def put_fifty(inbox: SQLiteInbox, name: int) -> None:
 
 def put_many(inbox: SQLiteInbox, name: int) -> None:
     for number in range(500):
-        assert inbox.put(delivery(f"{name}-{number}"))
+        assert inbox.put(delivery(f"{name}-{number}")) == "new"
 
 
 def test_four_processes_write_one_file_and_lose_nothing(path: Path) -> None:

@@ -147,7 +147,7 @@ def test_a_file_that_another_process_locks_is_waited_for_and_then_refused(
         locker.turn("locked")
         in_threads(count, be_refused)
         locker.turn("unlocked")
-        assert inbox.put(delivery(f"kept after {count}"))
+        assert inbox.put(delivery(f"kept after {count}")) == "new"
     locker.end()
     assert max(seconds) < 1.8
     assert set(states(path)) == {"first", "kept after 1", "kept after 32", "kept after 8"}

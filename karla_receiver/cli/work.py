@@ -19,6 +19,8 @@ from karla_receiver.inbox import SQLiteInbox
 
 __all__ = ["work"]
 
+_WAIT_SECONDS = 0.5
+
 
 def work(
     context: typer.Context,
@@ -57,11 +59,27 @@ def work(
         inbox.start(threads)
     many = "1 thread" if threads == 1 else f"{threads} threads"
     typer.echo(f"handling the inbox of {target} with {many}; Ctrl-C stops it", err=True)
-    stopping.wait()
+    _wait_for(stopping)
     typer.echo("stopping: what runs is finished", err=True)
-    has_finished = inbox.stop(grace)
+    has_ended = threading.Event()
+    outcome: list[bool] = []
+
+    def stop() -> None:
+        try:
+            outcome.append(inbox.stop(grace))
+        finally:
+            has_ended.set()
+
+    threading.Thread(target=stop, daemon=True).start()
+    _wait_for(has_ended)
     inbox.close()
-    raise typer.Exit(0 if has_finished else 1)
+    raise typer.Exit(0 if outcome == [True] else 1)
+
+
+def _wait_for(event: threading.Event) -> None:
+    # In short waits: a signal that the system gives to another thread interrupts none of this one.
+    while not event.wait(_WAIT_SECONDS):
+        pass
 
 
 def _stop_with(stopping: threading.Event) -> Callable[[int, FrameType | None], None]:

@@ -31,6 +31,19 @@ _CRASHED = 70  # what sysexits.h has for an internal error: neither wrong use no
 class _Program(TyperGroup):
     """Ends every command in the same way, whatever it raises."""
 
+    def main(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super().main(*args, **options)
+        except BrokenPipeError:
+            pass
+        except SystemExit as error:
+            # For help and for a closed pipe the libraries end the program by themselves.
+            if not isinstance(error.__context__, BrokenPipeError):
+                raise
+        # Whoever read it has seen enough.
+        mute_stdout()
+        sys.exit(0)
+
     def invoke(self, ctx: Any) -> Any:
         try:
             try:
@@ -38,9 +51,7 @@ class _Program(TyperGroup):
             finally:
                 sys.stdout.flush()
         except BrokenPipeError:
-            # Whoever read it has seen enough.
-            mute_stdout()
-            raise typer.Exit(0) from None
+            raise
         except (ConfigurationError, OSError) as error:
             if ctx.params["debug"]:
                 raise

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
-import typer
-from rich.console import Console
 from rich.text import Text
 
+from karla_receiver.cli.terminal import Terminal, write_json
 from karla_receiver.registration import Secret, SyncPlan, Webhook
 
 __all__ = ["JSONLines", "Rows", "Showing"]
@@ -40,7 +38,7 @@ class Rows:
     """A few lines for each webhook."""
 
     def __init__(self) -> None:
-        self._console = Console(highlight=False, soft_wrap=True)
+        self._terminal = Terminal()
 
     def webhooks(self, found: Iterable[Webhook]) -> None:
         """Show webhooks, or that there is none."""
@@ -94,7 +92,7 @@ class Rows:
             self._print(f"  note    {webhook.description}")
 
     def _print(self, text: str | Text, style: str = "") -> None:
-        self._console.print(Text(_plain(text), style) if isinstance(text, str) else text)
+        self._terminal.print(Text(_plain(text), style) if isinstance(text, str) else text)
 
 
 class JSONLines:
@@ -103,21 +101,21 @@ class JSONLines:
     def webhooks(self, found: Iterable[Webhook]) -> None:
         """Write an object for each."""
         for webhook in found:
-            _write(_webhook(webhook))
+            write_json(_webhook(webhook))
 
     def created(self, webhook: Webhook, secret: Secret | None, kept_in: Path | None) -> None:
         """Write the webhook, with `secret` or `secret_file`, whichever there is."""
         shown = secret.reveal() if secret is not None and kept_in is None else None
         kept = None if kept_in is None else str(kept_in)
-        _write({**_webhook(webhook), "secret": shown, "secret_file": kept})
+        write_json({**_webhook(webhook), "secret": shown, "secret_file": kept})
 
     def changed(self, webhook: Webhook) -> None:
         """Write the webhook."""
-        _write(_webhook(webhook))
+        write_json(_webhook(webhook))
 
     def deleted(self, url_or_uuid: str) -> None:
         """Write what was deleted."""
-        _write({"type": "deleted", "webhook": url_or_uuid})
+        write_json({"type": "deleted", "webhook": url_or_uuid})
 
     def plan(self, plan: SyncPlan) -> None:
         """Write the difference."""
@@ -130,7 +128,7 @@ class JSONLines:
             for change in plan.changes
         ]
         unchanged = [webhook.uuid for webhook in plan.unchanged]
-        _write({"type": "plan", "url": plan.url, "changes": changes, "unchanged": unchanged})
+        write_json({"type": "plan", "url": plan.url, "changes": changes, "unchanged": unchanged})
 
 
 def _webhook(webhook: Webhook) -> dict[str, object]:
@@ -143,7 +141,3 @@ def _webhook(webhook: Webhook) -> dict[str, object]:
 def _plain(text: str) -> str:
     # Karla's texts were written by anybody: none of them may move the cursor.
     return "".join(each if each.isprintable() or each == "\n" else "?" for each in text)
-
-
-def _write(line: dict[str, object]) -> None:
-    typer.echo(json.dumps(line))

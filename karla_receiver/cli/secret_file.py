@@ -26,7 +26,7 @@ class SecretFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._is_written = False
+        self.is_written = False
 
     def __enter__(self) -> SecretFile:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
@@ -54,7 +54,7 @@ class SecretFile:
                 f"cannot write to {self._path} ({error.strerror}), and so the new webhook's secret"
                 " is lost: delete the webhook, and create another one"
             ) from None
-        self._is_written = True
+        self.is_written = True
 
     def __exit__(
         self,
@@ -64,5 +64,5 @@ class SecretFile:
     ) -> None:
         with suppress(OSError):  # of what could not be written, which was told
             self._file.close()
-        if not self._is_written:
+        if not self.is_written:
             self._path.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ class Terminal(Console):
 
     def on_broken_pipe(self) -> None:
         """Let the program see to it, for every command in the same way."""
-        raise BrokenPipeError
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
 def write_json(line: Mapping[str, object]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -13,7 +13,8 @@ import typer
 from karla_receiver.cli.failures import told_plainly
 from karla_receiver.cli.importing import imported_receiver
 from karla_receiver.cli.registrations import JSONLines, Rows, Showing
-from karla_receiver.cli.secret_file import SecretFile
+from karla_receiver.cli.secret_file import SecretFile, SecretLostError
+from karla_receiver.cli.terminal import mute_stdout
 from karla_receiver.errors import ConfigurationError
 from karla_receiver.registration import KarlaAPI, Secret, Status, Webhook
 
@@ -21,6 +22,11 @@ __all__ = ["webhooks"]
 
 webhooks: typer.Typer = typer.Typer(
     name="webhooks", no_args_is_help=True, pretty_exceptions_enable=False
+)
+
+_INTERRUPTED = (
+    "karla-receiver: interrupted: if the webhook was created, its secret is lost: see"
+    " `karla-receiver webhooks list`, delete the webhook, and create another one"
 )
 
 _AsJSON: TypeAlias = Annotated[
@@ -116,7 +122,7 @@ def create(
         if save_secret is not None and secret_env is not None:
             raise ConfigurationError("name --save-secret or --secret-env: one is where you have it")
         own = None if secret_env is None else _secret_in(secret_env)
-        with _secret_kept(save_secret) as file:
+        with _secret_kept(save_secret, is_given_once=own is None) as file:
             webhook = api.create(
                 url,
                 enabled_events=events or ["*"],
@@ -223,7 +229,7 @@ def sync(
         if dry_run or not (yes or _is_agreed("Change this?")):
             raise typer.Exit(1)
         creates = any(change.webhook is None for change in plan.changes)
-        with _secret_kept(save_secret if creates else None) as file:
+        with _secret_kept(save_secret, is_given_once=creates) as file:
             for webhook in api.apply(plan):
                 if creates:
                     _show_created(showing, webhook, file, save_secret)
@@ -243,19 +249,36 @@ def _showing(as_json: bool) -> Showing:
 
 
 @contextmanager
-def _secret_kept(path: Path | None) -> Generator[SecretFile | None]:
-    with ExitStack() as stack:
-        yield None if path is None else stack.enter_context(SecretFile(path))
+def _secret_kept(path: Path | None, *, is_given_once: bool) -> Generator[SecretFile | None]:
+    if not is_given_once:
+        yield None
+        return
+    with nullcontext() if path is None else SecretFile(path) as file:
+        try:
+            yield file
+        except KeyboardInterrupt:
+            if file is None or not file.is_written:
+                typer.echo(_INTERRUPTED, err=True)
+            raise
 
 
 def _show_created(
     showing: Showing, webhook: Webhook, file: SecretFile | None, path: Path | None
 ) -> None:
-    if file is None or webhook.secret is None:
-        showing.created(webhook, webhook.secret, None)
+    if file is not None and webhook.secret is not None:
+        file.write(webhook.secret)
+        showing.created(webhook, webhook.secret, path)
         return
-    file.write(webhook.secret)
-    showing.created(webhook, webhook.secret, path)
+    try:
+        showing.created(webhook, webhook.secret, None)
+    except OSError as error:
+        if webhook.secret is None:
+            raise
+        mute_stdout()  # or what could not be written would fail once more, at the end
+        raise SecretLostError(
+            f"cannot show the new webhook's secret ({error.strerror}), and so it is lost: delete"
+            " the webhook, and create another one"
+        ) from None
 
 
 def _secret_in(variable: str) -> Secret:

@@ -72,6 +72,26 @@ def started(*arguments: str | Path, **variables: str) -> Generator[subprocess.Po
             process.kill()
 
 
+def run_into_closed_pipe(*arguments: str | Path, **variables: str) -> Run:
+    """Run a command as a process whose reader is gone before anything is written."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-W", "error", "-c", MAIN, *map(str, arguments)],
+            stdin=subprocess.DEVNULL,
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **variables},
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        os.close(writer)
+    return Run(ended.returncode, "", ended.stderr)
+
+
 def free_port() -> int:
     """Return a port that nobody listens at."""
     with socket.socket() as listener:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from karla_receiver.cli.program import program
 from karla_receiver.cli.terminal import Terminal, mute_stdout
-from tests.cli.running import MAIN, SECRET, run, started
+from tests.cli.running import SECRET, run, run_into_closed_pipe, started
 
 COMMANDS = ("demo", "listen", "send", "replay", "sign", "verify", "explain", "samples")
 
@@ -132,19 +132,12 @@ def test_what_is_no_file_needs_no_muting(
     assert capfd.readouterr().out == "still there"
 
 
-@pytest.mark.parametrize("arguments", [["samples"], ["samples", "--json"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["samples"], ["samples", "--json"], ["--help"], ["--version"], ["send", "--help"]],
+)
 def test_its_output_may_be_closed_early(arguments: list[str]) -> None:
-    # A pipe whose reader is gone before anything is written.
-    reader, writer = os.pipe()
-    os.close(reader)
-    command = [sys.executable, "-W", "error", "-c", MAIN, *arguments]
-    try:
-        ended = subprocess.run(
-            command, stdout=writer, stderr=subprocess.PIPE, timeout=60, check=False
-        )
-    finally:
-        os.close(writer)
-    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert run_into_closed_pipe(*arguments) == (0, "", "")
 
 
 def test_no_color_is_honoured_even_by_a_terminal() -> None:

@@ -16,8 +16,11 @@ from typer.testing import CliRunner, Result
 
 from karla_receiver import KarlaReceiverError
 from karla_receiver.cli.program import program
+from karla_receiver.cli.registrations import Rows
+from karla_receiver.cli.secret_file import SecretFile
 from karla_receiver.cli.webhooks import webhooks
 from karla_receiver.testing.fake_karla import Duplicates, FakeKarla
+from tests.cli.running import run_into_closed_pipe
 
 URL = "https://shop.example/webhooks/karla"
 MAIN = "from karla_receiver.cli import main; main()"
@@ -258,6 +261,73 @@ def test_a_secret_that_did_not_reach_the_disk_is_lost(
     told = refuse("create", URL, "--save-secret", str(file), exit_code=1)
     assert "(No space left on device), and so the new webhook's secret is lost" in told
     assert not file.exists()
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_secret_that_nobody_reads_is_lost_and_that_is_told(
+    options: list[str], karla: FakeKarla
+) -> None:
+    ended = run_into_closed_pipe("webhooks", "create", URL, *options)
+    assert ended.status == 1
+    assert ended.errors == (
+        "karla-receiver: cannot show the new webhook's secret (Broken pipe), and so it is lost:"
+        " delete the webhook, and create another one\n"
+    )
+    assert len(karla.webhooks) == 1
+
+
+def test_a_secret_that_is_in_a_file_is_not_lost_where_nobody_reads(
+    karla: FakeKarla, tmp_path: Path
+) -> None:
+    file = tmp_path / "karla.secret"
+    ended = run_into_closed_pipe("webhooks", "create", URL, "--save-secret", file)
+    assert ended == (0, "", "")
+    assert file.read_text() == karla.webhooks[0].secret
+
+
+def test_where_no_secret_comes_none_is_lost() -> None:
+    with FakeKarla(duplicates=Duplicates.RETURN_EXISTING) as karla:
+        karla.register(URL)
+        assert run_into_closed_pipe("webhooks", "create", URL, **karla.environ) == (0, "", "")
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_list_may_be_closed_early(options: list[str], karla: FakeKarla) -> None:
+    karla.register(URL)
+    assert run_into_closed_pipe("webhooks", "list", *options) == (0, "", "")
+
+
+@pytest.mark.parametrize("is_kept", [False, True])
+def test_an_interrupt_that_may_lose_the_secret_says_so(
+    is_kept: bool, karla: FakeKarla, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    file = tmp_path / "karla.secret"
+    # Kept: it is in the file, and only what is shown afterwards is interrupted.
+    place = (Rows, "created") if is_kept else (SecretFile, "write")
+    monkeypatch.setattr(*place, interrupt)
+    told = refuse("create", URL, "--save-secret", str(file), exit_code=130)
+
+    assert file.exists() == is_kept
+    assert told == (
+        ""
+        if is_kept
+        else "karla-receiver: interrupted: if the webhook was created, its secret is lost: see"
+        " `karla-receiver webhooks list`, delete the webhook, and create another one\n"
+    )
+
+
+def test_an_interrupt_loses_no_secret_that_the_user_has(
+    karla: FakeKarla, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setenv("MY_SECRET", "a-secret-of-mine-1")
+    monkeypatch.setattr(Rows, "changed", interrupt)
+    assert refuse("create", URL, "--secret-env", "MY_SECRET", exit_code=130) == ""
 
 
 def test_an_own_secret_comes_from_the_environment_and_is_not_shown(

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import errno
 import socket
-from contextlib import suppress
-from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
+import httpx2
+
 from karla_receiver import ConfigurationError
+from karla_receiver.hosts import is_host, is_loopback
 from karla_receiver.mounting import DEFAULT_PATH
 
-__all__ = ["DEFAULT_PORT", "DEFAULT_URL", "checked_url", "is_loopback", "listening", "webhook_url"]
+__all__ = ["DEFAULT_PORT", "DEFAULT_URL", "checked_url", "listening", "webhook_url"]
 
 DEFAULT_PORT: Final = 8765
 DEFAULT_URL: Final = f"http://127.0.0.1:{DEFAULT_PORT}{DEFAULT_PATH}"
@@ -25,6 +26,8 @@ def webhook_url(host: str, port: int) -> str:
 
 def listening(host: str, port: int) -> socket.socket:
     """Return a socket that listens there. Raises ConfigurationError if that cannot be."""
+    if not is_host(host):
+        raise ConfigurationError(f"--host {host!a} is no address to listen at")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # The protocol is named, or asyncio does not know that it may switch off Nagle's algorithm.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -47,12 +50,8 @@ def listening(host: str, port: int) -> socket.socket:
 
 def checked_url(url: str, *, allow_remote: bool) -> str:
     """Return url. Raises ConfigurationError if it is none, or leads off this machine."""
-    host: str | None = None
-    with suppress(ValueError):
-        parts = urlsplit(url)
-        if parts.scheme in ("http", "https") and parts.port != 0:
-            host = parts.hostname
-    if not host:
+    host = _host_in(url)
+    if host is None:
         raise ConfigurationError(
             f"--to {url!a} is no URL to deliver to: give one such as {DEFAULT_URL}"
         )
@@ -63,9 +62,13 @@ def checked_url(url: str, *, allow_remote: bool) -> str:
     return url
 
 
-def is_loopback(host: str) -> bool:
-    """Return whether a host is this machine, by its name or address alone."""
+def _host_in(url: str) -> str | None:
+    """Return the host of a URL that can be delivered to; None if it is none."""
     try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+        parts = urlsplit(url)
+        is_usable = parts.scheme in ("http", "https") and parts.port != 0
+        httpx2.URL(url)
+    except (ValueError, httpx2.InvalidURL):
+        return None
+    # urlsplit() removes a tab or a line end without a word.
+    return parts.hostname if is_usable and url.isprintable() and is_host(parts.hostname) else None

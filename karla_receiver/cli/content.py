@@ -58,6 +58,8 @@ def changed(body: bytes, settings: Iterable[str]) -> bytes:
         event: Any = json.loads(body)
     except ValueError:
         raise ConfigurationError("--set needs a body that is JSON, and this one is not") from None
+    except RecursionError:
+        raise ConfigurationError("--set: the body is nested too deeply to be changed") from None
     for setting in settings:
         path, equals, text = setting.partition("=")
         if not (path and equals):
@@ -66,15 +68,23 @@ def changed(body: bytes, settings: Iterable[str]) -> bytes:
         container = event
         for parent in parents:
             container = _child(container, parent, path)
-        _place(container, name, _value(text), path)
-    return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
+        _place(container, name, _value(text, path), path)
+    text = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise ConfigurationError(
+            "--set: a value has no form in UTF-8, for there is half of a character in it"
+        ) from None
 
 
-def _value(text: str) -> Any:
+def _value(text: str, path: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
         return text
+    except RecursionError:
+        raise ConfigurationError(f"--set {path!a}: the value is nested too deeply") from None
 
 
 def _child(container: Any, name: str, path: str) -> Any:

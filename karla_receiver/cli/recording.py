@@ -32,6 +32,13 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     status: int | None = None
     reason: str | None = None
 
+    def __post_init__(self) -> None:
+        try:
+            self.method.encode("ascii")
+            "".join(name + value for name, value in self.headers).encode("latin-1")
+        except UnicodeEncodeError:
+            raise ValueError("a method or header that HTTP cannot carry") from None
+
     def __repr__(self) -> str:
         # Neither body nor headers: they hold personal data and a live signature.
         return f"<Recorded {self.method[:20]!a} {self.path[:80]!a}, {len(self.body)} bytes>"

@@ -113,7 +113,7 @@ def send(
 def _bad(kind: Bad, body: bytes, secret: str, now: int) -> Delivery:
     try:
         is_event = isinstance(json.loads(body), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         is_event = False
     if not is_event:
         raise ConfigurationError("--bad needs a body that is a JSON object, and this one is not")

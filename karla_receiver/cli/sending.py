@@ -18,8 +18,8 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from karla_receiver.cli.addresses import is_loopback
 from karla_receiver.cli.deliveries import Delivery
+from karla_receiver.hosts import is_loopback
 from karla_receiver.signature import HEADER
 
 __all__ = ["AllowRemote", "Answer", "Concurrency", "To", "deliver_all"]
@@ -60,7 +60,7 @@ def deliver_all(
     makers: called just before sending, so that signatures are fresh; None is not sent.
     """
     # A proxy of the environment may serve a remote endpoint, but never this machine.
-    is_local = is_loopback(urlsplit(url).hostname or "")
+    is_local = is_loopback(urlsplit(url).hostname)
     limits = httpx2.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
     answers: list[Answer] = []
     with (
@@ -98,9 +98,10 @@ def _deliver(client: httpx2.Client, url: str, make: Callable[[], Delivery | None
     delivery = make()
     if delivery is None:
         return None
-    headers = {"Content-Type": delivery.content_type}
+    # Bytes, for a text would have to be ASCII.
+    headers = {b"Content-Type": delivery.content_type.encode("latin-1")}
     if delivery.signature is not None:
-        headers[HEADER] = delivery.signature
+        headers[HEADER.encode()] = delivery.signature.encode()
     status, reason, problem = None, None, None
     started = time.perf_counter()
     try:

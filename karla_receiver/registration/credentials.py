@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Mapping
-from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
 
 from karla_receiver.errors import ConfigurationError
+from karla_receiver.hosts import is_host, is_loopback
 from karla_receiver.registration.secret import Secret
 
 __all__ = ["KARLA_API", "Credentials", "credentials_in"]
@@ -60,7 +60,7 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_local(self) -> bool:
         """Whether the API is on this machine."""
-        return _is_loopback(urlsplit(self.base_url).hostname or "")
+        return is_loopback(urlsplit(self.base_url).hostname)
 
 
 def credentials_in(environ: Mapping[str, str]) -> Credentials:
@@ -106,19 +106,19 @@ def _check_base(url: str) -> None:
         _ = parts.port
     except (ValueError, AttributeError):
         host = parts = None
-    if not host or parts is None or parts.query or parts.fragment or "@" in parts.netloc:
+    if (
+        not is_host(host)
+        or parts is None
+        or parts.port == 0
+        or parts.query
+        or parts.fragment
+        or "@" in parts.netloc
+    ):
         raise ConfigurationError(
             "the address of the API is a plain URL without user, query and fragment, like"
             f" {KARLA_API!a}"
         )
-    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(host)):
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
         raise ConfigurationError(
             f"the API key goes over https only, or over http to this machine: not to {url!a}"
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from urllib.parse import SplitResult, urlsplit
 
 from karla_receiver.errors import ConfigurationError
+from karla_receiver.hosts import is_host
 from karla_receiver.patterns import group_pattern, parse_pattern
 from karla_receiver.registration.secret import Secret
 from karla_receiver.registration.webhook import Status
@@ -47,7 +48,7 @@ def checked_url(url: str) -> str:
             " its xn-- form"
         )
     parts = _split(url)
-    if parts is None or not parts.hostname:
+    if parts is None or parts.port == 0 or not is_host(parts.hostname):
         raise ConfigurationError(
             f"{quoted} is no URL of an endpoint: write it like"
             " 'https://shop.example/webhooks/karla'"

@@ -6,7 +6,6 @@ import json
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 from urllib.parse import urlsplit
 
@@ -15,6 +14,7 @@ import httpx2
 from karla_receiver.body import checked_body
 from karla_receiver.decoding import parse_event
 from karla_receiver.errors import ConfigurationError, PayloadError
+from karla_receiver.hosts import is_loopback
 from karla_receiver.patterns import Address, addresses_of, parse_pattern
 from karla_receiver.signature import HEADER
 from karla_receiver.testing.fake_api import RegisteredWebhook
@@ -109,11 +109,7 @@ def _covers(pattern: str, address: Address) -> bool:
 
 def is_local(url: str) -> bool:
     """Return whether a URL is on this machine."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return is_loopback(urlsplit(url).hostname)
 
 
 def opened_client(places: list[str]) -> httpx2.Client:

@@ -190,6 +190,13 @@ def test_an_address_that_is_not_ours_is_told() -> None:
     assert "cannot listen at 192.0.2.1, port 0: " in wrong.told
 
 
+@pytest.mark.parametrize("host", ["\udcff", "a..b", ""])
+def test_what_is_no_address_to_listen_at_is_told(host: str) -> None:
+    wrong = run("listen", "--host", host, "--port", "0")
+    assert wrong.status == 2
+    assert f"--host {host!a} is no address to listen at" in wrong.told
+
+
 def test_a_port_in_use_names_itself() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -10,7 +10,9 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from rich.console import Console
 
@@ -26,6 +28,7 @@ from tests.cli.endpoint import endpoint
 from tests.cli.running import SECRET, free_port, run, started
 
 BODY = samples.read("shipment_delivered")
+DEEP = b'{"a":' * 100_000 + b"1" + b"}" * 100_000
 
 # What a receiver without handlers refuses each kind of bad delivery for.
 REASONS = {
@@ -191,14 +194,20 @@ def test_where_nobody_answers_it_says_so() -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["http://127.0.0.1:1/x", "http://localhost/", "https://[::1]/", "http://shop.localhost/"],
+    ["http://127.0.0.1:1/x", "http://localhost/", "https://[::1]/", "http://127.9.9.9/\xf6 %"],
 )
 def test_this_machine_may_be_delivered_to(url: str) -> None:
     assert checked_url(url, allow_remote=False) == url
 
 
 @pytest.mark.parametrize(
-    "url", ["https://shop.example/x", "http://192.0.2.1/", "http://localhost.example/"]
+    "url",
+    [
+        "https://shop.example/x",
+        "http://192.0.2.1/",
+        "http://localhost.example/",
+        "http://shop.localhost/",
+    ],
 )
 def test_other_machines_only_if_that_is_meant(url: str) -> None:
     with pytest.raises(ConfigurationError, match="add --allow-remote"):
@@ -208,11 +217,28 @@ def test_other_machines_only_if_that_is_meant(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "localhost:80", "ftp://localhost/", "http://", "http://x:y/", "http://[bad"]
+    "url",
+    [
+        "",
+        "localhost:80",
+        "ftp://localhost/",
+        "http://",
+        "http://x:y/",
+        "http://localhost:0/",
+        "http://[::1",
+        "http://127.0.0.1:1/a\tb",
+        "http://127.0.0.1:1/\udcff",
+        "http://..localhost:1/x",
+        f"http://{'a' * 64}.localhost/",
+        "http://-\xfc.example/",
+        f"http://localhost/{'a' * 70_000}",
+        "http://127.0.0.1:1/\x7f",
+    ],
 )
 def test_what_is_no_url_is_told(url: str) -> None:
     with pytest.raises(ConfigurationError, match="no URL to deliver to"):
         checked_url(url, allow_remote=True)
+    assert run("send", "--to", url).status == 2
 
 
 WRONG_SETTINGS = {
@@ -222,6 +248,9 @@ WRONG_SETTINGS = {
     "no place in a list": ("context.order.products.x.sku=1", "there is no 'x'"),
     "past a list's end": ("context.order.products.9=1", "there is no '9'"),
     "within a text": ("shop_slug.x=1", "there is no 'x'"),
+    "a lone surrogate": ('shop_slug="\\ud800"', "no form in UTF-8"),
+    "no text": ("shop_slug=\udcff", "no form in UTF-8"),
+    "nested too deeply": (f"shop_slug={'[' * 3000}", "nested too deeply"),
 }
 
 
@@ -238,7 +267,13 @@ def test_without_settings_the_bytes_stay() -> None:
         changed(b"not json", ["a=1"])
 
 
-@pytest.mark.parametrize("body", [b"not json", b"[]"])
+def test_a_body_that_is_nested_too_deeply_cannot_be_changed() -> None:
+    wrong = run("send", "-", "--set", "a=b", stdin=DEEP)
+    assert wrong.status == 2
+    assert "nested too deeply" in wrong.told
+
+
+@pytest.mark.parametrize("body", [b"not json", b"[]", DEEP])
 def test_what_is_no_object_cannot_be_made_bad(body: bytes) -> None:
     wrong = run("send", "-", "--bad", "ungrouped", stdin=body)
     assert wrong.status == 2
@@ -309,6 +344,29 @@ def test_what_was_recorded_is_delivered_under_fresh_signatures(recording: Path) 
     kinds = Counter(dict(each.delivery.headers)["content-type"] for each in seen)
     assert kinds == {"application/x": 3, "application/json": 1}
     assert "!! 1 x delivery 3: 400 invalid_json" in replayed.output
+
+
+def test_a_recorded_content_type_is_sent_as_the_bytes_it_was() -> None:
+    headers = [("content-type", "application/x; note=\xe9")]
+    one = Recorded(received_at=1, headers=headers, body=b"{}")
+    with endpoint() as (url, seen):
+        run("replay", "-", "--to", url, stdin=msgspec.json.encode(one))
+    assert dict(seen[0].delivery.headers)["content-type"] == "application/x; note=\xe9"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"headers": [["content-type", "\u20ac"]]},
+        {"headers": [["\u20ac", ""]]},
+        {"method": "P\xd6ST"},
+    ],
+)
+def test_what_no_request_can_have_had_is_no_recording(changes: dict[str, Any]) -> None:
+    one = Recorded(received_at=1, headers=[], body=b"{}")
+    wrong = run("replay", "-", stdin=json.dumps({**msgspec.to_builtins(one), **changes}).encode())
+    assert wrong.status == 2
+    assert "line 1 is no recorded delivery" in wrong.told
 
 
 def test_only_what_was_refused_may_be_replayed(recording: Path) -> None:

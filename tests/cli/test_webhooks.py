@@ -16,8 +16,6 @@ from typer.testing import CliRunner, Result
 
 from karla_receiver import KarlaReceiverError
 from karla_receiver.cli.program import program
-from karla_receiver.cli.registrations import Rows
-from karla_receiver.cli.secret_file import SecretFile
 from karla_receiver.cli.webhooks import webhooks
 from karla_receiver.testing.fake_karla import Duplicates, FakeKarla
 from tests.cli.running import run_into_closed_pipe
@@ -306,8 +304,8 @@ def test_an_interrupt_that_may_lose_the_secret_says_so(
 
     file = tmp_path / "karla.secret"
     # Kept: it is in the file, and only what is shown afterwards is interrupted.
-    place = (Rows, "created") if is_kept else (SecretFile, "write")
-    monkeypatch.setattr(*place, interrupt)
+    place = "registrations.Rows.created" if is_kept else "secret_file.SecretFile.write"
+    monkeypatch.setattr(f"karla_receiver.cli.{place}", interrupt)
     told = refuse("create", URL, "--save-secret", str(file), exit_code=130)
 
     assert file.exists() == is_kept
@@ -326,7 +324,7 @@ def test_an_interrupt_loses_no_secret_that_the_user_has(
         raise KeyboardInterrupt
 
     monkeypatch.setenv("MY_SECRET", "a-secret-of-mine-1")
-    monkeypatch.setattr(Rows, "changed", interrupt)
+    monkeypatch.setattr("karla_receiver.cli.registrations.Rows.changed", interrupt)
     assert refuse("create", URL, "--secret-env", "MY_SECRET", exit_code=130) == ""
 
 

@@ -69,6 +69,8 @@ def test_what_is_missing_is_named(environ: dict[str, str], told: str) -> None:
         ({"base_url": "https://api.example#a"}, "a plain URL without user"),
         ({"base_url": "https://api.example:port"}, "a plain URL without user"),
         ({"base_url": "https://["}, "a plain URL without user"),
+        ({"base_url": "https://api..example"}, "a plain URL without user"),
+        ({"base_url": "https://api.example:0"}, "a plain URL without user"),
         ({"base_url": "api.example"}, "a plain URL without user"),
         ({"base_url": None}, "a plain URL without user"),
     ],

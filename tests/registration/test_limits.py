@@ -47,6 +47,8 @@ def test_a_good_url_is_left_as_it_is(url: str) -> None:
         ("https:///hook", "is no URL of an endpoint"),
         ("https://shop.example:port/", "is no URL of an endpoint"),
         ("https://[shop/", "is no URL of an endpoint"),
+        ("https://shop.example:0/", "is no URL of an endpoint"),
+        ("https://shop..example/", "is no URL of an endpoint"),
         ("https://shop.example/a b", "is no URL: write"),
         (" https://shop.example/", "is no URL: write"),
         ("https://shop.example/\n", "is no URL: write"),

@@ -15,6 +15,7 @@ _HINTS: Final = {
     404: "Nothing is served there: is the path of --to the one of your endpoint?",
     405: "Nothing there takes a POST: is the path of --to the one of your endpoint?",
 }
+_MOST_LABELS: Final = 10
 _QUANTILES: Final = {"median": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
 
 
@@ -39,9 +40,11 @@ def report(answers: Sequence[Answer], *, seconds: float, as_json: bool) -> bool:
         )
         return wrong == 0
     terminal = Terminal()
-    for (mark, text), number in _counted(answers).items():
-        terminal.print(mark, end=" ", style="green" if mark == "ok" else "bold red")
-        terminal.print(f"{number} x {text}" if len(answers) > 1 else text)
+    for (is_right, text), alike in _grouped(answers).items():
+        mark, style = ("ok", "green") if is_right else ("!!", "bold red")
+        terminal.print(mark, end=" ", style=style)
+        counted = f"{len(alike)} x {text}" if len(answers) > 1 else text
+        terminal.print(counted if is_right else counted + _labels(alike))
     times = ", ".join(
         f"{name} {_quantile(latencies, share) * 1000:.1f}" for name, share in _QUANTILES.items()
     )
@@ -67,20 +70,27 @@ def _quantile(ordered: Sequence[float], share: float) -> float:
     return ordered[min(int(share * len(ordered)), len(ordered) - 1)]
 
 
-def _counted(answers: Sequence[Answer]) -> dict[tuple[str, str], int]:
-    counted: dict[tuple[str, str], int] = {}
+def _grouped(answers: Sequence[Answer]) -> dict[tuple[bool, str], list[Answer]]:
+    grouped: dict[tuple[bool, str], list[Answer]] = {}
     for answer in answers:
         outcome = answer.problem or f"{answer.status} {answer.reason or ''}".strip()
         milliseconds = f" in {answer.seconds * 1000:.1f} ms" if len(answers) == 1 else ""
-        key = ("ok" if answer.is_right else "!!", f"{answer.name}: {outcome}{milliseconds}")
-        counted[key] = counted.get(key, 0) + 1
-    return counted
+        key = (answer.is_right, f"{answer.name}: {outcome}{milliseconds}")
+        grouped.setdefault(key, []).append(answer)
+    return grouped
+
+
+def _labels(answers: Sequence[Answer]) -> str:
+    labels = [answer.label for answer in answers if answer.label is not None]
+    shown = [*labels[:_MOST_LABELS], "..."] if len(labels) > _MOST_LABELS else labels
+    return f" ({', '.join(shown)})" if shown else ""
 
 
 def _as_json(answer: Answer) -> dict[str, object]:
     return {
         "type": "answer",
         "name": answer.name,
+        "label": answer.label,
         "status": answer.status,
         "reason": answer.reason,
         "problem": answer.problem,

@@ -33,13 +33,15 @@ _SECONDS_AN_HOUR = 3600
 class Delivery:
     """One request, and what is documented to come of it.
 
-    name: for programs; sent: for people, what is special about it.
+    name: for programs; sent: for people, what is special about it. label: which of those of one
+    name, where they differ.
     signature: the header's value; None for a request without it.
     reason: why it must be refused; None if it must be handled.
     """
 
     name: str
     sent: str
+    label: str | None = None
     method: str = "POST"
     body: bytes
     content_type: str = "application/json"

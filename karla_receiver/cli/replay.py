@@ -70,8 +70,9 @@ def replay(
 def _signed_anew(recorded: Recorded, number: int, secret: str) -> Delivery:
     content_types = recorded.lines_of("content-type")
     return Delivery(
-        name=f"delivery {number}",
-        sent=f"delivery {number}",
+        name="delivery",
+        sent="delivery",
+        label=str(number),
         method=recorded.method,
         body=recorded.body,
         content_type=content_types[0] if content_types else "application/json",

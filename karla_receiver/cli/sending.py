@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import time
-from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from queue import SimpleQueue
 from typing import Annotated, TypeAlias
 from urllib.parse import urlsplit
 
@@ -40,11 +42,12 @@ Concurrency: TypeAlias = Annotated[
 class Answer:
     """What came of one delivery.
 
-    status: None if no answer came, and then problem says why.
+    name, label: of the delivery. status: None if no answer came, and then problem says why.
     is_right: a genuine one was answered 200, a bad one was answered with a refusal.
     """
 
     name: str
+    label: str | None = None
     status: int | None
     reason: str | None
     problem: str | None
@@ -65,24 +68,45 @@ def deliver_all(
     answers: list[Answer] = []
     with (
         httpx2.Client(trust_env=not is_local, timeout=_TIMEOUT_SECONDS, limits=limits) as client,
-        _pool(concurrency) as pool,
         _progress(len(makers), is_shown=not as_json) as advance,
     ):
-        for answer in pool.map(partial(_deliver, client, url), makers):
+        for answer in _answers(partial(_deliver, client, url), makers, concurrency):
             if answer is not None:
                 answers.append(answer)
             advance()
     return answers
 
 
-@contextmanager
-def _pool(concurrency: int) -> Generator[ThreadPoolExecutor]:
-    pool = ThreadPoolExecutor(concurrency, thread_name_prefix="deliver")
+def _answers(
+    deliver: Callable[[Callable[[], Delivery | None]], Answer | None],
+    makers: Sequence[Callable[[], Delivery | None]],
+    concurrency: int,
+) -> Iterator[Answer | None]:
+    """Yield the answers as they come; what a delivery raises is raised here."""
+    open_ones = deque(makers)
+    done: SimpleQueue[Answer | Exception | None] = SimpleQueue()
+
+    def work() -> None:
+        with suppress(IndexError):
+            while True:
+                make = open_ones.popleft()
+                try:
+                    done.put(deliver(make))
+                except Exception as error:  # noqa: BLE001 - it is raised by whoever waits
+                    done.put(error)
+
+    # Daemons, for an executor's threads are waited for at the end of the program: an interrupt
+    # would last until every answer under way has come.
+    for _ in range(min(concurrency, len(makers))):
+        threading.Thread(target=work, name="deliver", daemon=True).start()
     try:
-        yield pool
+        for _ in makers:
+            answer = done.get()
+            if isinstance(answer, Exception):
+                raise answer
+            yield answer
     finally:
-        # After an interrupt nothing more is sent than what is under way.
-        pool.shutdown(cancel_futures=True)
+        open_ones.clear()  # nothing more is sent than what is under way
 
 
 @contextmanager
@@ -108,7 +132,7 @@ def _deliver(client: httpx2.Client, url: str, make: Callable[[], Delivery | None
         answer = client.request(delivery.method, url, content=delivery.body, headers=headers)
         status, reason = answer.status_code, _reason(answer)
     except httpx2.HTTPError as error:
-        problem = f"{type(error).__name__}: {error}"
+        problem = _problem(error, url)
     seconds = time.perf_counter() - started
     if delivery.reason is None:
         is_right = status == 200
@@ -116,12 +140,22 @@ def _deliver(client: httpx2.Client, url: str, make: Callable[[], Delivery | None
         is_right = status is not None and not 200 <= status < 300
     return Answer(
         name=delivery.name,
+        label=delivery.label,
         status=status,
         reason=reason,
         problem=problem,
         seconds=seconds,
         is_right=is_right,
     )
+
+
+def _problem(error: httpx2.HTTPError, url: str) -> str:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ConnectionRefusedError):
+            return f"nothing listens at {url}: start `karla-receiver listen`, or check --to"
+        cause = cause.__cause__ or cause.__context__
+    return f"{type(error).__name__}: {error}"
 
 
 def _reason(answer: httpx2.Response) -> str | None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -20,10 +22,10 @@ from karla_receiver import ConfigurationError, Reason, parse_event, samples
 from karla_receiver.cli.addresses import checked_url
 from karla_receiver.cli.answers import report
 from karla_receiver.cli.content import changed
-from karla_receiver.cli.deliveries import bad_deliveries
+from karla_receiver.cli.deliveries import Delivery, bad_deliveries
 from karla_receiver.cli.recording import Recorded, Recorder
 from karla_receiver.cli.send import Bad
-from karla_receiver.cli.sending import Answer
+from karla_receiver.cli.sending import Answer, deliver_all
 from tests.cli.endpoint import endpoint
 from tests.cli.running import SECRET, free_port, run, started
 
@@ -132,6 +134,7 @@ def test_answers_may_be_had_as_json() -> None:
         {
             "type": "answer",
             "name": "shipment_delivered",
+            "label": None,
             "status": 200,
             "reason": None,
             "problem": None,
@@ -189,7 +192,33 @@ def test_where_nobody_answers_it_says_so() -> None:
     url = f"http://127.0.0.1:{free_port()}/"
     sent = run("send", "--to", url)
     assert sent.status == 1
-    assert sent.output.startswith("!! shipment_delivered: ConnectError: ")
+    assert sent.output.startswith(
+        f"!! shipment_delivered: nothing listens at {url}: start `karla-receiver listen`, or check"
+        " --to in "
+    )
+
+
+def test_another_failure_to_connect_is_told_as_it_is() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+
+        def hang_up() -> None:
+            silent.accept()[0].close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        sent = run("send", "--to", url)
+        thread.join()
+    assert sent.status == 1
+    assert re.match("!! shipment_delivered: (RemoteProtocol|Read)Error: ", sent.output)
+
+
+def test_what_cannot_be_made_any_more_ends_it() -> None:
+    def fail() -> Delivery:
+        raise ConfigurationError("no more of them")
+
+    with pytest.raises(ConfigurationError, match="no more of them"):
+        deliver_all([fail] * 3, "http://127.0.0.1:1/", concurrency=2, as_json=False)
 
 
 @pytest.mark.parametrize(
@@ -343,7 +372,28 @@ def test_what_was_recorded_is_delivered_under_fresh_signatures(recording: Path) 
     ]
     kinds = Counter(dict(each.delivery.headers)["content-type"] for each in seen)
     assert kinds == {"application/x": 3, "application/json": 1}
-    assert "!! 1 x delivery 3: 400 invalid_json" in replayed.output
+    assert replayed.output.splitlines()[:2] == [
+        "ok 3 x delivery: 200",
+        "!! 1 x delivery: 400 invalid_json (3)",
+    ]
+
+
+def test_a_replay_for_programs_says_which_delivery_each_answer_is_of(recording: Path) -> None:
+    with endpoint() as (url, _):
+        *answers, summary = run("replay", recording, "--to", url, "--json").lines
+    assert [each["name"] for each in answers] == ["delivery"] * 4
+    assert [each["label"] for each in answers] == ["1", "2", "3", "4"]
+    assert summary["wrong"] == 1
+
+
+def test_of_many_wrong_answers_the_first_numbers_are_named() -> None:
+    one = Recorded(received_at=1, headers=[], body=b"not json")
+    with endpoint() as (url, _):
+        lines = [msgspec.json.encode(one)] * 12
+        replayed = run("replay", "-", "--to", url, stdin=b"\n".join(lines))
+    assert replayed.output.splitlines()[0] == (
+        "!! 12 x delivery: 400 invalid_json (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, ...)"
+    )
 
 
 def test_a_recorded_content_type_is_sent_as_the_bytes_it_was() -> None:
@@ -402,12 +452,15 @@ def test_an_interrupt_stops_sending_quietly() -> None:
         arguments = ("send", "--to", url, "--count", "10000", "--concurrency", "2")
         with started(*arguments, KARLA_WEBHOOK_SECRET=SECRET) as process:
             connections = [silent.accept()[0] for _ in range(2)]
+            interrupted = time.monotonic()
             process.send_signal(signal.SIGINT)
+            output, errors = process.communicate(timeout=60)
+            seconds = time.monotonic() - interrupted
             for connection in connections:
                 connection.close()
-            output, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert (output, errors) == ("", "")
+    assert seconds < 5  # the answers under way, which never come, would be waited 15 for
 
 
 def test_a_body_that_is_set_stays_as_readable_as_json_is() -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from sys import float_info
 from typing import TypedDict, Unpack
 
 from karla_receiver.driving import run_sync
 from karla_receiver.errors import ConfigurationError
-from karla_receiver.options import is_finite
+from karla_receiver.options import checked_seconds
 from karla_receiver.receiver import Receiver
 from karla_receiver.registration.credentials import KARLA_API, Credentials, credentials_in
 from karla_receiver.registration.operations import Operations
 from karla_receiver.registration.planning import SyncPlan
-from karla_receiver.registration.retrying import Retries
+from karla_receiver.registration.retrying import LONGEST_WAIT, Retries
 from karla_receiver.registration.secret import Secret
 from karla_receiver.registration.transport import AsyncTransport, SyncTransport
 from karla_receiver.registration.webhook import Status, Webhook
@@ -26,7 +27,7 @@ _EVERYTHING = ("*",)
 class APIOptions(TypedDict, total=False):
     """The options of a client.
 
-    timeout: seconds to wait for a connection, and then for each part of an answer.
+    timeout: seconds to wait for a connection, and then for each part of an answer; at most a day.
     retries: of what is safe to repeat: reading, changing, deleting; of creating only what Karla
     certainly did not do. See `Retries`.
     """
@@ -312,7 +313,18 @@ def _credentials(
 
 
 def _checked(options: APIOptions) -> tuple[float, Retries]:
-    timeout = options.get("timeout", 10.0)
-    if not is_finite(timeout) or timeout <= 0:
-        raise ConfigurationError("timeout must be seconds, finite and more than 0")
-    return float(timeout), options.get("retries", Retries())
+    for name in options:
+        if name not in APIOptions.__annotations__:
+            known = " and ".join(sorted(APIOptions.__annotations__))
+            raise ConfigurationError(f"{name!a} is no option of a client: there are {known}")
+    timeout = checked_seconds(
+        "timeout",
+        options.get("timeout", 10.0),
+        least=float_info.min,
+        most=LONGEST_WAIT,
+        limits="more than 0 and at most a day",
+    )
+    retries: object = options.get("retries", Retries())
+    if not isinstance(retries, Retries):
+        raise ConfigurationError(f"retries is a Retries, not {type(retries).__name__}")
+    return timeout, retries

@@ -5,15 +5,18 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from typing import Final
 
 import msgspec
 
 from karla_receiver.errors import ConfigurationError
-from karla_receiver.options import is_finite
+from karla_receiver.options import checked_seconds
 from karla_receiver.registration.answers import Answer, NoAnswer, Outcome
 from karla_receiver.registration.calls import Call
 
-__all__ = ["Retries"]
+__all__ = ["LONGEST_WAIT", "Retries"]
+
+LONGEST_WAIT: Final = 86_400  # a day: clocks and sockets take it, and nobody waits for longer
 
 _PASSING = frozenset({500, 502, 503, 504})
 _TOO_MANY = 429
@@ -23,8 +26,8 @@ class Retries(msgspec.Struct, frozen=True, kw_only=True):
     """How often and how fast a failed call is made again.
 
     attempts: at most, 1 for no retry. first_wait: seconds before the second attempt; each
-    further wait is up to twice as long. longest_wait: seconds; where Karla asks for longer
-    (Retry-After), the call fails at once and says so.
+    further wait is up to twice as long. longest_wait: seconds, at most a day; where Karla asks
+    for longer (Retry-After), the call fails at once and says so.
     Raises ConfigurationError for values that make no sense.
     """
 
@@ -35,8 +38,10 @@ class Retries(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if type(self.attempts) is not int or self.attempts < 1:
             raise ConfigurationError("attempts must be a whole number, 1 or more")
-        if not all(is_finite(wait) and wait >= 0 for wait in (self.first_wait, self.longest_wait)):
-            raise ConfigurationError("waits must be seconds, finite and not negative")
+        for name in ("first_wait", "longest_wait"):
+            checked_seconds(
+                name, getattr(self, name), least=0, most=LONGEST_WAIT, limits="0 to a day"
+            )
 
     def wait_after(
         self,

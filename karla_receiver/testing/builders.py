@@ -136,7 +136,8 @@ def shipment_event(
     that name, looked for in this order. `ref`, `event_name` and what the context repeats follow
     from the others unless they are given. A datetime must be aware.
     undocumented: values by path, as in `BuiltEvent.set`, that Karla does not document.
-    Raises ConfigurationError for an unknown field, or a value that is not of the field's type.
+    Raises ConfigurationError for an unknown field, or a value that is not of the field's type or
+    has no form in JSON.
     """
     place, name, group = kind_of_shipment(phase, event_group)
     raw = _sample("shipment_pre_transit_draft" if place in DRAFTS else "shipment_delivered")
@@ -277,5 +278,9 @@ def _built(raw: JSONObject, asked: Mapping[str, object]) -> BuiltEvent:
     kind = kinds.get(raw.get("source"), Event)
     for path, value in asked.items():
         check_value(path, value, kind)
-    # As Karla writes it: no blanks, no escapes.
-    return BuiltEvent(json.dumps(raw, separators=(",", ":"), ensure_ascii=False).encode())
+    try:
+        # As Karla writes it: no blanks, no escapes.
+        text = json.dumps(raw, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        return BuiltEvent(text.encode())
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(f"a value has no form in JSON: {error}") from None

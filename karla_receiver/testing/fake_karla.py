@@ -23,6 +23,7 @@ from werkzeug.serving import BaseWSGIServer
 from werkzeug.wrappers import Request, Response
 
 from karla_receiver.errors import ConfigurationError
+from karla_receiver.options import checked_count, checked_seconds
 from karla_receiver.signature import sign
 from karla_receiver.testing.fake_api import Answer, Duplicates, FakeAPI, RegisteredWebhook
 from karla_receiver.testing.fake_sending import (
@@ -38,6 +39,8 @@ from karla_receiver.testing.fake_sending import (
 
 __all__ = ["Attempt", "Duplicates", "FakeKarla", "RegisteredWebhook", "Sendable", "Sent"]
 
+_MOST_ATTEMPTS = 1_000_000
+_LONGEST_WAIT = 366 * 86_400  # seconds
 _API_PATHS = re.compile(r"/v1/.*")
 
 
@@ -191,10 +194,13 @@ class FakeKarla:
         of its own. delay: seconds between signing and sending. copies: how often each is
         delivered. shuffle: the seed of a random order; in order of the events if left out.
         Karla documents neither its retries nor its order, so test with all of these.
-        Raises ConfigurationError for a URL outside of this machine that `reach` does not cover.
+        Raises ConfigurationError for a number that makes no sense, and for a URL outside of this
+        machine that `reach` does not cover.
         """
-        if attempts < 1 or copies < 1:
-            raise ConfigurationError("attempts and copies are whole numbers, 1 or more")
+        checked_count("attempts", attempts, least=1, most=_MOST_ATTEMPTS)
+        checked_count("copies", copies, least=1, most=_MOST_ATTEMPTS)
+        checked_seconds("wait", wait, least=0, most=_LONGEST_WAIT)
+        checked_seconds("delay", delay, least=0, most=_LONGEST_WAIT)
         deliveries = [
             Sent(webhook=webhook, body=body)
             for body in map(body_of, events)

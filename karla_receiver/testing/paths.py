@@ -64,7 +64,7 @@ def plain(value: object) -> object:
         return value.isoformat()
     try:
         return msgspec.to_builtins(value)
-    except TypeError as error:
+    except (TypeError, RecursionError) as error:
         raise ConfigurationError(f"{type(value).__name__} has no form in JSON: {error}") from None
 
 

@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from datetime import timedelta
 from itertools import islice
+from typing import Any
 
 import pytest
 
@@ -363,10 +364,26 @@ def test_a_client_is_made_from_arguments_too(karla: FakeKarla) -> None:
     assert asyncio.run(listed()) == []
 
 
-@pytest.mark.parametrize("timeout", [0, -1, float("inf"), float("nan"), "10"])
-def test_a_timeout_is_a_number_of_seconds(timeout: float) -> None:
-    with pytest.raises(ConfigurationError, match="timeout must be seconds"):
-        KarlaAPI("nordwind", "key", timeout=timeout)
+BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
+    *(
+        ({"timeout": value}, "timeout is a number of seconds, more than 0 and at most a day, not ")
+        for value in (0, -1, float("inf"), float("nan"), "10", True, None, 10**400, 1e300)
+    ),
+    *(({"retries": value}, "retries is a Retries") for value in (None, 3, {"attempts": 1})),
+    ({"time_out": 5}, "'time_out' is no option of a client: there are retries and timeout"),
+    ({"retry": 1, "time_out": 5}, "'retry' is no option"),
+]
+
+
+@pytest.mark.parametrize(("options", "told"), BAD_OPTIONS)
+@pytest.mark.parametrize("kind", [KarlaAPI, AsyncKarlaAPI])
+def test_an_option_that_cannot_work_is_refused(
+    kind: type[KarlaAPI | AsyncKarlaAPI], options: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=told):
+        kind("nordwind", "key", **options)
+    with pytest.raises(ConfigurationError, match=told):
+        kind.from_env({"KARLA_SHOP_SLUG": "nordwind", "KARLA_API_KEY": "key"}, **options)
 
 
 def test_nobody_waits_in_the_loop_while_karla_answers(karla: FakeKarla) -> None:

@@ -105,6 +105,10 @@ def test_what_karla_asks_for_is_waited_unless_it_is_too_long(
         {"first_wait": -1},
         {"first_wait": float("nan")},
         {"longest_wait": float("inf")},
+        {"longest_wait": "30"},
+        {"longest_wait": True},
+        {"first_wait": 10**400},
+        {"longest_wait": 1e300},
     ],
 )
 def test_values_that_make_no_sense_are_refused(values: dict[str, Any]) -> None:

@@ -206,6 +206,13 @@ def test_what_is_not_documented_has_to_be_asked_for() -> None:
     assert isinstance(unfit.event, UnknownEvent)
 
 
+def nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
@@ -220,6 +227,12 @@ def test_what_is_not_documented_has_to_be_asked_for() -> None:
         (lambda: shipment_event(updated_at=datetime(2026, 1, 1)), "datetime must be aware"),  # noqa: DTZ001
         (lambda: shipment_event(updated_at="yesterday"), "updated_at: Invalid RFC3339"),
         (lambda: shipment_event(order_number=object()), "object has no form in JSON"),
+        (
+            lambda: shipment_event(order_number="\ud800"),
+            "a value has no form in JSON: .*surrogates",
+        ),
+        (lambda: shipment_event(undocumented={"x": float("nan")}), "a value has no form in JSON"),
+        (lambda: shipment_event(undocumented={"x": nested(3000)}), "list has no form in JSON"),
         (lambda: shipment_event().set("event_data.nope", 1), "'nope' is not documented: there are"),
         (lambda: shipment_event().set("raw", {}), "'raw' is not documented"),
         (lambda: shipment_event().set("context.order.products.9.title", ""), "'9' is no place"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from types import FrameType
 from typing import Any
 
@@ -16,7 +16,8 @@ __all__ = ["constant_time_comparisons"]
 def constant_time_comparisons() -> Generator[list[str]]:
     """Collect the names of constant-time comparisons that are called meanwhile.
 
-    In this thread and in threads that are started meanwhile. Seen are calls of
+    In all threads from Python 3.12 on; before, in this one and in those that are started
+    meanwhile. Seen are calls of
     `hmac.compare_digest`, under whatever name (`secrets.compare_digest` and Django's
     `constant_time_compare` end there too), and of the verifiers of the library `cryptography`.
     """
@@ -31,11 +32,15 @@ def constant_time_comparisons() -> Generator[list[str]]:
             ):
                 seen.append(name)
 
+    # The first sets it for threads that run already too, from Python 3.12 on.
+    set_for_threads: Callable[[Any], None] = getattr(
+        threading, "setprofile_all_threads", threading.setprofile
+    )
     earlier = sys.getprofile(), threading.getprofile()
-    threading.setprofile(watch)
+    set_for_threads(watch)
     sys.setprofile(watch)
     try:
         yield seen
     finally:
+        set_for_threads(earlier[1])
         sys.setprofile(earlier[0])
-        threading.setprofile(earlier[1])

@@ -6,10 +6,12 @@ Needs the extra `testing`. Works in pytest and outside of it. For the command li
 
 from __future__ import annotations
 
+import argparse
 import json
 import random
 import re
 import shlex
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -263,7 +265,24 @@ def _response(answer: Answer) -> Response:
 
 
 def _main() -> None:
-    with FakeKarla() as karla, suppress(KeyboardInterrupt):
+    parser = argparse.ArgumentParser(
+        prog="python -m karla_receiver.testing.fake_karla",
+        description="Serve a fake Karla on this machine, for `karla-receiver webhooks`, until"
+        " Ctrl-C. Prints the environment variables that lead there.",
+        epilog="Exit status: 0 when it was ended, 2 for wrong usage, such as a port in use.",
+    )
+    parser.add_argument("--port", type=int, default=0, help="where to serve; any free port if 0")
+    port: int = parser.parse_args().port
+    try:
+        # Before the server does, which would say so and exit with 1.
+        socket.create_server(("127.0.0.1", port)).close()
+    except (OSError, OverflowError) as error:
+        parser.error(f"cannot serve at port {port}: {error}")
+    with (
+        _QuickServer("127.0.0.1", port) as server,
+        FakeKarla(server=server) as karla,
+        suppress(KeyboardInterrupt),
+    ):
         for name, value in karla.environ.items():
             print(f"export {name}={shlex.quote(value)}")  # noqa: T201 - its output
         print("# These lead karla-receiver webhooks here. Ctrl-C ends it.", flush=True)  # noqa: T201 - the same

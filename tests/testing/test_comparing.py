@@ -4,6 +4,7 @@ import hmac
 import secrets
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,6 +27,16 @@ def test_a_comparison_in_a_thread_is_seen() -> None:
         thread = threading.Thread(target=hmac.compare_digest, args=(b"a", b"b"))
         thread.start()
         thread.join()
+    assert len(seen) == 1
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="threads that run cannot be watched")
+def test_a_comparison_in_a_thread_that_ran_before_is_seen() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(len, "").result()
+        with constant_time_comparisons() as seen:
+            pool.submit(hmac.compare_digest, b"a", b"b").result()
+        pool.submit(hmac.compare_digest, b"a", b"b").result()
     assert len(seen) == 1
 
 

@@ -6,6 +6,7 @@ import json
 import logging
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -24,6 +25,7 @@ from karla_receiver import ConfigurationError, Event, Reason, Receiver, samples,
 from karla_receiver.adapters.wsgi import KarlaApp
 from karla_receiver.registration import KarlaAPI
 from karla_receiver.testing.fake_karla import Duplicates, FakeKarla
+from tests.cli.running import free_port
 
 URL = "https://shop.example/webhooks/karla"
 SECRET = "secret-of-the-endpoint"
@@ -501,12 +503,34 @@ def is_export(line: str) -> bool:
     return line.startswith("export ")
 
 
-def test_as_a_program_it_says_how_to_reach_it_and_ends_quietly() -> None:
-    program = [sys.executable, "-m", "karla_receiver.testing.fake_karla"]
+PROGRAM = [sys.executable, "-m", "karla_receiver.testing.fake_karla"]
+
+
+def test_as_a_program_it_explains_itself() -> None:
+    ended = subprocess.run([*PROGRAM, "--help"], capture_output=True, text=True, check=True)
+    assert "usage: python -m karla_receiver.testing.fake_karla [-h] [--port PORT]" in ended.stdout
+    assert "Exit status: 0" in ended.stdout
+
+
+@pytest.mark.parametrize("port", ["70000", "-1", "x", "taken"])
+def test_as_a_program_it_refuses_a_port_that_it_cannot_have(port: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        given = port.replace("taken", str(taken.getsockname()[1]))
+        arguments = [*PROGRAM, "--port", given]
+        ended = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert f"port {given}: " in ended.stderr or "invalid int value: 'x'" in ended.stderr
+
+
+@pytest.mark.parametrize("options", [[], ["--port"]])
+def test_as_a_program_it_says_how_to_reach_it_and_ends_quietly(options: list[str]) -> None:
+    port = str(free_port())
+    program = [*PROGRAM, *options, *(port for _ in options)]
     with subprocess.Popen(program, stdout=PIPE, stderr=PIPE, text=True) as running:
         assert running.stdout is not None
         lines = list(takewhile(is_export, running.stdout))
         exported = dict(shlex.split(line)[1].split("=", 1) for line in lines)
+        assert exported["KARLA_API_URL"].endswith(f":{port}") == bool(options)
         with KarlaAPI.from_env(exported) as api:
             assert list(api.webhooks()) == []
         running.send_signal(signal.SIGINT)

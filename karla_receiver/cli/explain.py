@@ -11,10 +11,11 @@ import msgspec
 import typer
 
 from karla_receiver import ConfigurationError
-from karla_receiver.cli.content import STANDARD_INPUT, file_content
+from karla_receiver.cli.content import STANDARD_INPUT, content_of, file_content
 from karla_receiver.cli.recording import Recorded, decoded
 from karla_receiver.cli.secret_input import SecretFile, ask_or_refuse, secret_in_file
 from karla_receiver.cli.terminal import Terminal, write_json
+from karla_receiver.cli.times import unix_seconds
 from karla_receiver.explain import Cause, Explanation
 from karla_receiver.explain import explain as explanation_of
 from karla_receiver.signature import HEADER
@@ -34,12 +35,15 @@ def explain(
     signature: Annotated[
         list[str] | None,
         typer.Option(
-            help="FILE is a raw body, and this its Karla-Signature header.", show_default=False
+            help="FILE is a raw body or a sample, and this its Karla-Signature header.",
+            show_default=False,
         ),
     ] = None,
     at: Annotated[
         float | None,
         typer.Option(
+            parser=unix_seconds,
+            metavar="SECONDS",
             help="When it was received, in unix seconds; else as recorded, or now.",
             show_default=False,
         ),
@@ -114,12 +118,12 @@ def _deliveries(
                 f"--signature takes a Karla-Signature header, which looks like t=...,v1=...,"
                 f" not {value[:40]!a}"
             )
-    content = file_content(source)
     if signature is not None:
+        content = content_of(source)
         received_at = time.time() if at is None else at
         headers = [(HEADER, value) for value in signature]
         return {1: Recorded(received_at=received_at, headers=headers, body=content)}
-    recorded = dict(enumerate(decoded(content, source), 1))
+    recorded = dict(enumerate(decoded(file_content(source), source), 1))
     if line is None:
         return recorded
     if line not in recorded:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 
 import msgspec
 import typer
 from rich.console import Console
 
-__all__ = ["Terminal", "mute_stdout", "write_bytes", "write_json"]
+__all__ = ["Terminal", "mute_stdout", "told_if_slow", "write_bytes", "write_json"]
+
+_SLOW_SECONDS = 2
 
 
 class Terminal(Console):
@@ -33,6 +37,18 @@ def write_json(line: Mapping[str, object]) -> None:
 def write_bytes(content: bytes) -> None:
     """Write bytes as they are."""
     typer.echo(content, nl=False)
+
+
+@contextmanager
+def told_if_slow(text: str) -> Generator[None]:
+    """Say once, on standard error, what is waited for, if it takes more than two seconds."""
+    timer = threading.Timer(_SLOW_SECONDS, typer.echo, (text,), {"err": True})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def mute_stdout() -> None:

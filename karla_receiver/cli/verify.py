@@ -11,6 +11,7 @@ from karla_receiver import SignatureError, Verifier
 from karla_receiver.cli.content import STANDARD_INPUT, content_of
 from karla_receiver.cli.secret_input import SecretFile, ask_or_refuse
 from karla_receiver.cli.terminal import Terminal, write_json
+from karla_receiver.cli.times import unix_seconds
 
 __all__ = ["verify"]
 
@@ -28,7 +29,12 @@ def verify(
     ] = None,
     at: Annotated[
         float | None,
-        typer.Option(help="Verify as of these unix seconds; now if left out.", show_default=False),
+        typer.Option(
+            parser=unix_seconds,
+            metavar="SECONDS",
+            help="Verify as of these unix seconds; now if left out.",
+            show_default=False,
+        ),
     ] = None,
     tolerance: Annotated[float, typer.Option(help="Seconds that t may lie from now.")] = 300,
     secret_file: SecretFile = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -14,9 +14,10 @@ from karla_receiver.cli.failures import told_plainly
 from karla_receiver.cli.importing import imported_receiver
 from karla_receiver.cli.registrations import JSONLines, Rows, Showing
 from karla_receiver.cli.secret_file import SecretFile, SecretLostError
-from karla_receiver.cli.terminal import mute_stdout
+from karla_receiver.cli.terminal import mute_stdout, told_if_slow
 from karla_receiver.errors import ConfigurationError
 from karla_receiver.registration import KarlaAPI, Secret, Status, Webhook
+from karla_receiver.vocabulary import Source
 
 __all__ = ["webhooks"]
 
@@ -84,7 +85,7 @@ def list_webhooks(
       karla-receiver webhooks list --status inactive
       karla-receiver webhooks list --json | jq .url
     """
-    with _calling(context) as api:
+    with _calling(context) as api, _waiting():
         _showing(as_json).webhooks(api.webhooks(status=status))
 
 
@@ -123,18 +124,20 @@ def create(
             raise ConfigurationError("name --save-secret or --secret-env: one is where you have it")
         own = None if secret_env is None else _secret_in(secret_env)
         with _secret_kept(save_secret, is_given_once=own is None) as file:
-            webhook = api.create(
-                url,
-                enabled_events=events or ["*"],
-                secret=own,
-                description=description,
-                status=Status.INACTIVE if inactive else Status.ACTIVE,
-            )
+            with _waiting():
+                webhook = api.create(
+                    url,
+                    enabled_events=events or ["*"],
+                    secret=own,
+                    description=description,
+                    status=Status.INACTIVE if inactive else Status.ACTIVE,
+                )
             showing = _showing(as_json)
             if own is not None and webhook.secret == own:
                 showing.changed(webhook)  # they have the secret
             else:
                 _show_created(showing, webhook, file, save_secret)
+        _warn_of_unknown(events)
 
 
 @webhooks.command()
@@ -162,14 +165,16 @@ def update(
       karla-receiver webhooks update https://shop.example/karla --event claims
     """
     with _calling(context) as api:
-        changed = api.update(
-            url_or_uuid,
-            url=url,
-            enabled_events=events or None,
-            description=description,
-            status=status,
-        )
+        with _waiting():
+            changed = api.update(
+                url_or_uuid,
+                url=url,
+                enabled_events=events or None,
+                description=description,
+                status=status,
+            )
         _showing(as_json).changed(changed)
+        _warn_of_unknown(events)
 
 
 @webhooks.command()
@@ -184,10 +189,12 @@ def delete(
       karla-receiver webhooks delete 7b0f3e52-8f0e-4f6e-9a39-1f5f6c0d2a11 --yes
     """
     with _calling(context) as api:
-        webhook = api.get(url_or_uuid)
+        with _waiting():
+            webhook = api.get(url_or_uuid)
         if not (yes or _is_agreed(f"Delete {webhook.url} ({webhook.uuid})?")):
             raise typer.Exit(1)
-        api.delete(webhook.uuid)
+        with _waiting():
+            api.delete(webhook.uuid)
         _showing(as_json).deleted(webhook.uuid)
 
 
@@ -222,7 +229,9 @@ def sync(
     """
     showing = _showing(as_json)
     with _calling(context) as api:
-        plan = api.plan(url, imported_receiver(receiver, is_before_registration=True))
+        imported = imported_receiver(receiver, is_before_registration=True)
+        with _waiting():
+            plan = api.plan(url, imported)
         showing.plan(plan)
         if plan.is_empty:
             return
@@ -230,7 +239,9 @@ def sync(
             raise typer.Exit(1)
         creates = any(change.webhook is None for change in plan.changes)
         with _secret_kept(save_secret, is_given_once=creates) as file:
-            for webhook in api.apply(plan):
+            with _waiting():
+                changed = api.apply(plan)
+            for webhook in changed:
                 if creates:
                     _show_created(showing, webhook, file, save_secret)
                 else:
@@ -242,6 +253,22 @@ def _calling(context: typer.Context) -> Generator[KarlaAPI]:
     is_debugging = bool(context.find_root().params.get("debug"))
     with told_plainly(debug=is_debugging), KarlaAPI.from_env() as api:
         yield api
+
+
+def _waiting() -> AbstractContextManager[None]:
+    return told_if_slow("waiting for Karla ...")
+
+
+def _warn_of_unknown(events: list[str] | None) -> None:
+    # Karla may add a source any day: that is no reason to refuse one.
+    for event in events or ():
+        if event.partition("/")[0] not in {"*", *Source}:
+            known = " and ".join(Source)
+            typer.echo(
+                f"karla-receiver: warning: {event!a} matches nothing that is known: the events"
+                f" of Karla begin with {known}",
+                err=True,
+            )
 
 
 def _showing(as_json: bool) -> Showing:

@@ -23,7 +23,7 @@ __all__ = [
     "checked_status",
     "checked_url",
     "is_same_url",
-    "is_uuid",
+    "uuid_in",
 ]
 
 _MAX_URL = 65_536
@@ -90,13 +90,12 @@ def _normal(url: str) -> object:
     return (parts.scheme, parts.hostname, port, parts.path or "/", parts.query, parts.username)
 
 
-def is_uuid(text: str) -> bool:
-    """Return whether text is a webhook's uuid, and so not its URL."""
+def uuid_in(text: str) -> str | None:
+    """Return a webhook's uuid as Karla writes it, whatever form it has; None for its URL."""
     try:
-        uuid.UUID(text)
+        return str(uuid.UUID(text))
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def checked_secret(secret: str | Secret) -> Secret:

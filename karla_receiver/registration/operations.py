@@ -28,7 +28,7 @@ from karla_receiver.registration.limits import (
     checked_status,
     checked_url,
     is_same_url,
-    is_uuid,
+    uuid_in,
 )
 from karla_receiver.registration.planning import Change, SyncPlan, make_plan
 from karla_receiver.registration.retrying import Retries
@@ -68,11 +68,12 @@ class Operations:
 
     async def get(self, url_or_uuid: str) -> Webhook:
         """Return the one webhook that is meant."""
-        if is_uuid(url_or_uuid):
+        uuid = uuid_in(url_or_uuid)
+        if uuid is not None:
             found = [
                 webhook
-                async for webhook in self.webhooks({"uuid": url_or_uuid})
-                if webhook.uuid.lower() == url_or_uuid.lower()
+                async for webhook in self.webhooks({"uuid": uuid})
+                if uuid_in(webhook.uuid) == uuid
             ]
         else:
             # All are looked at: what form of a URL Karla's own filter compares is not documented.
@@ -176,7 +177,7 @@ class Operations:
         )
 
     async def _uuid_of(self, url_or_uuid: str) -> str:
-        return url_or_uuid if is_uuid(url_or_uuid) else (await self.get(url_or_uuid)).uuid
+        return uuid_in(url_or_uuid) or (await self.get(url_or_uuid)).uuid
 
     async def _succeed(self, call: Call) -> Answer:
         outcome, _ = await self._attempt(call)

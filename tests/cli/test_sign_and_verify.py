@@ -257,3 +257,17 @@ def test_whoever_sits_at_a_terminal_is_told_that_it_is_read(command: str) -> Non
         process.communicate(timeout=60)
     assert told == b"reading standard input; end it with Ctrl-D, or give a file\n"
     assert process.returncode == 130
+
+
+@pytest.mark.parametrize("command", ["verify", "explain"])
+@pytest.mark.parametrize("at", ["nan", "inf", "yesterday", ""])
+def test_what_is_no_time_names_its_option(command: str, at: str) -> None:
+    wrong = run(command, "shipment_delivered", "--signature", HEADER, f"--at={at}")
+    assert wrong.status == 2
+    assert f"Invalid value for '--at': {at!a} is no time in unix seconds" in wrong.told
+
+
+@pytest.mark.parametrize("command", ["verify", "explain"])
+def test_a_signature_may_be_of_a_sample(command: str) -> None:
+    header = run("sign", "shipment_delivered").output.strip()
+    assert run(command, "shipment_delivered", "--signature", header).status == 0

@@ -393,6 +393,26 @@ def test_an_update_changes_what_it_names(karla: FakeKarla) -> None:
     assert "secret" not in changed
 
 
+def test_events_of_no_known_source_are_registered_with_a_warning(karla: FakeKarla) -> None:
+    for command in ("create", "update"):
+        result = run(command, URL, "--event", "invoices/paid", "--event", "claims")
+        assert result.exit_code == 0
+        assert result.stderr == (
+            "karla-receiver: warning: 'invoices/paid' matches nothing that is known: the events of"
+            " Karla begin with shipments and claims\n"
+        )
+    assert karla.webhooks[0].enabled_events == ("invoices/paid", "claims")
+
+
+def test_what_takes_long_says_what_is_waited_for(
+    karla: FakeKarla, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("karla_receiver.cli.terminal._SLOW_SECONDS", 0.01)
+    karla.fail_next(503)  # and a wait until the next attempt
+    result = run("list")
+    assert (result.exit_code, result.stderr) == (0, "waiting for Karla ...\n")
+
+
 def test_an_update_of_nothing_is_wrong_use(karla: FakeKarla) -> None:
     assert "nothing to change" in refuse("update", URL)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Callable
 from datetime import timedelta
 from itertools import islice
 from typing import Any
@@ -135,10 +136,18 @@ def test_another_url_is_another_webhook(other: str, api: Driven, karla: FakeKarl
         api.get(other)
 
 
-def test_a_webhook_is_got_by_its_uuid_in_any_case(api: Driven, karla: FakeKarla) -> None:
+@pytest.mark.parametrize("form", ["{}", "{{{}}}", "urn:uuid:{}"])
+@pytest.mark.parametrize("write", [str, str.upper, lambda text: text.replace("-", "")])
+def test_a_webhook_is_got_changed_and_deleted_by_its_uuid_in_any_form(
+    form: str, write: Callable[[str], str], api: Driven, karla: FakeKarla
+) -> None:
     karla.register(f"{URL}/other")
     registered = karla.register(URL)
-    assert api.get(registered.uuid).url == URL
+    written = form.format(write(registered.uuid))
+    assert api.get(written).url == URL
+    assert api.update(written, status="inactive").uuid == registered.uuid
+    api.delete(written)
+    assert [webhook.url for webhook in karla.webhooks] == [f"{URL}/other"]
 
 
 def test_of_several_webhooks_of_a_url_one_must_be_named(api: Driven, karla: FakeKarla) -> None:

@@ -199,7 +199,7 @@ def test_a_command_is_one_that_its_program_takes(command: Command) -> None:
         "python -m benchmark",
         "python -m fuzzing signatur",
         "python -m pytest tests/server",
-        "python -m karla_receiver.testing.fake_karla --port 80",
+        "python -m karla_receiver.testing.fake_karla --prot 80",
         "python .ci/build_site.py docs",
         "bash .ci/runs",
     ],

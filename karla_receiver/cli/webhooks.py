@@ -84,6 +84,9 @@ def list_webhooks(
       karla-receiver webhooks list
       karla-receiver webhooks list --status inactive
       karla-receiver webhooks list --json | jq .url
+
+    Exit status: 0 if Karla answered, 1 if not, 2 for wrong usage, 130 if
+    interrupted.
     """
     with _calling(context) as api, _waiting():
         _showing(as_json).webhooks(api.webhooks(status=status))
@@ -118,6 +121,9 @@ def create(
       karla-receiver webhooks create https://shop.example/karla
       karla-receiver webhooks create https://shop.example/karla \\
         --event shipments/delivered --event claims --save-secret karla.secret
+
+    Exit status: 0 if it is registered, 1 if not or its secret is lost, 2 for
+    wrong usage, 130 if interrupted.
     """
     with _calling(context) as api:
         if save_secret is not None and secret_env is not None:
@@ -163,6 +169,9 @@ def update(
       karla-receiver webhooks update https://shop.example/karla \\
         --status inactive
       karla-receiver webhooks update https://shop.example/karla --event claims
+
+    Exit status: 0 if it was changed, 1 if not, 2 for wrong usage, 130 if
+    interrupted.
     """
     with _calling(context) as api:
         with _waiting():
@@ -187,6 +196,9 @@ def delete(
 
       karla-receiver webhooks delete https://shop.example/karla
       karla-receiver webhooks delete 7b0f3e52-8f0e-4f6e-9a39-1f5f6c0d2a11 --yes
+
+    Exit status: 0 if it was deleted, 1 if not, 2 for wrong usage, 130 if
+    interrupted.
     """
     with _calling(context) as api:
         with _waiting():
@@ -226,6 +238,9 @@ def sync(
         --dry-run
       karla-receiver webhooks sync https://shop.example/karla shop:receiver \\
         --yes --save-secret karla.secret
+
+    Exit status: 0 if nothing is left to change, 1 if something is or a secret
+    is lost, 2 for wrong usage, 130 if interrupted.
     """
     showing = _showing(as_json)
     with _calling(context) as api:

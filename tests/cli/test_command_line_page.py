@@ -1,0 +1,36 @@
+"""The page of the command line names every command, with the exit statuses of its help."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from karla_receiver.cli.program import program
+from tests.cli.running import run
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "command-line.md"
+ROWS = dict(re.findall(r"^\| `([a-z ]+)` \|[^|]*\| ([^|]*) \|$", PAGE.read_text(), re.MULTILINE))
+
+
+def names_in(group: Any, *before: str) -> list[str]:
+    found: list[str] = []
+    for name, command in group.commands.items():
+        path = (*before, name)
+        found += names_in(command, *path) if hasattr(command, "commands") else [" ".join(path)]
+    return found
+
+
+def test_the_page_names_every_command_and_no_other() -> None:
+    assert sorted(ROWS) == sorted(names_in(typer.main.get_command(program)))
+
+
+@pytest.mark.parametrize("command", [name for name in ROWS if not name.startswith("inbox")])
+def test_the_page_has_the_exit_statuses_of_the_help(command: str) -> None:
+    told = " ".join(run(*command.split(), "--help").output.split())
+    statuses = re.search(r"Exit status: ([^\u256d]*)\. ", told)
+    assert statuses is not None
+    assert ROWS[command] == statuses[1]

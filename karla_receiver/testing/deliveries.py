@@ -62,15 +62,16 @@ def signed_delivery(body: bytes, secret: str | bytes, *, timestamp: int | None =
 class BadKind(StrEnum):
     """What can be wrong with a delivery."""
 
-    LATE = "late"
-    EARLY = "early"
-    REDATED = "redated"
     FORGED = "forged"
     ALTERED = "altered"
     RESERIALISED = "reserialised"
+    LATE = "late"
+    REDATED = "redated"
+    EARLY = "early"
     UNSIGNED = "unsigned"
     MALFORMED_HEADER = "malformed_header"
     ONLY_V0 = "only_v0"
+    OVERSIZED = "oversized"
     GET = "get"
     NOT_JSON = "not_json"
     NOT_AN_OBJECT = "not_an_object"
@@ -78,22 +79,34 @@ class BadKind(StrEnum):
 
 
 def bad_delivery(
-    kind: BadKind | str, body: bytes, secret: str | bytes, *, now: int | None = None
+    kind: BadKind | str,
+    body: bytes,
+    secret: str | bytes,
+    *,
+    now: int | None = None,
+    max_body_bytes: int = 1_048_576,
 ) -> Delivery:
     """Return a delivery of a body that a receiver must refuse, with the reason it must give.
 
     kind: a `BadKind`, or its text, as in "forged".
     body: of a good event: a JSON object.
     now: what the receiver's clock shows, in unix seconds; the present time if left out.
+    max_body_bytes: what the receiver takes; "oversized" is at least a byte longer.
     Raises ConfigurationError for an unknown kind, an unusable secret, or a body that is not a
-    JSON object.
+    JSON object, or one that is nested too deeply.
     """
     moment = int(time.time()) if now is None else now
     if kind not in _BAD:
         kinds = ", ".join(BadKind)
         raise ConfigurationError(f"no kind of bad delivery is called {kind!a}: there are {kinds}")
     reason, make = _BAD[BadKind(kind)]
-    return replace(make(checked_body(body), secret, moment), reason=reason)
+    good = checked_body(body)
+    if kind == BadKind.OVERSIZED:
+        good = bytes(good).ljust(max_body_bytes + 1)  # blanks at the end are good JSON
+    try:
+        return replace(make(good, secret, moment), reason=reason)
+    except RecursionError:
+        raise ConfigurationError("body is nested too deeply to be made bad") from None
 
 
 def _delivery(body: bytes, signature: str) -> Delivery:
@@ -123,8 +136,11 @@ def _altered(body: bytes, secret: str | bytes, now: int) -> Delivery:
 
 
 def _reserialised(body: bytes, secret: str | bytes, now: int) -> Delivery:
-    spaced = json.dumps(_object(body), indent=1).encode()
-    return _delivery(spaced, sign(body, secret, timestamp=now))
+    event = _object(body)
+    # As a view does that parses too early; unless the body was written so.
+    written = json.dumps(event).encode()
+    anew = json.dumps(event, indent=1).encode() if written == body else written
+    return _delivery(anew, sign(body, secret, timestamp=now))
 
 
 def _unsigned(body: bytes, secret: str | bytes, now: int) -> Delivery:
@@ -137,6 +153,10 @@ def _malformed_header(body: bytes, secret: str | bytes, now: int) -> Delivery:
 
 def _only_v0(body: bytes, secret: str | bytes, now: int) -> Delivery:
     return _delivery(body, sign(body, secret, timestamp=now).replace("v1=", "v0="))
+
+
+def _oversized(body: bytes, secret: str | bytes, now: int) -> Delivery:
+    return signed_delivery(body, secret, timestamp=now)
 
 
 def _get(body: bytes, secret: str | bytes, now: int) -> Delivery:
@@ -170,15 +190,16 @@ _Maker = Callable[[bytes, str | bytes, int], Delivery]
 
 _BAD: Final[Mapping[BadKind, tuple[Reason, _Maker]]] = MappingProxyType(
     {
-        BadKind.LATE: (Reason.TIMESTAMP_TOO_OLD, _late),
-        BadKind.EARLY: (Reason.TIMESTAMP_IN_FUTURE, _early),
-        BadKind.REDATED: (Reason.SIGNATURE_MISMATCH, _redated),
         BadKind.FORGED: (Reason.SIGNATURE_MISMATCH, _forged),
         BadKind.ALTERED: (Reason.SIGNATURE_MISMATCH, _altered),
         BadKind.RESERIALISED: (Reason.SIGNATURE_MISMATCH, _reserialised),
+        BadKind.LATE: (Reason.TIMESTAMP_TOO_OLD, _late),
+        BadKind.REDATED: (Reason.SIGNATURE_MISMATCH, _redated),
+        BadKind.EARLY: (Reason.TIMESTAMP_IN_FUTURE, _early),
         BadKind.UNSIGNED: (Reason.MISSING_SIGNATURE, _unsigned),
         BadKind.MALFORMED_HEADER: (Reason.MALFORMED_HEADER, _malformed_header),
         BadKind.ONLY_V0: (Reason.NO_V1, _only_v0),
+        BadKind.OVERSIZED: (Reason.BODY_TOO_LARGE, _oversized),
         BadKind.GET: (Reason.METHOD_NOT_ALLOWED, _get),
         BadKind.NOT_JSON: (Reason.INVALID_JSON, _not_json),
         BadKind.NOT_AN_OBJECT: (Reason.INVALID_ENVELOPE, _not_an_object),

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from karla_receiver import Reason, parse_event, samples
 from karla_receiver.cli.deliveries import (
     MAX_BODY_BYTES,
@@ -50,18 +52,12 @@ def test_the_genuine_come_first_and_no_two_share_a_name() -> None:
     assert len({each.name for each in deliveries}) == len(deliveries)
 
 
-def test_the_altered_body_differs_in_one_byte() -> None:
-    altered = refused("altered").body
+@pytest.mark.parametrize("kind", ["altered", "reserialised"])
+def test_what_differs_in_bytes_alone_is_the_same_event(kind: str) -> None:
+    body = refused(kind).body
 
-    assert len(altered) == len(GENUINE)
-    assert sum(one != other for one, other in zip(altered, GENUINE, strict=True)) == 1
-
-
-def test_the_body_serialised_anew_is_the_same_event_in_other_bytes() -> None:
-    reserialised = refused("reserialised").body
-
-    assert reserialised != GENUINE
-    assert parse_event(reserialised) == parse_event(GENUINE)
+    assert body != GENUINE
+    assert parse_event(body) == parse_event(GENUINE)
 
 
 def test_the_oversized_body_is_a_good_event_but_for_one_byte() -> None:

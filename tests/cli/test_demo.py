@@ -25,9 +25,9 @@ REFUSED = {
     "forged": Reason.SIGNATURE_MISMATCH,
     "altered": Reason.SIGNATURE_MISMATCH,
     "reserialised": Reason.SIGNATURE_MISMATCH,
-    "stale": Reason.TIMESTAMP_TOO_OLD,
+    "late": Reason.TIMESTAMP_TOO_OLD,
     "redated": Reason.SIGNATURE_MISMATCH,
-    "from_the_future": Reason.TIMESTAMP_IN_FUTURE,
+    "early": Reason.TIMESTAMP_IN_FUTURE,
     "unsigned": Reason.MISSING_SIGNATURE,
     "malformed_header": Reason.MALFORMED_HEADER,
     "only_v0": Reason.NO_V1,
@@ -35,7 +35,7 @@ REFUSED = {
     "get": Reason.METHOD_NOT_ALLOWED,
     "not_json": Reason.INVALID_JSON,
     "not_an_object": Reason.INVALID_ENVELOPE,
-    "ungrouped": Reason.INVALID_ENVELOPE,
+    "without_event_group": Reason.INVALID_ENVELOPE,
     "unfitting": Reason.UNDECODABLE_EVENT,
     "failing": Reason.HANDLER_ERROR,
 }
@@ -147,7 +147,7 @@ def test_a_receiver_that_accepts_what_is_stale_fails_the_demo(
 
     assert exit_code == 1
     assert summary["undocumented"] == 2
-    assert [each["name"] for each in wrong] == ["stale", "from_the_future"]
+    assert [each["name"] for each in wrong] == ["late", "early"]
     assert all(each["handled"] for each in wrong)
 
 

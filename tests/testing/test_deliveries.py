@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -10,6 +11,7 @@ from karla_receiver.testing import BadKind, bad_delivery, shipment_event, signed
 SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
 NOW = 1_700_000_000
 BODY = samples.read("shipment_delivered")
+EVENT = json.loads(BODY)
 
 
 def test_a_signed_delivery_is_what_karla_sends() -> None:
@@ -23,6 +25,25 @@ def test_a_signed_delivery_is_what_karla_sends() -> None:
 def test_without_a_timestamp_it_is_signed_at_present() -> None:
     delivery = signed_delivery(BODY, SECRET)
     assert abs(Verifier(SECRET).verify(BODY, delivery.signature).timestamp - time.time()) < 60
+
+
+def test_what_is_serialised_anew_differs_from_any_body() -> None:
+    styles = (json.dumps(EVENT), json.dumps(EVENT, indent=1), json.dumps(EVENT, indent=2))
+    for body in map(str.encode, styles):
+        anew = bad_delivery("reserialised", body, SECRET).body
+        assert anew != body
+        assert json.loads(anew) == EVENT
+
+
+def test_what_is_too_long_is_a_byte_longer_than_a_receiver_takes() -> None:
+    assert len(bad_delivery("oversized", BODY, SECRET).body) == 1_048_577
+    assert len(bad_delivery("oversized", BODY, SECRET, max_body_bytes=9_999).body) == 10_000
+
+
+def test_what_is_nested_too_deeply_cannot_be_made_bad() -> None:
+    body = b'{"a":' * 100_000 + b"1" + b"}" * 100_000
+    with pytest.raises(ConfigurationError, match="nested too deeply"):
+        bad_delivery("reserialised", body, SECRET)
 
 
 @pytest.mark.parametrize("kind", BadKind)
@@ -47,7 +68,7 @@ def test_a_kind_may_be_given_as_text_and_is_bad_at_present() -> None:
 
 
 def test_an_unknown_kind_is_refused_with_those_that_there_are() -> None:
-    with pytest.raises(ConfigurationError, match=r"'wicked': there are late, early, "):
+    with pytest.raises(ConfigurationError, match=r"'wicked': there are forged, altered, "):
         bad_delivery("wicked", BODY, SECRET)
 
 

@@ -55,7 +55,9 @@ class _Program(TyperGroup):
         except (ConfigurationError, OSError) as error:
             if ctx.params["debug"]:
                 raise
-            raise typer.BadParameter(_told(error)) from None
+            # Not as a BadParameter, which the library would call an invalid value of an option.
+            typer.echo(f"karla-receiver: {_told(error)}", err=True)
+            raise typer.Exit(2) from None
         except Exception as error:
             if getattr(error, "option_name", None) == "--debug":
                 raise typer.BadParameter(

@@ -36,6 +36,11 @@ def test_without_the_extra_it_says_how_to_install_it(library: str) -> None:
     assert run.stderr == f"{library} is missing: pip install 'karla-receiver[cli]'\n"
 
 
+@pytest.mark.parametrize("library", ["pytest", "hypothesis", "pytest_httpserver"])
+def test_it_needs_nothing_of_the_test_kits(library: str) -> None:
+    assert python(WITHOUT.format(library), "send", "--help").returncode == 0
+
+
 def test_without_flask_only_the_demo_of_flask_is_missing() -> None:
     flask = python(WITHOUT.format("flask"), "demo", "--adapter", "flask")
     assert (flask.returncode, flask.stdout) == (2, "")

@@ -83,7 +83,9 @@ def test_an_error_of_the_system_is_told(monkeypatch: pytest.MonkeyPatch) -> None
     ):
         ended = crash(error, monkeypatch)
         assert getattr(ended, "exit_code", None) == 2
-        assert message in getattr(ended, "stderr", "")
+        told = getattr(ended, "stderr", "")
+        assert told.startswith("karla-receiver: ")
+        assert told.endswith(f"{message}\n")
 
 
 @pytest.mark.parametrize("error", [typer.Abort(), ModuleNotFoundError(name="flask")])

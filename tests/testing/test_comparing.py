@@ -30,14 +30,13 @@ def test_a_comparison_in_a_thread_is_seen() -> None:
     assert len(seen) == 1
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="threads that run cannot be watched")
-def test_a_comparison_in_a_thread_that_ran_before_is_seen() -> None:
+def test_a_comparison_in_a_thread_that_ran_before_is_seen_where_python_can_watch_it() -> None:
     with ThreadPoolExecutor(1) as pool:
         pool.submit(len, "").result()
         with constant_time_comparisons() as seen:
             pool.submit(hmac.compare_digest, b"a", b"b").result()
         pool.submit(hmac.compare_digest, b"a", b"b").result()
-    assert len(seen) == 1
+    assert len(seen) == (1 if hasattr(threading, "setprofile_all_threads") else 0)
 
 
 def test_equality_and_other_calls_are_not_taken_for_one() -> None:

@@ -135,7 +135,7 @@ class _Router(APIRouter):
         route_class = type("_Route", (_Route,), {"receiver": receiver})
         default: dict[str, Any] = {"route_class": route_class, "default_response_class": _Success}
         super().__init__(**{**default, **options})
-        self.routes = _Routes()
+        self.routes: list[BaseRoute] = _Routes()
 
 
 class KarlaRouter(_Router):

@@ -36,7 +36,7 @@ class BodyBuffer:
 
     def __init__(self, limit: int = sys.maxsize) -> None:
         self._limit = limit
-        self.body = b""
+        self.body: bytes = b""
 
     def add(self, chunk: bytes) -> None:
         """Add a chunk. Raises RequestError with body_too_large beyond the limit."""

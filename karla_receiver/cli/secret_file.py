@@ -26,7 +26,7 @@ class SecretFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.is_written = False
+        self.is_written: bool = False
 
     def __enter__(self) -> SecretFile:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL

@@ -69,7 +69,7 @@ def test_it_handles_until_it_is_told_to_stop(shop: Path, number: signal.Signals)
 
 
 def test_sigterm_with_a_hundred_waiting_finishes_what_runs_and_returns_the_rest(shop: Path) -> None:
-    (shop / "shop.py").write_text(PROGRAM.format(seconds=0.3))
+    (shop / "shop.py").write_text(PROGRAM.format(seconds=0.8))
     put(shop, 100)
     process = work(shop, "shop:receiver", "--threads", "4")
     until((shop / "handled").exists)

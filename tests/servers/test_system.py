@@ -34,7 +34,8 @@ RUN_ELSEWHERE = {
     "::test_what_is_acknowledged_survives_kill_9_and_takes_effect_once",
     "CONC-013": "faults/test_faults.py"
     "::test_what_is_acknowledged_survives_kill_9_and_takes_effect_once",
-    "CONC-014": "sqlite/test_file.py::test_a_locked_file_is_waited_for_and_then_refused",
+    "CONC-014": "sqlite/test_file.py"
+    "::test_a_file_that_another_process_locks_is_waited_for_and_then_refused",
     "CONC-015": "sqlite/test_file.py"
     "::test_a_full_disk_is_refused_and_used_again_when_there_is_room",
     "CONC-016": "sqlite/test_file.py::test_a_deleted_file_is_noticed_and_then_made_anew",

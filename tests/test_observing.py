@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 
 from karla_receiver import (
     ConfigurationError,
+    DeliveryError,
     Discard,
     Event,
     Observation,
@@ -71,6 +73,37 @@ def test_a_handled_delivery_is_told_in_full(receive: Receive) -> None:
     assert told.handler_seconds is not None
     assert 0 <= told.handler_seconds <= told.seconds
     assert (told.is_duplicate, told.is_near_duplicate) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected", "reason", "is_discarded", "outcome"),
+    [
+        (None, None, None, False, "handled"),
+        (KeyError("x"), DeliveryError, Reason.HANDLER_ERROR, False, "handler_error"),
+        (RetryLater(5), RetryLater, Reason.RETRY_LATER, False, "retry_later"),
+        (Discard("spam"), Discard, None, True, "discarded"),
+    ],
+)
+def test_what_came_of_an_attempt_is_told(
+    raised: Exception | None,
+    expected: type[Exception] | None,
+    reason: Reason | None,
+    is_discarded: bool,
+    outcome: str,
+) -> None:
+    receiver = Receiver(SECRET)
+
+    @receiver.on("shipments")
+    def handle(event: Event) -> None:
+        if raised is not None:
+            raise raised
+
+    event, seen = parse_event(BODY), Observation(is_attempt=True)
+    with nullcontext() if expected is None else pytest.raises(expected):
+        receiver.handle(event, seen)
+    assert (seen.event, seen.reason, seen.is_discarded) == (event, reason, is_discarded)
+    assert (seen.outcome, seen.is_parked) == (outcome, False)
+    assert seen.handler_seconds is not None
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from karla_receiver.mounting import (
     below_root,
     checked_path,
     has_encoded_slash,
+    is_no_path,
     may_lead_to,
     path_names,
 )
@@ -29,7 +30,8 @@ Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
-ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+# Of whatever types: Starlette's and Quart's for the three do not agree.
+ASGIApp: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 class KarlaMiddleware:
@@ -84,44 +86,74 @@ class KarlaMiddleware:
         return is_exact or (self._forward and self._may_reach_the_view(path, root))
 
     def _may_reach_the_view(self, path: str, root: str) -> bool:
-        names = _names(path)
-        return may_lead_to(self._names, names) or (
-            bool(root) and may_lead_to(_names(root + self._path), names)
+        # Some frameworks cut the root off without asking for a slash behind it.
+        return any(
+            is_no_path(each) or may_lead_to(self._names, _names(each))
+            for each in {path, path.removeprefix(root)}
         )
 
     async def _serve_and_forward(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = _Answer()
         body = _Body(receive, keep=True)
         error: Exception | None = None
-        answer: list[Message] = []
         is_forwarded = False
 
-        async def keep(message: Message) -> None:
-            answer.append(message)
+        async def receive_again() -> Message:
+            # What servers say once the answer is complete; the client has not got it, and waits.
+            return {"type": "http.disconnect"} if answer.is_complete else await body.again()
 
         async def forward(event: Event) -> int:
             nonlocal error, is_forwarded
             is_forwarded = True
             scope["karla.event"] = event
+            _drop_extensions(scope)
             try:
-                await self._app(scope, body.again, keep)
+                await self._app(scope, receive_again, answer.keep)
             except Exception as raised:
                 error = raised
                 raise
-            return _status_of(answer)
+            return answer.status
 
         response = await _respond(self._receiver, scope, body, forward)
         if error is not None:
             raise error
         if is_forwarded:
-            await _send(answer, send)
+            await _send(answer.messages, send)
         elif response is not None:
             await _send(_messages(response), send)
 
 
-def _status_of(answer: list[Message]) -> int:
-    starts = (each for each in answer if each["type"] == "http.response.start")
-    status: int = next(starts, {"status": 500})["status"]
-    return status
+class _Answer:
+    """What an app sends, kept until it has returned."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self.is_complete = False
+
+    async def keep(self, message: Message) -> None:
+        # Copied, since an app may use the message, and the buffer in it, again.
+        kept = dict(message)
+        if kept["type"] == "http.response.body":
+            kept["body"] = bytes(kept.get("body", b""))
+            self.is_complete = not kept.get("more_body", False)
+        self.messages.append(kept)
+
+    @property
+    def status(self) -> int:
+        """The status of a complete answer; 500 for any other, which says nothing to a sender."""
+        starts = (each for each in self.messages if each["type"] == "http.response.start")
+        status: int = next(starts, {"status": 500})["status"]
+        return status if self.is_complete else 500
+
+
+def _drop_extensions(scope: Scope) -> None:
+    # What is sent by these is a file, which may be gone when the app has returned.
+    extensions: dict[str, Any] = scope.get("extensions") or {}
+    by_file = {"http.response.pathsend", "http.response.zerocopysend"}
+    if by_file & extensions.keys():
+        scope["extensions"] = {
+            name: value for name, value in extensions.items() if name not in by_file
+        }
 
 
 def _names(path: str) -> list[str]:

@@ -32,6 +32,7 @@ from karla_receiver.outcomes import Discard
 from karla_receiver.wiring import check_receiver
 
 __all__ = [
+    "DjangoView",
     "KarlaConfig",
     "View",
     "check_wiring",

@@ -12,6 +12,7 @@ __all__ = [
     "below_root",
     "checked_path",
     "has_encoded_slash",
+    "is_no_path",
     "may_lead_to",
     "path_names",
 ]
@@ -89,13 +90,19 @@ def path_names(path: bytes) -> list[str]:
 def may_lead_to(view: list[str], path: list[str]) -> bool:
     """Return whether some router might lead a path to the view at another, given their names.
 
-    A '..' takes along the name before it, and which that is depends on what a router has dropped
-    by then. So with a '..' it is enough that the view's names are there, in order.
+    What stands before the view's names may be where an app is mounted, or a host. A '..' takes
+    along the name before it, and which that is depends on what a router has dropped by then. So
+    with a '..' it is enough that the view's names are there, in order.
     """
     if ".." in path:
         rest = iter(path)
         return all(name in rest for name in view)
-    return path == view
+    return path[-len(view) :] == view if view else not path
+
+
+def is_no_path(path: str) -> bool:
+    """Return whether a path has no slash in front: some frameworks take it for a URL then."""
+    return path[:1] not in {"", "/"}
 
 
 def _names(text: str) -> list[str]:

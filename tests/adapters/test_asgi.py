@@ -4,13 +4,14 @@ import asyncio
 import itertools
 import tracemalloc
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket
@@ -245,8 +246,12 @@ SPELLINGS = [
 ]
 
 
+# What is no path at all, or has something before it, is a URL to Quart, or a mounted app to Django.
+UNROOTED = ["http://x" + PATH, "x:webhooks/karla", PATH[1:], PATH[1:] + "?z", "/elsewhere" + PATH]
+
+
 @pytest.mark.parametrize("root", ["", "/shop"])
-@pytest.mark.parametrize("path", SPELLINGS)
+@pytest.mark.parametrize("path", SPELLINGS + UNROOTED)
 def test_no_spelling_of_the_path_reaches_the_app_unverified(path: str, root: str) -> None:
     app = Recorder()
     receiver = Receiver(SECRET)
@@ -260,6 +265,15 @@ def test_no_spelling_of_the_path_reaches_the_app_unverified(path: str, root: str
         status_of(run_asgi(middleware, {**asgi_scope(knock()), **changes}, messages(BODY))) == 299
     )
     assert "karla.event" in app.calls[0][0]
+
+
+def test_a_root_that_is_cut_off_without_a_slash_behind_it_hides_no_path() -> None:
+    app = Recorder()
+    middleware = KarlaMiddleware(app, Receiver("other"), forward=True)
+    scope = {**asgi_scope(knock()), "path": "/apiwebhooks/karla", "root_path": "/api"}
+
+    assert status_of(run_asgi(middleware, scope, messages(BODY))) == 401
+    assert app.calls == []
 
 
 @pytest.mark.parametrize("raw_path", [b"/webhooks%2Fkarla", b"http://shop/webhooks%2fkarla"])
@@ -450,7 +464,82 @@ def test_what_an_app_sends_is_sent_in_order_when_it_has_returned() -> None:
 
     app = KarlaMiddleware(shop, Receiver(SECRET), forward=True)
     asyncio.run(app(asgi_scope(knock()), receive, send))
-    assert all(there is here for there, here in zip(sent, parts, strict=True))
+    assert sent == parts
+
+
+def test_what_an_app_sends_may_be_used_again_by_it() -> None:
+    async def shop(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        buffer = bytearray(b"a")
+        message: dict[str, Any] = {
+            "type": "http.response.body",
+            "body": buffer,
+            "more_body": True,
+        }
+        await send(message)
+        buffer[:] = b"b"
+        await send(message)
+        message.update(body=b"", more_body=False)
+        await send(message)
+
+    sent = run_asgi(
+        KarlaMiddleware(shop, Receiver(SECRET), forward=True), asgi_scope(knock()), messages(BODY)
+    )
+    assert [part["body"] for part in sent[1:]] == [b"a", b"b", b""]
+
+
+def test_an_app_that_has_answered_is_told_that_nobody_listens_any_more() -> None:
+    async def shop(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"ok"})
+        while (await receive())["type"] != "http.disconnect":
+            raise AssertionError
+
+    endless = ({"type": "http.request", "body": BODY, "more_body": False} for _ in range(9))
+    app = KarlaMiddleware(shop, Receiver(SECRET), forward=True)
+    assert status_of(run_asgi(app, asgi_scope(knock()), endless)) == 200
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [],
+        [{"type": "http.response.start", "status": 200, "headers": []}],
+        [
+            {"type": "http.response.start", "status": 200, "headers": []},
+            {"type": "http.response.body", "body": b"half", "more_body": True},
+        ],
+    ],
+    ids=["nothing", "no body", "half a body"],
+)
+def test_an_answer_that_is_not_complete_is_no_success(parts: list[dict[str, Any]]) -> None:
+    async def shop(scope: Any, receive: Any, send: Any) -> None:
+        for part in parts:
+            await send(part)
+
+    app = KarlaMiddleware(shop, Receiver(SECRET), forward=True)
+    with logged_reasons() as reasons:
+        run_asgi(app, asgi_scope(knock()), messages(BODY))
+    assert reasons == ["handler_error"]
+
+
+def test_a_file_is_sent_as_a_body_since_it_may_be_gone_when_the_app_has_returned(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "answer"
+    file.write_bytes(b"from a file")
+
+    async def view(request: Request) -> Response:
+        return FileResponse(file, background=BackgroundTask(file.unlink))
+
+    shop = Starlette(routes=[Route(PATH, view, methods=["POST"])])
+    extensions: dict[str, Any] = {"http.response.pathsend": {}, "http.response.debug": {}}
+    scope = {**asgi_scope(knock()), "extensions": extensions}
+    app = KarlaMiddleware(shop, Receiver(SECRET), forward=True)
+    sent = run_asgi(app, scope, messages(BODY))
+    assert b"".join(part.get("body", b"") for part in sent) == b"from a file"
+    assert list(scope["extensions"]) == ["http.response.debug"]
+    assert len(extensions) == 2
 
 
 def test_forwarding_wants_every_event() -> None:

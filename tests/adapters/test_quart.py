@@ -8,9 +8,10 @@ from quart import Quart, request
 from werkzeug.exceptions import HTTPException
 
 from karla_receiver import Receiver, samples, sign
+from karla_receiver.adapters.asgi import KarlaMiddleware
 from karla_receiver.adapters.quart import endpoint, webhook
 from tests.asgi_server import knock_at, serve
-from tests.doors import PATH, Answer, Knock, asgi_scope, logged_reasons
+from tests.doors import PATH, Answer, Knock, asgi_scope, logged_reasons, run_asgi
 
 SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
 BODY = samples.read("shipment_delivered")
@@ -134,3 +135,34 @@ def test_an_abort_without_a_status_is_no_success() -> None:
         raise HTTPException
 
     assert knock_at(app, delivery()).reason == "handler_error"
+
+
+@pytest.mark.parametrize(
+    ("path", "root"),
+    [
+        ("http://x/webhooks/karla", ""),
+        ("x:webhooks/karla", ""),
+        ("webhooks/karla", ""),
+        ("/apiwebhooks/karla", "/api"),
+    ],
+)
+def test_what_quart_alone_takes_for_the_path_of_a_view_is_verified_before(
+    path: str, root: str
+) -> None:
+    app = Quart("shop")
+    ran: list[str] = []
+
+    @app.post(PATH)
+    async def view() -> str:
+        ran.append(path)
+        return "ok"
+
+    def status_of(served: Any) -> int:
+        scope = {**asgi_scope(Knock(body=b"{}")), "path": path, "root_path": root}
+        whole = {"type": "http.request", "body": b"{}", "more_body": False}
+        status: int = run_asgi(served, scope, iter([whole]))[0]["status"]
+        return status
+
+    assert (status_of(app), ran) == (200, [path])
+    assert status_of(KarlaMiddleware(app, Receiver(SECRET), forward=True)) == 401
+    assert ran == [path]

@@ -145,6 +145,9 @@ def test_a_chunked_delivery_is_forwarded_whole() -> None:
     "changes",
     [
         {"PATH_INFO": "/webhooks/karla/"},
+        {"PATH_INFO": "/shop/webhooks/karla"},
+        {"PATH_INFO": "http://shop/webhooks/karla?x"},
+        {"PATH_INFO": "webhooks/karla"},
         {"PATH_INFO": "//webhooks/karla"},
         {"PATH_INFO": "/webhooks/karla\n"},
         {"PATH_INFO": "/webhooks%2Fkarla"},
@@ -172,7 +175,7 @@ def test_no_spelling_of_the_path_reaches_the_app_unverified(changes: dict[str, s
     assert "karla.event" in app.calls[0][0]
 
 
-@pytest.mark.parametrize("path", ["/", "/webhooks/karlas", "/\udc80", "\u20ac"])
+@pytest.mark.parametrize("path", ["/", "/webhooks/karlas", "/\udc80", "/\u20ac", ""])
 def test_other_paths_are_forwarded_untouched(path: str) -> None:
     app = Recorder()
     middleware = KarlaMiddleware(app, Receiver("other-secret"), forward=True)

@@ -26,7 +26,7 @@ WITH_COMMANDS = [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 # Whose sh is run as one script, from the first line to the last, by the module that OWN names.
 RUN_WHOLE = {"register-an-endpoint.md"}
 # Installed with the tests, with a parser that refuses what it does not know before it helps.
-PROGRAMS = {"celery", "flask", "karla-receiver", "uvicorn"}
+PROGRAMS = {"celery", "flask", "karla-receiver", "quart", "uvicorn"}
 # Installed by the line before, from a group of its own.
 GROUPS = {"mutmut": "mutation"}
 # What stands alone on an indented line, and is no command.
@@ -131,6 +131,12 @@ def parse_python(command: Command) -> None:
         assert spec is not None
         assert spec.origin is not None
         file, words = Path(spec.origin), ["-m", target]
+    elif command.arguments[0] == "shop.py":  # which the page has the reader write
+        assert command.arguments == ["shop.py"]
+        return
+    elif command.arguments[0] == "manage.py":  # which every project in Django has
+        help_of(ROOT, sys.executable, "-m", "django", *command.arguments[1:])
+        return
     else:
         target, *arguments = command.arguments
         file, words = ROOT / target, [target]
@@ -197,6 +203,8 @@ def test_a_command_is_one_that_its_program_takes(command: Command) -> None:
         "pip install --group dogs",
         "python -m benchmarks --lony receive",
         "python -m benchmark",
+        "python manage.py runsever",
+        "python shop.py --port 80",
         "python -m fuzzing signatur",
         "python -m pytest tests/server",
         "python -m karla_receiver.testing.fake_karla --prot 80",

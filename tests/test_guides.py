@@ -16,8 +16,8 @@ from django.test.utils import override_settings
 from markdown_it import MarkdownIt
 
 from karla_receiver import Receiver, samples, sign
-from tests.asgi_server import knock_at
-from tests.doors import PATH, Knock, run_wsgi, wsgi_environ
+from tests.asgi_server import knock_at, serve
+from tests.doors import PATH, Knock, asgi_scope, run_wsgi, wsgi_environ
 from tests.doors_aws_lambda import version_2
 from tests.doors_django import routed_by
 
@@ -25,6 +25,16 @@ DOCS = Path(__file__).parent.parent / "docs"
 GUIDES = sorted((DOCS / "guides").glob("*.md"))
 OWN = DOCS / "write-your-own-adapter.md"
 SECRET = "your-webhook-secret"
+
+# How an app is served, and the port where that is by itself.
+SERVES = {
+    "uvicorn shop:app": 8000,
+    "gunicorn shop:app": 8000,
+    "flask --app shop run": 5000,
+    "quart --app shop run": 5000,
+    "python shop.py": 8000,
+    "python manage.py runserver": 8000,
+}
 
 # What each guide's programs make, and how it is asked: with deliveries, for statuses.
 Ask: TypeAlias = Callable[[dict[str, Any], list[Knock]], list[int | None]]
@@ -94,23 +104,58 @@ def blocks(guide: Path) -> list[str]:
     return [token.content for token in fences if token.info == "python"]
 
 
+def run_alone(program: str) -> dict[str, Any]:
+    """Run a block with nothing from those before it: it may be the only one that is copied."""
+    names: dict[str, Any] = {"__name__": "guide"}
+    exec(program, names)  # noqa: S102 - it is our own guide
+    return names
+
+
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.stem)
-def test_a_guides_programs_work(guide: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_guides_programs_work(
+    guide: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KARLA_WEBHOOK_SECRET", SECRET)
     *first, view, handlers = blocks(guide)
     ask = ASK[guide.stem]
-    names: dict[str, Any] = {"__name__": "guide"}
+    made: dict[str, Any] = {"INSTALLED_APPS": []}  # as the settings that a project begins with
     for program in first:
-        exec(program, names)  # noqa: S102 - it is our own guide
-    settings = {name: value for name, value in names.items() if name.isupper()}
+        exec(program, made)  # noqa: S102 - it is our own guide
+    settings = {name: value for name, value in made.items() if name.isupper()}
     with override_settings(**settings):
-        exec(view, names)  # noqa: S102
+        names = run_alone(view)
         assert ask(names, genuine_and_forged("shipment_delivered")) == [200, 401]
-        exec(handlers, names)  # noqa: S102
+        names = run_alone(handlers)
         assert ask(names, genuine_and_forged("claim_created")) == [200, 401]
 
     shipment, claim = capsys.readouterr().out.splitlines()
     assert shipment == "delivered NT-20417"
     assert re.fullmatch(r"\S+ \S+", claim)
+
+
+@pytest.mark.parametrize("guide", ["asgi", "wsgi"])
+def test_an_app_that_keeps_its_view_still_serves_its_other_pages(guide: str) -> None:
+    names = run_alone(blocks(DOCS / "guides" / f"{guide}.md")[-1])
+    if guide == "asgi":
+        status = serve(names["app"], asgi_scope(Knock(method="GET"), "/other"), iter([]))[0][
+            "status"
+        ]
+    else:
+        status = run_wsgi(names["app"], wsgi_environ(Knock(method="GET"), "/other"))[0]
+    assert status == 200
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.stem)
+def test_a_guide_tells_how_to_send_it_a_delivery(guide: Path) -> None:
+    text = guide.read_text()
+    (url,) = re.findall(r"^    .*karla-receiver send .*--to (\S+)$", text, re.MULTILINE)
+    serves = [command for command in SERVES if re.search(rf"^    .*{command}$", text, re.MULTILINE)]
+    assert 'karla-receiver[cli]"\n' in text
+    if guide.stem == "aws_lambda":  # which nothing serves but AWS
+        assert (serves, url.startswith("https://")) == ([], True)
+    else:
+        (command,) = serves
+        assert url == f"http://127.0.0.1:{SERVES[command]}{PATH}"
 
 
 def names_of_own(old: str = "", new: str = "") -> dict[str, Any]:
@@ -160,7 +205,7 @@ def test_a_guide_fits_one_screen_and_tells_the_oldest_version(guide: Path) -> No
     extras = tomllib.loads((DOCS.parent / "pyproject.toml").read_text())["project"]
     requirement = extras["optional-dependencies"].get(guide.stem)
 
-    assert len(text.splitlines()) <= 70
+    assert len(text.splitlines()) <= 80
     if requirement is not None:
         assert f" {requirement[0].partition('>=')[2]} or newer" in text
 

@@ -71,7 +71,10 @@ def assert_acknowledged(response: Any) -> None:
     __tracebackhide__ = True  # pytest shows the test's line instead of this one
     status = _status_of(response)
     if status != 200:
-        raise AssertionError(f"not acknowledged: answered {_told(response)}, expected 200")
+        hint = ""
+        if _reason_of(response) == Reason.SIGNATURE_MISMATCH:
+            hint = "; is the fixture karla_secret the secret of this app?"
+        raise AssertionError(f"not acknowledged: answered {_told(response)}, expected 200{hint}")
 
 
 def assert_refused(response: Any, reason: Reason | str | None = None) -> None:

@@ -80,7 +80,9 @@ class SafetyReport:
     def _lines(self) -> Iterator[str]:
         told = f"{self.sent} deliveries in {self.seconds:.1f} s, {len(self.left_out)} cases not run"
         if self.findings:
-            yield f"the endpoint is not safe: {len(self.findings)} answers are wrong ({told})"
+            many = len(self.findings)
+            wrong = "1 answer is wrong" if many == 1 else f"{many} answers are wrong"
+            yield f"the endpoint is not safe: {wrong} ({told})"
         else:
             yield f"no answer is wrong: {told}"
         if self.unhandled:

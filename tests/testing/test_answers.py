@@ -38,6 +38,14 @@ def test_any_librarys_response_can_be_judged(make: Any) -> None:
         assert_refused(make(400, b'{"reason":"body_too_large"}'), Reason.INVALID_JSON)
 
 
+def test_a_mismatch_asks_for_the_secret_of_the_tests() -> None:
+    hint = "; is the fixture karla_secret the secret of this app\\?$"
+    with pytest.raises(AssertionError, match=hint):
+        assert_acknowledged(Answer(status=401, reason="signature_mismatch"))
+    with pytest.raises(AssertionError, match=r"expected 200$"):
+        assert_acknowledged(Answer(status=401, reason="missing_signature"))
+
+
 @pytest.mark.parametrize("status", [201, 202, 204, 302, 401, 500])
 def test_nothing_but_200_acknowledges(status: int) -> None:
     with pytest.raises(AssertionError, match=f"answered {status}, expected 200"):

@@ -115,6 +115,7 @@ def test_a_finding_may_point_to_no_usual_mistake() -> None:
     report = check_endpoint(TakesAnOddMethod(), secret=SECRET)
 
     assert [finding.id for finding in report.findings] == ["HTTP-008"]
+    assert str(report).startswith("the endpoint is not safe: 1 answer is wrong (")
     assert report.mistakes == ()
     assert "It looks as if" not in str(report)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 import typer
@@ -16,11 +16,13 @@ from karla_receiver.cli.recording import Recorded, decoded
 from karla_receiver.cli.secret_input import SecretFile, ask_or_refuse, secret_in_file
 from karla_receiver.cli.terminal import Terminal, write_json
 from karla_receiver.cli.times import unix_seconds
-from karla_receiver.explain import Cause, Explanation
+from karla_receiver.explain import Cause, Code, Explanation
 from karla_receiver.explain import explain as explanation_of
 from karla_receiver.signature import HEADER
 
 __all__ = ["explain"]
+
+_OF_A_CLOCK: Final = {Code.TIME_ZONE, Code.TOO_LATE, Code.CLOCK_BEHIND}
 
 
 def explain(
@@ -48,7 +50,9 @@ def explain(
             show_default=False,
         ),
     ] = None,
-    tolerance: Annotated[float, typer.Option(help="Seconds that t may lie from then.")] = 300,
+    tolerance: Annotated[
+        float, typer.Option(help="How many seconds t may differ from then.")
+    ] = 300,
     secret_file: SecretFile = None,
     other_secret_file: Annotated[
         list[Path] | None,
@@ -87,7 +91,10 @@ def explain(
     Exit status: 0 if all verify, 1 if one does not, 2 for wrong usage.
     """
     deliveries = _deliveries(source, line, signature, at)
-    others = {str(file): secret_in_file(file, as_is=True) for file in other_secret_file or ()}
+    others = {
+        str(file): secret_in_file(file, "--other-secret-file", as_is=True)
+        for file in other_secret_file or ()
+    }
     others |= {name: _in_environment(name) for name in other_secret_env or ()}
     given = ask_or_refuse(secret_file, as_is=True)
     is_any_refused = False
@@ -101,6 +108,8 @@ def explain(
             others=others,
             headers=delivery.headers,
         )
+        if at is not None:
+            explanation = _doubting_at(explanation)
         is_any_refused |= not explanation.verifies
         if as_json:
             write_json({"delivery": number, **msgspec.to_builtins(explanation)})
@@ -123,12 +132,28 @@ def _deliveries(
         received_at = time.time() if at is None else at
         headers = [(HEADER, value) for value in signature]
         return {1: Recorded(received_at=received_at, headers=headers, body=content)}
-    recorded = dict(enumerate(decoded(file_content(source), source), 1))
+    try:
+        recorded = dict(enumerate(decoded(file_content(source), source), 1))
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            f"{error}; for a raw body give its header with --signature"
+        ) from None
     if line is None:
         return recorded
     if line not in recorded:
         raise ConfigurationError(f"--line {line}: {source} holds {len(recorded)} deliveries")
     return {line: recorded[line]}
+
+
+def _doubting_at(explanation: Explanation) -> Explanation:
+    """Add that no clock need be wrong: the time of receipt is the user's own."""
+    causes = tuple(
+        msgspec.structs.replace(cause, fix=f"{cause.fix} Or --at is not when it arrived.")
+        if cause.code in _OF_A_CLOCK
+        else cause
+        for cause in explanation.causes
+    )
+    return msgspec.structs.replace(explanation, causes=causes)
 
 
 def _in_environment(name: str) -> str:

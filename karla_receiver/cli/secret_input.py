@@ -36,7 +36,7 @@ def configured_secrets(file: Path | None, *, as_is: bool = False) -> tuple[str, 
     Raises ConfigurationError for a file that cannot be read, and if both variables are set.
     """
     if file is not None:
-        return (secret_in_file(file, as_is=as_is),)
+        return (secret_in_file(file, "--secret-file", as_is=as_is),)
     if ONE in os.environ and SEVERAL in os.environ:
         raise ConfigurationError(f"both {ONE} and {SEVERAL} are set: unset one of them")
     if SEVERAL in os.environ:
@@ -44,10 +44,15 @@ def configured_secrets(file: Path | None, *, as_is: bool = False) -> tuple[str, 
     return (os.environ[ONE],) if ONE in os.environ else ()
 
 
-def secret_in_file(file: Path, *, as_is: bool = False) -> str:
-    """Return the secret in a file. Raises ConfigurationError if it is no text."""
+def secret_in_file(file: Path, option: str, *, as_is: bool = False) -> str:
+    """Return the secret in a file. Raises ConfigurationError if it is not there, or no text.
+
+    option: by which the file was given.
+    """
     try:
         text = file.read_bytes().decode()
+    except FileNotFoundError:
+        raise ConfigurationError(f"{option} {str(file)!a}: there is no such file") from None
     except UnicodeDecodeError:
         raise ConfigurationError(f"{file} holds no text in UTF-8, so no secret") from None
     return text if as_is else text.removesuffix("\n").removesuffix("\r")
@@ -63,7 +68,7 @@ def ask_or_refuse(file: Path | None, *, as_is: bool = False) -> tuple[str, ...]:
         return secrets
     if not sys.stdin.isatty():
         raise ConfigurationError(
-            f"no secret: set {ONE}, or give --secret-file; a terminal would be asked for it"
+            f"no secret: set {ONE} or give --secret-file (there is no terminal here to ask at)"
         )
     try:
         answer: str = typer.prompt("Karla's webhook secret", hide_input=True, err=True)

@@ -107,6 +107,19 @@ def test_the_time_of_receipt_is_the_recorded_one_unless_given(recording: Path) -
     assert run("explain", recording, "--line", "1", *tolerant).status == 0
 
 
+@pytest.mark.parametrize("seconds", [1000, -1000, 3600])
+def test_where_only_the_time_is_wrong_the_time_that_was_given_may_be(
+    recording: Path, seconds: int
+) -> None:
+    doubt = " Or --at is not when it arrived."
+    explained = run("explain", recording, "--line", "1", "--at", str(NOW + seconds))
+    assert explained.output.count(doubt) == 1
+
+    rewritten = run("explain", recording, "--line", "2", "--at", str(NOW + 1))
+    assert "Cause: " in rewritten.output
+    assert doubt not in rewritten.output
+
+
 def test_a_secret_is_taken_as_the_app_has_it(recording: Path, tmp_path: Path) -> None:
     file = tmp_path / "secret"
     file.write_text(f"{SECRET}\n")
@@ -130,7 +143,9 @@ def test_secrets_of_other_environments_are_tried(
         assert SECRET not in explained.output
 
 
-def test_wrong_use_is_told(recording: Path) -> None:
+def test_wrong_use_is_told(recording: Path, tmp_path: Path) -> None:
+    body = tmp_path / "body.json"
+    body.write_bytes(BODY)
     for arguments, secret, message in (
         ([recording, "--line", "5"], SECRET, f"--line 5: {recording} holds 4 deliveries"),
         ([recording, "--other-secret-env", "NOTHING"], SECRET, "there is no such variable"),
@@ -142,6 +157,18 @@ def test_wrong_use_is_told(recording: Path) -> None:
             "takes a Karla-Signature header, which looks like t=...,v1=..., not 'foo'",
         ),
         (["nothing.jsonl"], SECRET, "nothing.jsonl: No such file"),
+        (
+            [body],
+            SECRET,
+            "line 1 is no recorded delivery (Object missing required field `received_at`):"
+            " `karla-receiver listen --record FILE` writes them; for a raw body give its header"
+            " with --signature",
+        ),
+        (
+            [recording, "--other-secret-file", "nothing.txt"],
+            SECRET,
+            "--other-secret-file 'nothing.txt': there is no such file",
+        ),
         ([recording, "--tolerance=-1"], SECRET, "tolerance must be"),
     ):
         wrong = run("explain", *arguments, secret=secret)

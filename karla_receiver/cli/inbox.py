@@ -6,8 +6,8 @@ import re
 import sys
 import time
 from base64 import b64encode
-from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from karla_receiver import KarlaReceiverError, sign
+from karla_receiver import ConfigurationError, sign
 from karla_receiver.cli.addresses import checked_url
 from karla_receiver.cli.deliveries import Delivery
 from karla_receiver.cli.secret_input import SecretFile, ask_or_refuse
@@ -31,6 +31,7 @@ from karla_receiver.inbox.rows import State
 __all__ = ["inbox"]
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_NOT_YET: Final = "Nothing was done: add --yes to do it."
 _UNLIMITED_WIDTH: Final = 100_000  # of what no terminal shows, so that a row is a line
 
 inbox: typer.Typer = typer.Typer(
@@ -72,17 +73,6 @@ AsJSON = Annotated[bool, typer.Option("--json", help="Write JSON, an object a li
 Yes = Annotated[bool, typer.Option("--yes", help="Do it; without this, only say what it would do.")]
 
 
-@contextmanager
-def _opened(file: Path) -> Generator[Operations]:
-    """Open the inbox; what is wrong with it costs one line, and status 2."""
-    try:
-        with closing(Operations(file)) as operations:
-            yield operations
-    except KarlaReceiverError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(2) from None
-
-
 @inbox.command("list")
 def list_(
     file: File,
@@ -91,15 +81,17 @@ def list_(
     endpoint: Endpoint = None,
     since: Since = None,
     until: Until = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="At most this many, the newest.")] = 50,
     as_json: AsJSON = False,
 ) -> None:
     """List deliveries, the newest first.
 
     Example: karla-receiver inbox list karla.db --state failed --since 7d
+
+    Exit status: 0; 2 for wrong usage, such as a file that is no inbox.
     """
     selection = _selection(states, group, endpoint, since, until)
-    with _opened(file) as operations:
+    with closing(Operations(file)) as operations:
         found, count = operations.page(selection, limit)
     if as_json:
         for kept in found:
@@ -122,8 +114,12 @@ def show(
     """Show one delivery, with its headers and its body as received.
 
     The body holds personal data, and the header is what a replay would need.
+
+    Example: karla-receiver inbox show karla.db 3fb1a0
+
+    Exit status: 0; 2 for wrong usage, such as a key that is not there.
     """
-    with _opened(file) as operations:
+    with closing(Operations(file)) as operations:
         kept = _one(operations, key)
         delivery = operations.delivery(kept)
     if delivery is None:
@@ -137,7 +133,7 @@ def show(
     times = {"received_at": _shown(kept.received_at), "changed_at": _shown(kept.changed_at)}
     for name in Kept.__struct_fields__:
         shown = (times | {"due": _due(kept)}).get(name, getattr(kept, name))
-        typer.echo(f"{name:12} {_plain(str(shown))}")
+        typer.echo(f"{name:12} {_plain('-' if shown is None else str(shown))}")
     for name, line in delivery.headers:
         typer.echo(f"{name:12} {_plain(line)}")
     typer.echo("")
@@ -157,9 +153,11 @@ def retry(
     """Have failed deliveries handled again, with all their attempts.
 
     Example: karla-receiver inbox retry karla.db --since 2h
+
+    Exit status: 0; 2 for wrong usage, such as a file that is no inbox.
     """
     selection = _selection([State.FAILED], group, endpoint, since, until, keys)
-    with _opened(file) as operations:
+    with closing(Operations(file)) as operations:
         count = _progress("retry", operations.have_again(selection), operations.count(selection))
     _report({"retried": count}, f"{_deliveries(count)} will be handled again.", as_json)
 
@@ -194,16 +192,17 @@ def replay(
       karla-receiver inbox replay karla.db 3fb1a0 --yes
       karla-receiver inbox replay karla.db --since 1d --to http://127.0.0.1:8000/karla --yes
 
-    Exit status: 1 if the URL answered any of them with anything but 200.
+    Exit status: 0; 1 if the URL answered one with anything but 200, 2 for
+    wrong usage.
     """
     selection = _selection(states, group, endpoint, since, until, keys)
     if to is not None:
         checked_url(to, allow_remote=allow_remote)
-    with _opened(file) as operations:
+    with closing(Operations(file)) as operations:
         if not yes:
             count = operations.count(selection, at_rest=to is None)
-            target = f"sent to {to}" if to else "handled again, what is done a second time"
-            text = f"{_deliveries(count)} would be {target}: --yes"
+            target = f"sent to {to}" if to else "handled again, those already done included"
+            text = f"{_deliveries(count)} would be {target}. {_NOT_YET}"
             _report({"would_replay": count}, text, as_json)
         elif to is None:
             count = operations.count(selection, at_rest=True)
@@ -237,13 +236,15 @@ def purge(
     What runs is left alone.
 
     Example: karla-receiver inbox purge karla.db --state failed --until 30d --yes
+
+    Exit status: 0; 2 for wrong usage, such as a file that is no inbox.
     """
     selection = _selection(states or [State.DONE], group, endpoint, since, until, keys)
     told = f"in state {' or '.join(selection.states)}"
-    with _opened(file) as operations:
+    with closing(Operations(file)) as operations:
         count = operations.count(selection, at_rest=True)
         if not yes:
-            text = f"{_deliveries(count)} {told} would be deleted: --yes"
+            text = f"{_deliveries(count)} {told} would be deleted. {_NOT_YET}"
             _report({"would_delete": count}, text, as_json)
             return
         deleted = _progress("purge", operations.delete(selection), count)
@@ -252,8 +253,13 @@ def purge(
 
 @inbox.command()
 def stats(file: File, as_json: AsJSON = False) -> None:
-    """Show how many deliveries are in which state, and whether anybody handles them."""
-    with _opened(file) as operations:
+    """Show how many deliveries are in which state, and whether anybody handles them.
+
+    Example: karla-receiver inbox stats karla.db
+
+    Exit status: 0; 2 for wrong usage, such as a file that is no inbox.
+    """
+    with closing(Operations(file)) as operations:
         found = operations.stats()
     if as_json:
         _write(found)
@@ -292,14 +298,15 @@ def _one(operations: Operations, key: str) -> Kept:
     if not found:
         raise _none_begins_with(key)
     if len(found) > 1:
-        typer.echo(f"several deliveries begin with {key!a}", err=True)
-        raise typer.Exit(2)
+        raise ConfigurationError(f"several keys begin with {key!a}: write more of it")
     return found[0]
 
 
-def _none_begins_with(key: str) -> typer.Exit:
-    typer.echo(f"no delivery begins with {key!a}", err=True)
-    return typer.Exit(2)
+def _none_begins_with(key: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"no delivery has a key that begins with {key!a}:"
+        " `karla-receiver inbox list` shows the keys"
+    )
 
 
 def _signed_anew(operations: Operations, kept: Kept, secret: str) -> Delivery | None:

@@ -22,6 +22,7 @@ from karla_receiver.cli.terminal import mute_stdout
 from karla_receiver.cli.verify import verify
 from karla_receiver.cli.webhooks import webhooks
 from karla_receiver.cli.work import work
+from karla_receiver.errors import StorageError
 
 __all__ = ["program"]
 
@@ -52,7 +53,7 @@ class _Program(TyperGroup):
                 sys.stdout.flush()
         except BrokenPipeError:
             raise
-        except (ConfigurationError, OSError) as error:
+        except (ConfigurationError, StorageError, OSError) as error:
             if ctx.params["debug"]:
                 raise
             # Not as a BadParameter, which the library would call an invalid value of an option.
@@ -63,6 +64,8 @@ class _Program(TyperGroup):
                 raise typer.BadParameter(
                     "--debug goes before the command, as in `karla-receiver --debug send`"
                 ) from None
+            if isinstance(error, typer.BadParameter):
+                error.message = _in_plain_words(error.message)
             # Those with a status are the library's own way to end a command.
             is_ours = isinstance(error, typer.Abort | ModuleNotFoundError)
             if is_ours or hasattr(error, "exit_code") or ctx.params["debug"]:
@@ -70,6 +73,11 @@ class _Program(TyperGroup):
             kind = type(error).__name__
             typer.echo(f"internal error: {kind}; `karla-receiver --debug` shows where", err=True)
             raise typer.Exit(_CRASHED) from None
+
+
+def _in_plain_words(message: str) -> str:
+    # Of the library that the library leaves the checking of values to.
+    return message.removeprefix("Value error, ").replace("Input should be", "it must be")
 
 
 def _told(error: Exception) -> str:
@@ -99,7 +107,8 @@ def describe(
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show where an error came from: before the command.")
+        bool,
+        typer.Option("--debug", help="Show where an error came from. Give it before the command."),
     ] = False,
 ) -> None:
     """Receive webhooks from Karla: see it work, try it out, find out what is wrong.

@@ -28,9 +28,10 @@ def test_the_page_names_every_command_and_no_other() -> None:
     assert sorted(ROWS) == sorted(names_in(typer.main.get_command(program)))
 
 
-@pytest.mark.parametrize("command", [name for name in ROWS if not name.startswith("inbox")])
-def test_the_page_has_the_exit_statuses_of_the_help(command: str) -> None:
+@pytest.mark.parametrize("command", ROWS)
+def test_the_help_has_examples_and_the_exit_statuses_of_the_page(command: str) -> None:
     told = " ".join(run(*command.split(), "--help").output.split())
+    assert re.search(rf"Examples?:.* karla-receiver {command}\b", told)
     statuses = re.search(r"Exit status: ([^\u256d]*)\. ", told)
     assert statuses is not None
     assert ROWS[command] == statuses[1]

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from karla_receiver import Receiver, Request, Response, sign
+from karla_receiver import ConfigurationError, Receiver, Request, Response, sign
 from karla_receiver.cli.program import program
 from karla_receiver.cli.terminal import Terminal
 from karla_receiver.errors import StorageError
@@ -26,6 +26,11 @@ from tests.inbox.stock import SECRET, delivery, query, query_and_commit, states,
 
 RUNNER = CliRunner(env={"COLUMNS": "160", "KARLA_WEBHOOK_SECRET": SECRET})
 NOW = time.time()
+NOT_YET = "Nothing was done: add --yes to do it.\n"
+NONE_BEGINS_WITH = (
+    "karla-receiver: no delivery has a key that begins with '{}':"
+    " `karla-receiver inbox list` shows the keys\n"
+)
 COMMANDS = [["list"], ["stats"], ["show", "x"], ["retry"], ["replay", "--yes"], ["purge", "--yes"]]
 
 
@@ -127,6 +132,7 @@ def test_a_delivery_is_shown_with_its_content(path: Path) -> None:
     output = run("show", path, "failed")
     assert '"n":"failed-key"' in output
     assert "karla-signature t=1,v1=00" in output
+    assert "note         -\n" in output
     output = run("show", path, "bad")
     assert "\x1b" not in output
     assert output.endswith("\\xff\\x1b\n")
@@ -158,15 +164,16 @@ def test_what_is_deleted_while_it_is_looked_for_is_not_there(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Operations, "delivery", lambda *_: None)
-    assert run("show", path, "done", code=2) == "no delivery begins with 'done'\n"
+    assert run("show", path, "done", code=2) == NONE_BEGINS_WITH.format("done")
 
 
 def test_a_key_that_is_none_or_several_is_refused(path: Path) -> None:
-    assert run("show", path, "nothing", code=2) == "no delivery begins with 'nothing'\n"
+    assert run("show", path, "nothing", code=2) == NONE_BEGINS_WITH.format("nothing")
     inbox = SQLiteInbox(path)
     inbox.put(delivery("failed-twice"))
     inbox.close()
-    assert run("show", path, "failed", code=2) == "several deliveries begin with 'failed'\n"
+    several = "karla-receiver: several keys begin with 'failed': write more of it\n"
+    assert run("show", path, "failed", code=2) == several
 
 
 def test_retry_has_the_failed_ones_handled_again(path: Path) -> None:
@@ -179,7 +186,8 @@ def test_retry_has_the_failed_ones_handled_again(path: Path) -> None:
 
 def test_replay_says_what_it_would_do_and_does_it_if_told(path: Path) -> None:
     before = states(path)
-    assert "1 delivery would be handled again" in run("replay", path, "done")
+    would = f"1 delivery would be handled again, those already done included. {NOT_YET}"
+    assert run("replay", path, "done") == would
     assert run_json("replay", path, "done") == [{"would_replay": 1}]
     assert states(path) == before
 
@@ -191,7 +199,7 @@ def test_replay_says_what_it_would_do_and_does_it_if_told(path: Path) -> None:
 
 def test_purge_says_what_it_would_do_and_does_it_if_told(path: Path) -> None:
     before = states(path)
-    assert run("purge", path) == "1 delivery in state done would be deleted: --yes\n"
+    assert run("purge", path) == f"1 delivery in state done would be deleted. {NOT_YET}"
     assert run_json("purge", path, "--state", "failed") == [{"would_delete": 1}]
     assert states(path) == before
 
@@ -246,7 +254,7 @@ def test_stats(path: Path) -> None:
 @pytest.mark.parametrize("command", ["list", "stats", "retry", "purge"])
 def test_a_file_that_is_none_is_refused_and_not_made(tmp_path: Path, command: str) -> None:
     path = tmp_path / "typo.db"
-    assert run(command, path, code=2) == f"{path}: there is no such file\n"
+    assert run(command, path, code=2) == f"karla-receiver: {path}: there is no such file\n"
     assert not path.exists()
 
 
@@ -268,7 +276,7 @@ def test_another_applications_database_is_refused_and_not_touched(
     before = path.read_bytes()
     output = run(command[0], path, *command[1:], code=2)
     assert output == (
-        f"{path} is a SQLite database without an inbox:"
+        f"karla-receiver: {path} is a SQLite database without an inbox:"
         " give the path that the app gives to SQLiteInbox\n"
     )
     assert path.read_bytes() == before
@@ -312,6 +320,22 @@ def test_what_is_no_database_is_refused(tmp_path: Path, content: bytes | None, t
 def test_a_newer_versions_file_is_refused(path: Path) -> None:
     update(path, "UPDATE karla_schema SET version = 99")
     assert "it has schema version 99" in run("stats", path, code=2)
+
+
+def test_where_an_error_came_from_is_shown_if_asked_for(path: Path) -> None:
+    update(path, "UPDATE karla_schema SET version = 99")
+    result = RUNNER.invoke(program, ["--debug", "inbox", "stats", str(path)])
+    assert isinstance(result.exception, ConfigurationError)
+
+
+def test_a_file_that_cannot_be_used_any_more_is_told_in_a_line(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise StorageError("the disk is full")
+
+    monkeypatch.setattr(Operations, "have_again", fail)
+    assert run("retry", path, code=2) == "karla-receiver: the disk is full\n"
 
 
 def test_a_look_changes_nothing_of_an_inbox(path: Path) -> None:
@@ -410,7 +434,7 @@ def test_bodies_leave_this_machine_only_if_that_is_meant(
 
 def test_to_a_remote_url_if_that_is_meant(path: Path) -> None:
     output = run("replay", path, "--to", "http://shop.example/karla", "--allow-remote")
-    assert output == "5 deliveries would be sent to http://shop.example/karla: --yes\n"
+    assert output == f"5 deliveries would be sent to http://shop.example/karla. {NOT_YET}"
 
 
 @pytest.mark.parametrize(

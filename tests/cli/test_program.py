@@ -41,6 +41,21 @@ def test_help_fits_80_columns(command: str) -> None:
     assert f"\n   karla-receiver {command}" in shown
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["inbox", "list", "k.db", "--state", "failled"], "'--state': 'failled' is not one of 'wa"),
+        (["send", "--bad", "nonsense"], "'--bad': 'nonsense' is not one of 'forged', 'altered'"),
+        (["inbox", "list", "k.db", "--limit", "0"], "'--limit': it must be greater than"),
+        (["listen", "--port", "x"], "'--port': it must be a valid integer"),
+    ],
+)
+def test_a_wrong_value_is_told_in_plain_words(arguments: list[str], told: str) -> None:
+    wrong = run(*arguments)
+    assert wrong.status == 2
+    assert f"Invalid value for {told}" in wrong.told
+
+
 def crash(error: Exception, monkeypatch: pytest.MonkeyPatch, *options: str) -> object:
     def fail(*arguments: object, **named: object) -> bytes:
         raise error

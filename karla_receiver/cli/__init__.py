@@ -24,8 +24,9 @@ def main() -> None:
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # A character that the terminal lacks is no reason to fail.
-            stream.reconfigure(errors="replace")
+            # A character that the terminal lacks is no reason to fail, and not to be lost: it may
+            # be a secret's, which is shown once.
+            stream.reconfigure(errors="backslashreplace")
     try:
         # Here, because this module must load without the extra, to be able to name it.
         from karla_receiver.cli.program import program

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import typer
 
@@ -30,6 +31,7 @@ _INTERRUPTED = (
     " `karla-receiver webhooks list`, delete the webhook, and create another one"
 )
 
+_URL_HELP: Final = "Your endpoint's URL: https, and reachable by Karla."
 _AsJSON: TypeAlias = Annotated[
     bool, typer.Option("--json", help="Write JSON, an object a line, for programs.")
 ]
@@ -95,7 +97,7 @@ def list_webhooks(
 @webhooks.command()
 def create(
     context: typer.Context,
-    url: Annotated[str, typer.Argument(help="Of your endpoint: https, reachable for Karla.")],
+    url: Annotated[str, typer.Argument(help=_URL_HELP)],
     events: _Events = None,
     description: _Description = None,
     inactive: Annotated[
@@ -213,14 +215,15 @@ def delete(
 @webhooks.command()
 def sync(
     context: typer.Context,
-    url: Annotated[str, typer.Argument(help="Of your endpoint: https, reachable for Karla.")],
+    url: Annotated[str, typer.Argument(help=_URL_HELP)],
     receiver: Annotated[
         str,
         typer.Argument(metavar="MODULE:RECEIVER", help="Your receiver, as in shop.app:receiver."),
     ],
     yes: _Yes = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only show the difference; exit with 1 if there is.")
+        bool,
+        typer.Option("--dry-run", help="Only show the difference; exit with 1 if there is one."),
     ] = False,
     save_secret: _SaveSecret = None,
     as_json: _AsJSON = False,
@@ -295,13 +298,18 @@ def _secret_kept(path: Path | None, *, is_given_once: bool) -> Generator[SecretF
     if not is_given_once:
         yield None
         return
-    with nullcontext() if path is None else SecretFile(path) as file:
-        try:
-            yield file
-        except KeyboardInterrupt:
-            if file is None or not file.is_written:
-                typer.echo(_INTERRUPTED, err=True)
-            raise
+    # By itself SIGTERM would end it without a word, and leave an empty file.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with nullcontext() if path is None else SecretFile(path) as file:
+            try:
+                yield file
+            except KeyboardInterrupt:
+                if file is None or not file.is_written:
+                    typer.echo(_INTERRUPTED, err=True)
+                raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _show_created(

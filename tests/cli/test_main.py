@@ -116,14 +116,14 @@ def test_nothing_but_its_own_rows_is_written() -> None:
     assert all(line.startswith('{"type": ') for line in run.stdout.splitlines())
 
 
-def test_a_terminal_that_lacks_a_character_is_no_failure(
+def test_a_character_that_the_terminal_lacks_is_escaped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
     run = python(MAIN, "demo")
 
     assert run.returncode == 0
-    assert "?L-0099" in run.stdout
+    assert r"\xd6L-0099" in run.stdout
 
 
 def test_it_runs_where_output_is_no_file(

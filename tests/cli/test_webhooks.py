@@ -295,12 +295,30 @@ def test_a_list_may_be_closed_early(options: list[str], karla: FakeKarla) -> Non
     assert run_into_closed_pipe("webhooks", "list", *options) == (0, "", "")
 
 
+@pytest.fixture
+def unexpected() -> Generator[object]:
+    """A handler of SIGTERM that is to be replaced, or the tests would end."""
+
+    def fail(*_: object) -> None:
+        raise AssertionError("the signal was not waited for")
+
+    before = signal.signal(signal.SIGTERM, fail)
+    yield fail
+    signal.signal(signal.SIGTERM, before)
+
+
 @pytest.mark.parametrize("is_kept", [False, True])
-def test_an_interrupt_that_may_lose_the_secret_says_so(
-    is_kept: bool, karla: FakeKarla, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_may_lose_the_secret_says_so(
+    number: signal.Signals,
+    is_kept: bool,
+    karla: FakeKarla,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    unexpected: object,
 ) -> None:
     def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
+        signal.raise_signal(number)
 
     file = tmp_path / "karla.secret"
     # Kept: it is in the file, and only what is shown afterwards is interrupted.
@@ -309,6 +327,7 @@ def test_an_interrupt_that_may_lose_the_secret_says_so(
     told = refuse("create", URL, "--save-secret", str(file), exit_code=130)
 
     assert file.exists() == is_kept
+    assert signal.getsignal(signal.SIGTERM) is unexpected
     assert told == (
         ""
         if is_kept

@@ -11,7 +11,10 @@ from karla_receiver.cli.terminal import Terminal, write_json
 __all__ = ["report"]
 
 _HINTS: Final = {
-    401: "Why: `karla-receiver listen --record FILE`, send there, `karla-receiver explain FILE`.",
+    401: (
+        "Is KARLA_WEBHOOK_SECRET the app's secret? To see why: run `karla-receiver listen --record"
+        " FILE` with the app's secret, send there, then `karla-receiver explain FILE`."
+    ),
     404: "Nothing is served there: is the path of --to the one of your endpoint?",
     405: "Nothing there takes a POST: is the path of --to the one of your endpoint?",
 }
@@ -74,7 +77,8 @@ def _grouped(answers: Sequence[Answer]) -> dict[tuple[bool, str], list[Answer]]:
     grouped: dict[tuple[bool, str], list[Answer]] = {}
     for answer in answers:
         outcome = answer.problem or f"{answer.status} {answer.reason or ''}".strip()
-        milliseconds = f" in {answer.seconds * 1000:.1f} ms" if len(answers) == 1 else ""
+        is_timed = len(answers) == 1 and answer.problem is None
+        milliseconds = f" in {answer.seconds * 1000:.1f} ms" if is_timed else ""
         key = (answer.is_right, f"{answer.name}: {outcome}{milliseconds}")
         grouped.setdefault(key, []).append(answer)
     return grouped

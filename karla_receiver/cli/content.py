@@ -13,7 +13,7 @@ import typer
 
 from karla_receiver import ConfigurationError, samples
 
-__all__ = ["STANDARD_INPUT", "changed", "content_of", "file_content"]
+__all__ = ["STANDARD_INPUT", "changed", "content_of", "file_content", "sample"]
 
 STANDARD_INPUT = "-"
 
@@ -27,13 +27,21 @@ def content_of(source: str) -> bytes:
             raise ConfigurationError(
                 f"{source!a} is a URL, and here goes what to send: a URL goes after --to"
             )
-        close = get_close_matches(source, samples.names(), n=1)
-        meant = f"did you mean {close[0]}? The" if close else "the"
-        raise ConfigurationError(
-            f"{source!a} is neither a file nor a sample; {meant} samples are"
-            f" {', '.join(samples.names())}"
-        )
+        raise ConfigurationError(f"{source!a} is neither a file nor a sample{_listed(source)}")
     return file_content(source)
+
+
+def sample(name: str) -> bytes:
+    """Return the bytes of a sample. Raises ConfigurationError if there is none of that name."""
+    if name not in samples.names():
+        raise ConfigurationError(f"no sample is called {name!a}{_listed(name)}")
+    return samples.read(name)
+
+
+def _listed(name: str) -> str:
+    close = get_close_matches(name, samples.names(), n=1)
+    meant = f"; did you mean {close[0]}?" if close else ":"
+    return f"{meant} `karla-receiver samples` lists them"
 
 
 def file_content(source: str) -> bytes:

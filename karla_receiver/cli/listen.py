@@ -29,7 +29,10 @@ def listen(
         int, typer.Option(min=0, max=65_535, help="Where to listen; 0 for any free port.")
     ] = DEFAULT_PORT,
     host: Annotated[
-        str, typer.Option(help="The address to listen at. Others reach only 0.0.0.0 or ::.")
+        str,
+        typer.Option(
+            help="Where to listen. Other machines reach it only if this is 0.0.0.0 or ::."
+        ),
     ] = "127.0.0.1",
     record: Annotated[
         Path | None,
@@ -40,13 +43,13 @@ def listen(
         ),
     ] = None,
     keep: Annotated[
-        int, typer.Option(min=1, help="Keep at least so many deliveries in the recording.")
+        int, typer.Option(min=1, help="Keep at least this many deliveries in the recording.")
     ] = 1000,
     count: Annotated[
         int | None,
-        typer.Option(min=1, help="Leave after so many deliveries.", show_default=False),
+        typer.Option(min=1, help="Exit after this many deliveries.", show_default=False),
     ] = None,
-    tolerance: Annotated[float, typer.Option(help="Seconds that t may lie from now.")] = 300,
+    tolerance: Annotated[float, typer.Option(help="How many seconds t may differ from now.")] = 300,
     secret_file: SecretFile = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Write JSON, an object a line, for programs.")

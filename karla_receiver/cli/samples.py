@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from karla_receiver import parse_event, samples
+from karla_receiver.cli.content import sample
 from karla_receiver.cli.terminal import Terminal, write_bytes, write_json
 
 __all__ = ["list_samples"]
@@ -31,7 +32,7 @@ def list_samples(
     Exit status: 0; 2 for wrong usage, such as a name that is not listed.
     """
     if name is not None:
-        write_bytes(samples.read(name))
+        write_bytes(sample(name))
         return
     terminal = Terminal()
     for each in samples.names():

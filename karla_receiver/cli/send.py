@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from karla_receiver import ConfigurationError
 from karla_receiver import sign as signature_of
 from karla_receiver.cli.addresses import DEFAULT_URL, checked_url
 from karla_receiver.cli.answers import report
@@ -34,8 +35,9 @@ def send(
             show_default=False,
         ),
     ] = None,
-    bad: Annotated[
-        BadKind | None, typer.Option(help="Make this wrong; then a refusal is right.")
+    bad_kinds: Annotated[
+        list[BadKind] | None,
+        typer.Option("--bad", help="Make this wrong; then a refusal is right.", show_default=False),
     ] = None,
     count: Annotated[int, typer.Option(min=1, max=10_000, help="How many to send.")] = 1,
     concurrency: Concurrency = 1,
@@ -62,6 +64,9 @@ def send(
     refusal), 1 if not, 2 for wrong usage, 130 if interrupted.
     """
     url = checked_url(to, allow_remote=allow_remote)
+    if len(bad_kinds or ()) > 1:
+        raise ConfigurationError("--bad makes one thing wrong: give it once, and send again")
+    bad = bad_kinds[0] if bad_kinds else None
     # Before a secret is asked for: whoever mistypes a name need not give it twice.
     content = content_of(source)
     secret = ask_or_refuse(secret_file)[0]

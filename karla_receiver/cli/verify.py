@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from karla_receiver import SignatureError, Verifier
+from karla_receiver import ConfigurationError, SignatureError, Verifier
 from karla_receiver.cli.content import STANDARD_INPUT, content_of
 from karla_receiver.cli.secret_input import SecretFile, ask_or_refuse
 from karla_receiver.cli.terminal import Terminal, write_json
@@ -36,7 +36,7 @@ def verify(
             show_default=False,
         ),
     ] = None,
-    tolerance: Annotated[float, typer.Option(help="Seconds that t may lie from now.")] = 300,
+    tolerance: Annotated[float, typer.Option(help="How many seconds t may differ from now.")] = 300,
     secret_file: SecretFile = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Write a JSON object with the verdict.")
@@ -54,10 +54,15 @@ def verify(
 
     Exit status: 0 if it verifies, 1 if not, 2 for wrong usage.
     """
+    content = content_of(source)
+    if signature is None:
+        raise ConfigurationError(
+            "there is nothing to verify: give the header's value with --signature"
+        )
     now = time.time() if at is None else at
     verifier = Verifier(*ask_or_refuse(secret_file), tolerance=tolerance, clock=lambda: now)
     try:
-        verified = verifier.verify(content_of(source), signature)
+        verified = verifier.verify(content, signature)
     except SignatureError as error:
         if as_json:
             write_json({"verified": False, "reason": error.reason, "clock_skew": error.clock_skew})

@@ -158,6 +158,12 @@ def test_every_kind_of_bad_delivery_is_tried() -> None:
     assert list(REASONS) == list(BadKind)
 
 
+def test_only_one_thing_is_made_wrong_at_a_time() -> None:
+    wrong = run("send", "--bad", "forged", "--bad", "late")
+    assert (wrong.status, wrong.output) == (2, "")
+    assert "--bad makes one thing wrong: give it once" in wrong.told
+
+
 def test_a_bad_delivery_that_is_accepted_is_wrong() -> None:
     with answering(200) as url:
         sent = run("send", "--to", url, "--bad", "forged")
@@ -193,7 +199,7 @@ def test_where_nobody_answers_it_says_so() -> None:
     assert sent.status == 1
     assert sent.output.startswith(
         f"!! shipment_delivered: nothing listens at {url}: start `karla-receiver listen`, or check"
-        " --to in "
+        " --to\n"
     )
 
 
@@ -210,6 +216,7 @@ def test_another_failure_to_connect_is_told_as_it_is() -> None:
         thread.join()
     assert sent.status == 1
     assert re.match("!! shipment_delivered: (RemoteProtocol|Read)Error: ", sent.output)
+    assert " ms" not in sent.output
 
 
 def test_what_cannot_be_made_any_more_ends_it() -> None:
@@ -472,7 +479,7 @@ def test_a_body_that_is_set_stays_as_readable_as_json_is() -> None:
     [
         (301, "Karla follows no redirect: "),
         (308, "Karla follows no redirect: "),
-        (401, "karla-receiver explain FILE"),
+        (401, "Is KARLA_WEBHOOK_SECRET the app's secret? To see why: run `karla-receiver listen "),
         (404, "Nothing is served there: is the path"),
         (405, "Nothing there takes a POST: "),
     ],

@@ -127,7 +127,7 @@ def test_what_does_not_verify_says_why_and_exits_with_1(body: Path) -> None:
     assert forged.status == 1
     assert forged.lines == [{"verified": False, "reason": "signature_mismatch", "clock_skew": 0.0}]
 
-    assert run("verify", body).output.startswith("refused: missing_signature")
+    assert run("verify", body, "--signature", "").output.startswith("refused: missing_signature")
     lines = run("verify", body, "--signature", HEADER, "--signature", HEADER)
     assert lines.output.startswith("refused: malformed_header")
 
@@ -140,10 +140,26 @@ def test_the_tolerance_may_be_chosen(body: Path) -> None:
 
 # What is wrong, and what is told about it.
 WRONG: dict[str, tuple[list[str], str | None, str]] = {
-    "no secret": (["sign", "shipment_delivered"], None, "no secret: set KARLA_WEBHOOK_SECRET"),
+    "no secret": (
+        ["sign", "shipment_delivered"],
+        None,
+        "no secret: set KARLA_WEBHOOK_SECRET or give --secret-file (there is no terminal here to"
+        " ask at)",
+    ),
+    "no signature": (
+        ["verify", "shipment_delivered"],
+        SECRET,
+        "give the header's value with --signature",
+    ),
+    "no such file, and no secret": (
+        ["verify", "shipment_deliverd"],
+        None,
+        "'shipment_deliverd' is neither a file nor a sample; did you mean shipment_delivered?"
+        " `karla-receiver samples` lists them",
+    ),
     "an empty secret": (["sign", "shipment_delivered"], "", "secret 1 is empty or blank"),
     "a secret with a newline": (
-        ["verify", "shipment_delivered"],
+        ["verify", "shipment_delivered", "--signature", HEADER],
         "secret\n",
         "starts or ends with a space or newline",
     ),
@@ -152,7 +168,7 @@ WRONG: dict[str, tuple[list[str], str | None, str]] = {
     "no such secret file": (
         ["sign", "shipment_delivered", "--secret-file", "nothing.txt"],
         SECRET,
-        "nothing.txt: No such file or directory",
+        "--secret-file 'nothing.txt': there is no such file",
     ),
     "a timestamp of another age": (
         ["sign", "shipment_delivered", "--timestamp=-1"],
@@ -160,7 +176,7 @@ WRONG: dict[str, tuple[list[str], str | None, str]] = {
         "timestamp must ",
     ),
     "a bad tolerance": (
-        ["verify", "shipment_delivered", "--tolerance=-1"],
+        ["verify", "shipment_delivered", "--signature", HEADER, "--tolerance=-1"],
         SECRET,
         "tolerance must be ",
     ),
@@ -202,10 +218,14 @@ def test_samples_are_listed_and_printed_byte_for_byte() -> None:
         assert run("samples", name).output.encode() == samples.read(name)
 
 
-def test_a_sample_that_is_not_there_is_told_those_that_are() -> None:
+def test_a_sample_that_is_not_there_is_told_where_those_are_listed_that_are() -> None:
     wrong = run("samples", "nothing")
     assert wrong.status == 2
-    assert "no sample is called 'nothing': there are claim_created," in wrong.told
+    assert wrong.told == (
+        "karla-receiver: no sample is called 'nothing': `karla-receiver samples` lists them"
+    )
+    guessed = run("samples", "claim_craeted").told
+    assert "'claim_craeted'; did you mean claim_created? `karla-receiver samples` lists" in guessed
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TypeVar
 
 from karla_receiver.errors import ConfigurationError, StorageError
 from karla_receiver.sqlite.file import BUSY_SECONDS, explained
+from karla_receiver.sqlite.forking import note_closed, note_open, pause_for_fork, renew_after_fork
 from karla_receiver.sqlite.schema import SchemaTooNewError, version_of
 
 __all__ = ["read", "require_inbox"]
@@ -41,10 +43,39 @@ def require_inbox(path: Path) -> None:
         raise ConfigurationError(f"{path} {problem}: {_EXPECTED}")
 
 
+class _Reading:
+    """One read, which a fork waits for."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        # Had by the thread that reads, a fork of its own waits for nothing: the child sees it open.
+        self._lock = threading.RLock()
+        pause_for_fork(self)
+        renew_after_fork(self)
+
+    def result(self, query: Callable[[sqlite3.Connection], _T]) -> _T:
+        place = f"{self._path.as_uri()}?mode=ro"
+        with self._lock:
+            note_open(self)
+            try:
+                with closing(sqlite3.connect(place, uri=True, timeout=BUSY_SECONDS)) as connection:
+                    return query(connection)
+            finally:
+                note_closed(self)
+
+    def pause(self, seconds: float) -> Callable[[], object]:
+        """Have nothing read until what is returned is called. Raises StorageError if it is."""
+        if not self._lock.acquire(timeout=seconds):
+            raise StorageError(f"{self._path} is being read")
+        return self._lock.release
+
+    def after_fork(self) -> None:
+        """Forget who read in the parent process."""
+        self._lock = threading.RLock()
+
+
 def _read(path: Path, query: Callable[[sqlite3.Connection], _T]) -> _T:
-    place = f"{path.as_uri()}?mode=ro"
-    with closing(sqlite3.connect(place, uri=True, timeout=BUSY_SECONDS)) as connection:
-        return query(connection)
+    return _Reading(path).result(query)
 
 
 def _problem(connection: sqlite3.Connection) -> str | None:

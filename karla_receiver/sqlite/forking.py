@@ -11,13 +11,15 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from karla_receiver.errors import StorageError
 
 __all__ = ["has_inherited", "note_closed", "note_open", "pause_for_fork", "renew_after_fork"]
+
+_T = TypeVar("_T")
 
 # How long a fork waits for whoever uses a connection.
 _PATIENCE_SECONDS: Final = 5.0
@@ -42,7 +44,17 @@ _PAUSABLE: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
 _RENEWABLE: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
 _OPEN: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
 _INHERITED: Final[list[object]] = []  # kept, since a connection closes when it is forgotten
-_THREAD: Final = threading.local()  # that forks
+
+
+class _Thread(threading.local):
+    """A thread that forks."""
+
+    def __init__(self) -> None:
+        # A list for each fork: a handler of signals may fork while its thread is about to.
+        self.resumptions: list[list[Callable[[], object]]] = []
+
+
+_THREAD: Final = _Thread()
 
 
 def pause_for_fork(thing: Pausable) -> None:
@@ -72,23 +84,33 @@ def has_inherited() -> bool:
 
 def _before_fork() -> None:
     resumptions: list[Callable[[], object]] = []
-    _THREAD.resumptions = resumptions
+    _THREAD.resumptions.append(resumptions)
     deadline = time.monotonic() + _PATIENCE_SECONDS
-    for thing in list(_PAUSABLE):
+    for thing in _all(_PAUSABLE):
         with suppress(StorageError):  # then the child has it open, and will say so
             resumptions.append(thing.pause(max(0.0, deadline - time.monotonic())))
 
 
 def _after_fork_in_parent() -> None:
-    for resume in _THREAD.resumptions:
+    for resume in _THREAD.resumptions.pop():
         resume()
 
 
 def _after_fork_in_child() -> None:
+    _THREAD.resumptions.pop()
     _INHERITED.extend(_OPEN)
     _OPEN.clear()
     for thing in list(_RENEWABLE):
         thing.after_fork()
+
+
+def _all(things: Iterable[_T]) -> list[_T]:
+    """Return all of a set to which other threads may be adding; by no lock, for that could be had
+    by the very thread that forks.
+    """
+    while True:
+        with suppress(RuntimeError):  # its size has changed
+            return list(things)
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - not on Windows

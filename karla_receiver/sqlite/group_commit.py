@@ -51,7 +51,7 @@ def is_of_the_work(error: Exception) -> bool:
 class _Job:
     """One caller's work, and what became of it. Without work: a reservation."""
 
-    __slots__ = ("error", "future", "gate", "result", "work")
+    __slots__ = ("error", "future", "gate", "owner", "result", "work")
 
     def __init__(self, work: Work[Any] | None) -> None:
         self.work = work
@@ -60,6 +60,7 @@ class _Job:
         self.gate = threading.Lock()  # of a thread, if it has to wait
         self.gate.acquire()
         self.future: asyncio.Future[Any] | None = None  # of a waiting task
+        self.owner = threading.get_ident()
 
     def outcome(self) -> Any:
         if self.error is not None:
@@ -78,7 +79,7 @@ class GroupCommit:
         renew_after_fork(self)
 
     def _renew(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # which knows its owner
         self._wake = threading.Condition(self._lock)
         self._queue: deque[_Job] = deque()
         # Who writes, or is about to: a caller's job, or the thread.
@@ -90,12 +91,26 @@ class GroupCommit:
     def pause(self, seconds: float) -> Callable[[], object]:
         """Close the connection, and open none until what is returned is called.
 
-        Raises StorageError if that takes longer than so many seconds.
+        Raises StorageError if that takes longer than so many seconds, or if it is the caller's own
+        thread that writes: in a handler's transaction, or in a handler of signals.
         """
+        if self._has_this_thread():
+            raise StorageError(f"{self._file.path}: this thread itself is writing to it")
         job = _Job(None)
         self._take_turn(job, seconds)
         self._drop()
         return partial(self._leave, job)
+
+    def _has_this_thread(self) -> bool:
+        """Return whether to wait for the turn, or the lock, were to wait for this thread itself."""
+        with suppress(RuntimeError):
+            self._wake.notify(0)  # which only the lock's owner may
+            return True
+        with self._lock:
+            reservations = [job for job in self._queue if job.work is None]
+            if isinstance(self._leader, _Job):
+                reservations.append(self._leader)
+        return threading.get_ident() in {job.owner for job in reservations}
 
     def after_fork(self) -> None:
         """Forget what belongs to the parent process."""
@@ -168,8 +183,15 @@ class GroupCommit:
         self._hand_over()
 
     def close(self) -> None:
-        """Write what is queued and close the connection; the next call opens another."""
-        self.pause(_PATIENCE_SECONDS)()
+        """Write what is queued and close the connection; the next call opens another.
+
+        Raises StorageError if somebody keeps a reservation.
+        """
+        resume = self.pause(_PATIENCE_SECONDS)
+        with self._lock:
+            self._thread = None
+            self._wake.notify_all()
+        resume()
 
     def _take_turn(self, job: _Job, seconds: float) -> None:
         try:
@@ -259,10 +281,13 @@ class GroupCommit:
         self._wake.notify()
 
     def _write(self) -> None:
+        me = threading.current_thread()
         while True:
             with self._lock:
-                while not self._called:
+                while self._thread is me and not self._called:
                     self._wake.wait()
+                if self._thread is not me:
+                    return  # closed; whoever is called is the next one
                 self._called = False
             self._write_queue()
 

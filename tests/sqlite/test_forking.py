@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import signal
 import subprocess
 import sys
 import threading
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
-from karla_receiver import ConfigurationError
+from karla_receiver import ConfigurationError, current_attempt
 from karla_receiver.errors import StorageError
+from karla_receiver.idempotency import SQLiteStore
 from karla_receiver.inbox import SQLiteInbox
+from karla_receiver.inbox.reading import read
 from karla_receiver.sqlite import forking
 from karla_receiver.sqlite.file import Session, SQLiteFile
 from karla_receiver.sqlite.group_commit import GroupCommit
 from karla_receiver.sqlite.reader import Reader
-from tests.inbox.stock import delivery, query, served, states, until
+from tests.inbox.stock import delivery, in_threads, query, served, states, until
 from tests.inbox.test_put import put_async, put_fifty, run_forks
 
 
@@ -107,26 +114,229 @@ def test_a_process_with_workers_at_work_may_be_forked(path: Path) -> None:
     assert len(states(path)) == 204
 
 
+def be_refused(writer: GroupCommit, path: Path) -> None:
+    with pytest.raises(StorageError, match="fork before its first use"):
+        writer.run(lambda connection: None)
+    with pytest.raises(ConfigurationError, match="fork before its first use"):
+        SQLiteInbox(path)
+
+
 def test_a_fork_waits_for_who_writes_but_not_for_ever(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(forking, "_PATIENCE_SECONDS", 0.05)
     writer = GroupCommit(SQLiteFile(path))
-    writer.reserve()
-
-    def be_refused() -> None:
-        with pytest.raises(StorageError, match="fork before its first use"):
-            writer.run(lambda connection: None)
-        with pytest.raises(ConfigurationError, match="fork before its first use"):
-            SQLiteInbox(path)
-
-    run_forks((be_refused,), (be_refused,))
+    in_threads(1, lambda _: writer.reserve())
+    run_forks((be_refused, writer, path), (be_refused, writer, path))
     writer.hand_back()
     run_forks((writer.run, lambda connection: None))
     writer.close()
 
 
+@pytest.fixture(name="_never_waits")
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a test hang that waits for what cannot come."""
+    monkeypatch.setattr(forking, "_PATIENCE_SECONDS", 3600)
+
+
+@pytest.mark.usefixtures("_never_waits")
+def test_a_fork_within_a_handler_s_transaction_waits_for_nothing(path: Path) -> None:
+    inbox = SQLiteInbox(path, workers=1)
+
+    def fork(event: object) -> None:
+        assert current_attempt().transaction
+        run_forks((be_refused, inbox._writer, path))  # pyright: ignore[reportPrivateUsage]
+
+    served(inbox, fork)
+    inbox.put(delivery())
+    until(lambda: states(path) == {"one": "done"})
+    inbox.close()
+
+
+@pytest.mark.usefixtures("_never_waits")
+@pytest.mark.parametrize("method", ["_leads_or_queues", "_hand_over", "_commit"])
+def test_a_signal_whose_handler_forks_may_come_at_any_line(path: Path, method: str) -> None:
+    """Also at one where this very thread has the lock, or the turn."""
+    store = SQLiteStore(path)
+    store.claim("first", "")
+    forks = 0
+
+    def fork(number: int, frame: FrameType | None) -> None:
+        nonlocal forks
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        assert os.waitpid(child, 0) == (child, 0)
+        forks += 1
+
+    def signal_at_each_line(frame: FrameType, event: str, argument: object) -> Any:
+        if event == "line":
+            signal.raise_signal(signal.SIGUSR1)
+        return signal_at_each_line if frame.f_code.co_name == method else None
+
+    handler, tracer = signal.signal(signal.SIGUSR1, fork), sys.gettrace()
+    sys.settrace(signal_at_each_line)
+    try:
+        claims = [store.claim(str(number), "").state for number in range(2)]
+    finally:
+        sys.settrace(tracer)
+        signal.signal(signal.SIGUSR1, handler)
+    assert claims == ["claimed", "claimed"]
+    assert forks
+    store.close()
+
+
+def test_a_lock_that_this_thread_has_is_not_waited_for(path: Path) -> None:
+    writer = GroupCommit(SQLiteFile(path))
+    with (
+        writer._lock,  # pyright: ignore[reportPrivateUsage]
+        pytest.raises(StorageError, match="this thread itself is writing"),
+    ):
+        writer.pause(3600)
+    writer.close()
+
+
+@pytest.mark.usefixtures("_never_waits")
+def test_a_signal_whose_handler_forks_may_come_while_waiting_for_a_transaction(path: Path) -> None:
+    writer = GroupCommit(SQLiteFile(path))
+    writer.reserve()
+    told: list[str] = []
+
+    def wait_in_vain(writer: GroupCommit, job: Any, seconds: float) -> None:
+        with pytest.raises(StorageError) as caught:
+            writer.pause(3600)
+        told.append(str(caught.value))
+        raise KeyboardInterrupt
+
+    def reserve(_: int) -> None:
+        with pytest.raises(KeyboardInterrupt):
+            writer.reserve()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(GroupCommit, "_wait", wait_in_vain)
+        in_threads(1, reserve)
+    writer.hand_back()
+    assert told == [f"{path}: this thread itself is writing to it"]
+    writer.close()
+
+
 # What runs around a fork, run here, where it can be looked at.
+
+
+def test_a_fork_amid_another_fork_lets_both_go_on(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal may come while its thread is about to fork."""
+    monkeypatch.setattr(forking, "_PATIENCE_SECONDS", 0.05)
+    writer, reader = GroupCommit(SQLiteFile(path)), Reader(SQLiteFile(path))
+    for _ in range(2):
+        forking._before_fork()  # pyright: ignore[reportPrivateUsage]
+    for _ in range(2):
+        forking._after_fork_in_parent()  # pyright: ignore[reportPrivateUsage]
+    assert writer.run(lambda connection: "written") == "written"
+    assert reader.read(lambda connection: "read") == "read"
+    assert forking._THREAD.resumptions == []  # pyright: ignore[reportPrivateUsage]
+    writer.close()
+    reader.close()
+
+
+@pytest.fixture(name="_alone")
+def _nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what other tests have made be."""
+    for name in ("_PAUSABLE", "_RENEWABLE", "_OPEN"):
+        monkeypatch.setattr(forking, name, weakref.WeakSet[Any]())
+    monkeypatch.setattr(forking, "_INHERITED", [])
+
+
+@pytest.mark.usefixtures("_alone")
+@pytest.mark.parametrize("where", ["parent", "child"])
+def test_nothing_is_kept_alive_by_a_fork_that_is_over(path: Path, where: str) -> None:
+    writer = GroupCommit(SQLiteFile(path))
+    kept = weakref.ref(writer)
+    forking._before_fork()  # pyright: ignore[reportPrivateUsage]
+    getattr(forking, f"_after_fork_in_{where}")()
+    del writer
+    gc.collect()
+    assert kept() is None
+
+
+def test_what_is_opened_elsewhere_meanwhile_keeps_no_fork_from_pausing(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Changing(set[object]):
+        changes = 2
+
+        def __iter__(self) -> Iterator[object]:
+            self.changes -= 1
+            if self.changes >= 0:
+                raise RuntimeError("Set changed size during iteration")
+            return super().__iter__()
+
+    writer = GroupCommit(SQLiteFile(path))
+    writer.run(lambda connection: None)
+    monkeypatch.setattr(forking, "_PAUSABLE", Changing([writer]))
+    forking._before_fork()  # pyright: ignore[reportPrivateUsage]
+    assert not [each for each in _open() if each._path == path]  # pyright: ignore[reportPrivateUsage]
+    forking._after_fork_in_parent()  # pyright: ignore[reportPrivateUsage]
+    writer.close()
+
+
+@pytest.mark.usefixtures("_never_waits")
+def test_a_fork_waits_for_who_looks_into_an_inbox(path: Path) -> None:
+    SQLiteInbox(path).close()
+    reading, let_go = threading.Event(), threading.Event()
+
+    def look(connection: object) -> str:
+        reading.set()
+        let_go.wait(20)
+        return "seen"
+
+    def use_it() -> None:
+        assert read(path, lambda connection: "seen") == "seen"
+        SQLiteInbox(path).put(delivery())
+
+    thread = threading.Thread(target=read, args=(path, look))
+    thread.start()
+    assert reading.wait(20)
+    threading.Timer(0.1, let_go.set).start()
+    run_forks((use_it,))
+    thread.join()
+    assert states(path) == {"one": "waiting"}
+
+
+def test_a_fork_waits_not_for_ever_for_who_looks_into_an_inbox(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    SQLiteInbox(path).close()
+    monkeypatch.setattr(forking, "_PATIENCE_SECONDS", 0.05)
+    writer = GroupCommit(SQLiteFile(path))
+
+    def fork_elsewhere(connection: object) -> None:
+        in_threads(1, lambda _: run_forks((be_refused, writer, path)))
+
+    read(path, fork_elsewhere)
+    writer.close()
+
+
+@pytest.mark.usefixtures("_alone")
+def test_the_child_of_who_looks_into_an_inbox_has_it_open(path: Path) -> None:
+    SQLiteInbox(path).close()
+
+    def fork(connection: object) -> bool:
+        forking._before_fork()  # pyright: ignore[reportPrivateUsage]
+        forking._after_fork_in_child()  # pyright: ignore[reportPrivateUsage]
+        return forking.has_inherited()
+
+    assert read(path, fork)
+
+
+@pytest.mark.usefixtures("_never_waits")
+def test_who_looks_into_an_inbox_waits_not_for_itself(path: Path) -> None:
+    SQLiteInbox(path).close()
+    writer = GroupCommit(SQLiteFile(path))
+    read(path, lambda connection: run_forks((be_refused, writer, path)))
+    run_forks((writer.run, lambda connection: None))
+    writer.close()
 
 
 def test_nothing_is_open_across_a_fork_and_all_go_on_afterwards(path: Path) -> None:
@@ -158,6 +368,7 @@ def test_what_could_not_be_closed_is_kept_in_the_child_and_no_other_is_opened(
     kept: list[object] = []
     for name, value in (("_OPEN", open_there), ("_INHERITED", kept), ("_RENEWABLE", set[object]())):
         monkeypatch.setattr(forking, name, value)
+    forking._THREAD.resumptions.append([])  # pyright: ignore[reportPrivateUsage]
     forking._after_fork_in_child()  # pyright: ignore[reportPrivateUsage]
     assert kept == [session]
     with pytest.raises(ConfigurationError, match="fork before its first use"):

@@ -431,3 +431,34 @@ def test_what_sqlite_refuses_of_one_is_no_other_s_fault(writer: GroupCommit, pat
         each.join()
     assert len(errors) == 1
     assert notes(path) == ["0", "2", "3"]
+
+
+def test_closing_ends_its_thread_and_the_next_call_may_have_another(
+    writer: GroupCommit, path: Path
+) -> None:
+    threads: list[threading.Thread] = []
+    for number in range(3):
+        assert asyncio.run(writer.run_async(Note(str(number)))) == str(number)
+        thread = writer._thread  # pyright: ignore[reportPrivateUsage]
+        assert thread is not None
+        threads.append(thread)
+        writer.close()
+        thread.join(20)
+        assert not thread.is_alive()
+    assert len(set(threads)) == 3
+    assert notes(path) == ["0", "1", "2"]
+
+
+def test_what_comes_while_it_is_closed_is_written(writer: GroupCommit, path: Path) -> None:
+    async def write(number: int) -> None:
+        for each in range(20):
+            await writer.run_async(Note(f"{number}-{each}"))
+
+    def write_or_close(number: int) -> None:
+        for _ in range(20 if number == 0 else 0):
+            writer.close()
+        if number:
+            asyncio.run(write(number))
+
+    in_threads(4, write_or_close)
+    assert len(notes(path)) == 60

@@ -236,8 +236,8 @@ class CeleryInbox:
             receiver.verify_kept(delivery)
             event = parse_event(delivery.body)
         except (SignatureError, PayloadError) as error:
-            observing.parked(receiver.observer, error.reason)
             self._give_up(message, error)
+            observing.parked(receiver.observer, error.reason)
             return
         try:
             message = self._with_proven_keys(message, event)
@@ -292,8 +292,8 @@ class CeleryInbox:
         counted = replace(message, returns=message.returns + 1)
         if counted.returns > _MOST_RETURNS:
             error = StorageError(f"{_MOST_RETURNS} workers were gone before they were done with it")
-            observing.parked(receiver.observer, Reason.HANDLER_ERROR)
             self._give_up(counted, error)
+            observing.parked(receiver.observer, Reason.HANDLER_ERROR)
         else:
             self._publish(counted, self._queue).result(self._timeout)
 

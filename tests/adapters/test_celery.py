@@ -466,6 +466,36 @@ def test_a_message_that_cannot_be_sent_on_goes_back_to_the_broker(
     assert "goes back to the broker" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "changes", [{"headers": ()}, {"returns": 10}], ids=["not genuine", "kills its workers"]
+)
+@pytest.mark.usefixtures("_no_waits")
+def test_only_what_has_been_kept_is_told_as_parked(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    shop.inbox.put(replace(delivery(), headers=changes.get("headers", delivery().headers)))
+    (message,) = shop.messages()
+    content = message.payload[0][0] | {"returns": changes.get("returns", 0)}
+
+    def do_it() -> None:
+        shop.task.push_request(delivery_info={"redelivered": "returns" in changes})
+        try:
+            shop.task(content)
+        finally:
+            shop.task.pop_request()
+
+    def fail(**options: Any) -> None:
+        raise ConnectionRefusedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shop.task, "apply_async", fail)
+        with pytest.raises(Reject):
+            do_it()
+    assert shop.keeper.attempts() == []
+    do_it()
+    assert [parked for _, parked, _ in shop.keeper.attempts()] == [True]
+
+
 # --- once ----------------------------------------------------------------------------------------
 
 

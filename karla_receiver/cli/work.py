@@ -16,6 +16,7 @@ from karla_receiver import ConfigurationError
 from karla_receiver.cli.failures import told_plainly
 from karla_receiver.cli.importing import imported_receiver
 from karla_receiver.inbox import SQLiteInbox
+from karla_receiver.logs import logger
 
 __all__ = ["work"]
 
@@ -67,13 +68,16 @@ def work(
     def stop() -> None:
         try:
             outcome.append(inbox.stop(grace))
+        except Exception:  # noqa: BLE001 - logged
+            logger.exception("the worker could not be stopped")
         finally:
             has_ended.set()
 
     threading.Thread(target=stop, daemon=True).start()
     _wait_for(has_ended)
+    if outcome != [True]:
+        raise typer.Exit(1)  # without closing the file, which a handler that was left may keep
     inbox.close()
-    raise typer.Exit(0 if outcome == [True] else 1)
 
 
 def _wait_for(event: threading.Event) -> None:

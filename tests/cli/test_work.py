@@ -18,7 +18,7 @@ from tests.inbox.stock import delivery, states, until
 
 PROGRAM = """
 import time
-from karla_receiver import Receiver
+from karla_receiver import Receiver, current_attempt
 from karla_receiver.inbox import SQLiteInbox
 receiver = Receiver("secret-of-the-shop", inbox=SQLiteInbox("karla.db", lease=1))
 without = Receiver("secret-of-the-shop")
@@ -26,13 +26,14 @@ without = Receiver("secret-of-the-shop")
 def handle(event):
     with open("handled", "a") as file:
         file.write("x")
+    {before}
     time.sleep({seconds})
 """
 
 
 @pytest.fixture(name="shop")
 def _shop(tmp_path: Path) -> Path:
-    (tmp_path / "shop.py").write_text(PROGRAM.format(seconds=0))
+    (tmp_path / "shop.py").write_text(PROGRAM.format(seconds=0, before=""))
     return tmp_path
 
 
@@ -69,7 +70,7 @@ def test_it_handles_until_it_is_told_to_stop(shop: Path, number: signal.Signals)
 
 
 def test_sigterm_with_a_hundred_waiting_finishes_what_runs_and_returns_the_rest(shop: Path) -> None:
-    (shop / "shop.py").write_text(PROGRAM.format(seconds=0.8))
+    (shop / "shop.py").write_text(PROGRAM.format(seconds=0.8, before=""))
     put(shop, 100)
     process = work(shop, "shop:receiver", "--threads", "4")
     until((shop / "handled").exists)
@@ -81,19 +82,46 @@ def test_sigterm_with_a_hundred_waiting_finishes_what_runs_and_returns_the_rest(
     assert counted.count("waiting") == 100 - counted.count("done")
 
 
-def test_what_hangs_is_left_after_the_grace(shop: Path) -> None:
-    (shop / "shop.py").write_text(PROGRAM.format(seconds=60))
+@pytest.mark.parametrize(
+    ("before", "state"),
+    [
+        ("", "waiting"),
+        # What has the transaction keeps the note from being written: it is taken over later.
+        ("current_attempt().transaction; open('begun', 'w').close()", "running"),
+    ],
+)
+def test_what_hangs_is_left_after_the_grace(shop: Path, before: str, state: str) -> None:
+    (shop / "shop.py").write_text(PROGRAM.format(seconds=60, before=before))
     put(shop, 1)
     process = work(shop, "shop:receiver", "--grace", "0.1")
-    until((shop / "handled").exists)
+    until((shop / ("begun" if before else "handled")).exists)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=20)
-    assert process.returncode == 1
-    assert states(shop / "karla.db") == {"0": "waiting"}
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 1, errors
+    assert states(shop / "karla.db") == {"0": state}
+
+
+def test_a_worker_that_cannot_be_stopped_is_a_failure(
+    shop: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stop = SQLiteInbox.stop
+
+    def stop_and_fail(inbox: SQLiteInbox, grace: float) -> None:
+        stop(inbox, grace)
+        raise RuntimeError
+
+    put(shop, 1)
+    monkeypatch.setattr(SQLiteInbox, "stop", stop_and_fail)
+    timer = threading.Thread(target=signal_when_done, args=(shop,))
+    timer.start()
+    result = work_here(shop, monkeypatch, "shop:receiver")
+    timer.join()
+    assert result.exit_code == 1, result.output
+    assert "the worker could not be stopped" in caplog.text
 
 
 def test_a_second_signal_ends_it_at_once(shop: Path) -> None:
-    (shop / "shop.py").write_text(PROGRAM.format(seconds=60))
+    (shop / "shop.py").write_text(PROGRAM.format(seconds=60, before=""))
     put(shop, 1)
     process = work(shop, "shop:receiver")
     until((shop / "handled").exists)
@@ -160,14 +188,14 @@ def test_a_worker_that_cannot_start_says_why(shop: Path, monkeypatch: pytest.Mon
     assert (result.exit_code, result.stderr) == (2, "karla-receiver: it cannot be\n")
 
 
+def signal_when_done(shop: Path) -> None:
+    until(lambda: set(states(shop / "karla.db").values()) == {"done"})
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def test_a_signal_stops_it(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(shop, 3)
-
-    def signal_when_done() -> None:
-        until(lambda: set(states(shop / "karla.db").values()) == {"done"})
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    timer = threading.Thread(target=signal_when_done)
+    timer = threading.Thread(target=signal_when_done, args=(shop,))
     timer.start()
     result = work_here(shop, monkeypatch, "shop:receiver")
     timer.join()

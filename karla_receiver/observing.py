@@ -121,41 +121,50 @@ def checked_observer(observer: object) -> None:
 
 
 @contextmanager
-def attempt(observer: Observer | None) -> Generator[Observation]:
-    """Observe what a worker does in this context; tell the observer at its end, if there is one."""
+def attempt(
+    observer: Observer | None, caught: type[BaseException] = Exception
+) -> Generator[Observation]:
+    """Observe what a worker does in this context; tell the observer at its end, if there is one.
+
+    caught: what the observer may raise without any effect.
+    """
     seen = Observation(is_attempt=True)
     if observer is None:
         yield seen
         return
-    tell = begin(observer)
+    tell = begin(observer, caught)
     started = time.perf_counter()
     try:
         yield seen
     finally:
         seen.seconds = time.perf_counter() - started
-        finish(tell, seen)
+        finish(tell, seen, caught)
 
 
-def parked(observer: Observer | None, reason: Reason) -> None:
+def parked(
+    observer: Observer | None, reason: Reason, caught: type[BaseException] = Exception
+) -> None:
     """Tell that a delivery is kept as failed without an attempt: it may be what kills workers."""
-    with attempt(observer) as seen:
+    with attempt(observer, caught) as seen:
         seen.reason, seen.is_parked = reason, True
 
 
-def begin(observer: Observer) -> _Finish:
+def begin(observer: Observer, caught: type[BaseException] = Exception) -> _Finish:
     """Tell the observer that a request came, or an attempt begins."""
     try:
         return observer.begin()
-    except Exception:  # noqa: BLE001 - logged
+    except caught:
         logs.observer_failed()
         return _ignore
 
 
-def finish(tell: _Finish, observation: Observation) -> None:
+def finish(
+    tell: _Finish, observation: Observation, caught: type[BaseException] = Exception
+) -> None:
     """Tell what became of it."""
     try:
         tell(observation)
-    except Exception:  # noqa: BLE001 - logged
+    except caught:
         logs.observer_failed()
 
 

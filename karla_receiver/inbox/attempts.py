@@ -99,9 +99,10 @@ class Attempts:
     def make(self, taken: Taken) -> Settlement | None:
         """Call the handlers; return what is to be noted, or None if that has been done.
 
-        Raises nothing: whatever a handler raises is a failed attempt of this delivery alone.
+        Raises nothing: whatever a handler raises is a failed attempt of this delivery alone, and
+        whatever an observer raises is nothing.
         """
-        with observing.attempt(self._receiver.observer) as seen:
+        with observing.attempt(self._receiver.observer, BaseException) as seen:
             try:
                 settlement = self._make(taken, seen)
             except BaseException as error:  # noqa: BLE001 - an odd exception's own text, a clock
@@ -112,7 +113,7 @@ class Attempts:
     def tell_parked(self, number: int) -> None:
         """Tell the observer of deliveries that are kept as failed because their workers died."""
         for _ in range(number):
-            observing.parked(self._receiver.observer, Reason.HANDLER_ERROR)
+            observing.parked(self._receiver.observer, Reason.HANDLER_ERROR, BaseException)
 
     def _make(self, taken: Taken, seen: Observation) -> Settlement | None:
         attempt = _Attempt(taken, self._writer)

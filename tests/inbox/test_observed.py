@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -129,3 +130,37 @@ def test_what_killed_its_worker_is_told_as_parked_when_it_is_given_up(
     until(lambda: keeper.told)
     assert keeper.attempts() == [("handler_error", True, False)]
     assert states(tmp_path / "karla.db") == {"one": "failed"}
+
+
+class Rude:
+    """An observer that raises what no thread survives."""
+
+    def __init__(self, *, at_begin: bool) -> None:
+        self.at_begin = at_begin
+        self.raised = 0
+
+    def begin(self) -> Callable[[object], object]:
+        if self.at_begin:
+            self.interrupt()
+        return self.interrupt
+
+    def interrupt(self, *_: object) -> None:
+        self.raised += 1
+        raise asyncio.CancelledError
+
+
+@pytest.mark.parametrize("at_begin", [False, True])
+def test_whatever_an_observer_raises_changes_nothing_and_ends_no_thread(
+    tmp_path: Path, *, at_begin: bool
+) -> None:
+    path = tmp_path / "karla.db"
+    die_while_handling(path)  # what killed a worker is told of by the bookkeeper's thread
+    observer = Rude(at_begin=at_begin)
+    inbox = SQLiteInbox(path, workers=1, lease=1, max_attempts=1)
+    Receiver(SECRET, inbox=inbox, observer=observer).on("*")(lambda event: None)
+    for key in ("two", "three"):
+        inbox.put(delivery(key))
+    until(lambda: states(path) == {"one": "failed", "two": "done", "three": "done"})
+    until(lambda: observer.raised == 3)
+    assert inbox.stop()
+    inbox.close()

@@ -164,11 +164,12 @@ class Attempts:
 
     def _failed(self, taken: Taken, error: BaseException) -> Settlement:
         cause = error.__cause__ or error
-        settlement = self._again(taken, self._backoff.wait(taken.attempts), _named(cause))
+        wait = self._backoff.wait(taken.attempts)
+        settlement = self._again(taken, wait, _named(cause))
         if settlement.state == State.FAILED:
             level, fate = logging.ERROR, "and is kept as failed"
         else:
-            level, fate = logging.WARNING, f"next at {settlement.due:.0f}"
+            level, fate = logging.WARNING, f"next in {wait:.0f} s"
         logger.log(
             level,
             "attempt %d of %d at delivery %s failed, %s",

@@ -23,7 +23,7 @@ __all__ = [
     "disown",
     "find_due",
     "forgive",
-    "newest_receipt",
+    "proved_time",
     "purge",
     "take",
 ]
@@ -196,11 +196,23 @@ def forgive(connection: Connection, endpoint: str, now: float) -> None:
     )
 
 
-def newest_receipt(connection: Connection) -> float:
-    """Return when the delivery that was kept last was received, in unix seconds; 0 if none is."""
+def proved_time(connection: Connection, monotonic: float) -> float:
+    """Return the time of day that it must be by now, whatever the clock has leaped to.
+
+    What was received was signed within minutes of its receipt, and what has gone by since then no
+    clock can take back. So it is kept in the file, for the next worker. What went by between the
+    last beat and a start of the machine may not be counted.
+    """
     query = "SELECT received_at FROM karla_inbox ORDER BY id DESC LIMIT 1"
-    found = connection.execute(query).fetchone()
-    return 0.0 if found is None else float(found[0])
+    times = [float(day) for (day,) in connection.execute(query)]
+    for day, then in connection.execute("SELECT day, monotonic FROM karla_time"):
+        times.append(day + max(0.0, monotonic - then))
+    proved = max(times, default=0.0)
+    connection.execute(
+        "INSERT OR REPLACE INTO karla_time (id, day, monotonic) VALUES (1, ?, ?)",
+        (proved, monotonic),
+    )
+    return proved
 
 
 def purge(connection: Connection, endpoint: str, before: float, limit: int) -> int:

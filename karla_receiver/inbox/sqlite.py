@@ -50,7 +50,8 @@ class SQLiteInbox:
     key: what makes two deliveries the same one, from the event; None: the raw body does.
     window: seconds for which a delivery is remembered, so that a copy of it is not handled; 600
     or more. retention: seconds that what is done is kept, with its content; not less than window,
-    which it is unless given.
+    which it is unless given. If nothing comes any more, what the machine
+    was off may not count.
     workers: threads of this process that call the handlers; 0: `karla-receiver work` does.
     max_attempts: after so many a delivery is kept as failed.
     lease: seconds after which a worker that gives no sign of life is taken for dead.
@@ -184,15 +185,21 @@ class SQLiteInbox:
 
         grace: seconds that handlers have to finish; what they are at is returned after that.
         Returns whether all finished. It starts again with the next delivery. Done by itself when
-        the interpreter exits.
+        the interpreter exits. Raises ConfigurationError in a handler, which would wait for itself.
         """
         with self._starting:
-            worker, self._worker = self._worker, None
+            worker = self._worker
+            if worker is not None and worker.is_of_this_thread():
+                raise ConfigurationError("a handler or an observer cannot stop its own worker")
+            self._worker = None
         atexit.unregister(self.stop)
         return worker is None or worker.stop(grace)
 
     def close(self) -> None:
-        """Stop the worker and close the file; it is opened again when it is needed."""
+        """Stop the worker and close the file; it is opened again when it is needed.
+
+        Raises as `stop` does, and StorageError while a handler that was left keeps its transaction.
+        """
         self.stop()
         self._writer.close()
 

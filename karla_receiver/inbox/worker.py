@@ -86,8 +86,6 @@ class Worker:
         self._next_log = 0.0
         self._last_taken = 0.0
         self._clock_offset: float | None = None
-        self._proved_at = 0.0  # by the monotonic clock
-        self._proved_time = 0.0  # of the day
         self._bookkeeper = threading.Thread(
             target=self._keep_books, name="karla-worker-books", daemon=True
         )
@@ -100,6 +98,10 @@ class Worker:
         """Begin."""
         for thread in (self._bookkeeper, *self._threads):
             thread.start()
+
+    def is_of_this_thread(self) -> bool:
+        """Return whether the caller's thread is one of the worker's own."""
+        return threading.current_thread() in (self._bookkeeper, *self._threads)
 
     def nudge(self) -> None:
         """Say that there is something to take."""
@@ -278,20 +280,9 @@ class Worker:
         if self._clock_offset is None or offset < self._clock_offset - _CLOCK_STEP_SECONDS:
             rows.forgive(connection, options.endpoint, now)
         self._clock_offset = offset
-        before = min(now, self._proved(connection, monotonic)) - options.retention
+        before = min(now, rows.proved_time(connection, monotonic)) - options.retention
         rows.purge(connection, options.endpoint, before, _PURGE_BATCH)
         return number, freed[State.FAILED]
-
-    def _proved(self, connection: Connection, monotonic: float) -> float:
-        """Return the time of day that it must be by now, whatever the clock has leaped to.
-
-        What was received was signed within minutes of its receipt, and what has gone by since then
-        no clock can take back.
-        """
-        passed = self._proved_time + monotonic - self._proved_at
-        self._proved_time = max(rows.newest_receipt(connection), passed)
-        self._proved_at = monotonic
-        return self._proved_time
 
     def _leave(self) -> None:
         try:

@@ -54,6 +54,11 @@ _MIGRATIONS: Final = (
         "CREATE INDEX karla_inbox_occurrence ON karla_inbox (endpoint, substr(occurrence, 1, 16))"
         " WHERE occurrence <> ''",
     ),
+    # 4: in one row, a time of day that is known to have come, and when by the monotonic clock.
+    (
+        "CREATE TABLE karla_time (id INTEGER PRIMARY KEY, day REAL NOT NULL,"
+        " monotonic REAL NOT NULL)",
+    ),
 )
 
 VERSION: Final = len(_MIGRATIONS)

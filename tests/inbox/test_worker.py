@@ -292,7 +292,9 @@ def test_what_can_no_longer_be_read_is_quarantined(opened: Opened, path: Path) -
     assert row(path)[0] == "quarantined"
 
 
-def test_the_wait_doubles_up_to_a_limit(opened: Opened, path: Path) -> None:
+def test_the_wait_doubles_up_to_a_limit(
+    opened: Opened, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     clock = 0.0
     inbox = opened(clock=lambda: clock, first_retry=10, longest_retry=40, max_attempts=5)
     served(inbox, raising(ValueError()))
@@ -301,6 +303,9 @@ def test_the_wait_doubles_up_to_a_limit(opened: Opened, path: Path) -> None:
         until(partial(is_at, path, ("waiting", attempt)))
         ((due,),) = query(path, "SELECT due FROM karla_inbox")
         assert longest / 2 <= due - clock <= longest
+        assert f"attempt {attempt} of 5 at delivery one failed, next in {due - clock:.0f} s" in (
+            caplog.text
+        )
         clock = due
 
 
@@ -540,6 +545,26 @@ def test_what_hangs_is_returned_when_the_grace_is_over(opened: Opened, path: Pat
     assert not inbox.stop(grace=0.05)
     assert row(path) == ("waiting", 1, "the worker was stopped")
     let_go.set()
+
+
+@pytest.mark.parametrize("end", [SQLiteInbox.stop, SQLiteInbox.close])
+def test_a_handler_cannot_stop_the_worker_that_calls_it(
+    opened: Opened, path: Path, end: Callable[[SQLiteInbox], object]
+) -> None:
+    refusals: list[str] = []
+
+    def handle(event: Event) -> None:
+        with pytest.raises(ConfigurationError) as caught:
+            end(inbox)
+        refusals.append(str(caught.value))
+
+    inbox = opened(workers=1)
+    served(inbox, handle)
+    for key in ("one", "two"):  # nothing was changed by the first
+        inbox.put(delivery(key))
+    until(lambda: settled(path))
+    assert refusals == ["a handler or an observer cannot stop its own worker"] * 2
+    assert inbox.stop()
 
 
 def test_a_handler_that_keeps_its_transaction_does_not_keep_the_worker_from_stopping(
@@ -894,6 +919,44 @@ def test_where_nothing_comes_any_more_what_is_done_is_deleted_as_well(
     until(lambda: settled(path))
     passed += 601
     until(lambda: states(path) == {})
+
+
+def test_what_was_done_is_deleted_in_time_however_often_the_worker_is_started_anew(
+    opened: Opened, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed = 0.0
+
+    def restart(*, monotonic: float) -> SQLiteInbox:
+        inbox = opened(clock=lambda: 1_000_000.0 + passed, window=600)
+        options = inbox._options  # pyright: ignore[reportPrivateUsage]
+        frozen = msgspec.structs.replace(options, monotonic=lambda: monotonic)
+        monkeypatch.setattr(inbox, "_options", frozen)
+        served(inbox, lambda event: None)
+        inbox.start()
+        return inbox
+
+    inbox = restart(monotonic=5_000.0)
+    inbox.put(delivery(received_at=1_000_000.0))
+    until(lambda: settled(path))
+    inbox.close()
+
+    def proved_after(seconds: float, *, monotonic: float) -> float:
+        nonlocal passed
+        passed += seconds
+        inbox = restart(monotonic=monotonic)
+        until(lambda: query(path, "SELECT monotonic FROM karla_time") == [(monotonic,)])
+        inbox.close()
+        ((proved,),) = query(path, "SELECT day FROM karla_time")
+        return float(proved)
+
+    assert proved_after(0, monotonic=5_001.0) == 1_000_000
+    assert proved_after(300, monotonic=5_301.0) == 1_000_300
+    # The machine was started anew: what went by before is not counted.
+    assert proved_after(100, monotonic=50.0) == 1_000_300
+    assert proved_after(290, monotonic=340.0) == 1_000_590
+    assert states(path) == {"one": "done"}
+    assert proved_after(11, monotonic=351.0) == 1_000_601
+    assert states(path) == {}
 
 
 # -- one at a time

@@ -272,6 +272,7 @@ def old_file(path: Path, version: int) -> None:
 def test_an_older_file_is_upgraded_and_keeps_what_it_has(path: Path, version: int) -> None:
     old_file(path, version)
     inbox = SQLiteInbox(path)
+    assert query(path, "SELECT count(*) FROM karla_time") == [(0,)]
     # An occurrence that the old file holds is known.
     assert inbox.put(delivery()) == ("near_duplicate" if version == 2 else "new")
     inbox.close()

@@ -131,8 +131,10 @@ class _Answer:
         self.is_complete = False
 
     async def keep(self, message: Message) -> None:
-        # Copied, since an app may use the message, and the buffer in it, again.
+        # Copied, since an app may use the message, and what is in it, again.
         kept = dict(message)
+        if "headers" in kept:
+            kept["headers"] = list(kept["headers"])
         if kept["type"] == "http.response.body":
             kept["body"] = bytes(kept.get("body", b""))
             self.is_complete = not kept.get("more_body", False)

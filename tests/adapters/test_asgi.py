@@ -469,7 +469,9 @@ def test_what_an_app_sends_is_sent_in_order_when_it_has_returned() -> None:
 
 def test_what_an_app_sends_may_be_used_again_by_it() -> None:
     async def shop(scope: Any, receive: Any, send: Any) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": []})
+        headers = [(b"x-shop", b"yes")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        headers.clear()
         buffer = bytearray(b"a")
         message: dict[str, Any] = {
             "type": "http.response.body",
@@ -485,6 +487,7 @@ def test_what_an_app_sends_may_be_used_again_by_it() -> None:
     sent = run_asgi(
         KarlaMiddleware(shop, Receiver(SECRET), forward=True), asgi_scope(knock()), messages(BODY)
     )
+    assert sent[0]["headers"] == [(b"x-shop", b"yes")]
     assert [part["body"] for part in sent[1:]] == [b"a", b"b", b""]
 
 

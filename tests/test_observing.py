@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from typing import Any
@@ -66,8 +67,10 @@ def observed(receive: Receive, request: Request, **options: Any) -> Observation:
 
 
 def test_a_handled_delivery_is_told_in_full(receive: Receive) -> None:
+    started = time.perf_counter()
     told = observed(receive, signed(timestamp=NOW - 7))
 
+    assert told.seconds <= time.perf_counter() - started
     assert isinstance(told.event, ShipmentEvent)
     assert (told.body_bytes, told.clock_skew, told.secret_index) == (len(BODY), 7, 1)
     assert told.handler_seconds is not None
@@ -99,8 +102,10 @@ def test_what_came_of_an_attempt_is_told(
             raise raised
 
     event, seen = parse_event(BODY), Observation(is_attempt=True)
+    after_each: list[Exception | None] = []
     with nullcontext() if expected is None else pytest.raises(expected):
-        receiver.handle(event, seen)
+        receiver.handle(event, seen, after_each.append)
+    assert after_each == [raised]
     assert (seen.event, seen.reason, seen.is_discarded) == (event, reason, is_discarded)
     assert (seen.outcome, seen.is_parked) == (outcome, False)
     assert seen.handler_seconds is not None

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Annotated, TypeAlias
 from urllib.parse import urlsplit
 
@@ -27,6 +27,7 @@ from karla_receiver.signature import HEADER
 __all__ = ["AllowRemote", "Answer", "Concurrency", "To", "deliver_all"]
 
 _TIMEOUT_SECONDS = 15
+_WAIT_SECONDS = 0.5
 _REASON = re.compile(r"[a-z0-9_]{1,40}")
 
 To: TypeAlias = Annotated[str, typer.Option("--to", metavar="URL", help="Where to deliver.")]
@@ -101,12 +102,21 @@ def _answers(
         threading.Thread(target=work, name="deliver", daemon=True).start()
     try:
         for _ in makers:
-            answer = done.get()
+            answer = _next(done)
             if isinstance(answer, Exception):
                 raise answer
             yield answer
     finally:
         open_ones.clear()  # nothing more is sent than what is under way
+
+
+def _next(done: SimpleQueue[Answer | Exception | None]) -> Answer | Exception | None:
+    # In short waits: a signal that comes just before a wait does not interrupt it.
+    while True:
+        try:
+            return done.get(timeout=_WAIT_SECONDS)
+        except Empty:
+            continue
 
 
 @contextmanager

@@ -81,7 +81,7 @@ def work(
 
 
 def _wait_for(event: threading.Event) -> None:
-    # In short waits: a signal that the system gives to another thread interrupts none of this one.
+    # In short waits: a signal that comes just before a wait does not interrupt it.
     while not event.wait(_WAIT_SECONDS):
         pass
 

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -19,6 +19,7 @@ import pytest
 from rich.console import Console
 
 from karla_receiver import ConfigurationError, Reason, parse_event, samples
+from karla_receiver.cli import sending
 from karla_receiver.cli.addresses import checked_url
 from karla_receiver.cli.answers import report
 from karla_receiver.cli.content import changed
@@ -467,6 +468,19 @@ def test_an_interrupt_stops_sending_quietly() -> None:
     assert process.returncode == 130
     assert (output, errors) == ("", "")
     assert seconds < 5  # the answers under way, which never come, would be waited 15 for
+
+
+def test_an_answer_that_takes_longer_than_a_wait_is_waited_for_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sending, "_WAIT_SECONDS", 0.001)
+
+    def deliver(make: Callable[[], Delivery | None]) -> Answer | None:
+        time.sleep(0.05)
+        return None
+
+    answers = sending._answers(deliver, [lambda: None], 1)  # pyright: ignore[reportPrivateUsage]
+    assert list(answers) == [None]
 
 
 def test_a_body_that_is_set_stays_as_readable_as_json_is() -> None:

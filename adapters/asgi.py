@@ -17,7 +17,6 @@ from karla_receiver.mounting import (
     below_root,
     checked_path,
     has_encoded_slash,
-    is_no_path,
     may_lead_to,
     path_names,
 )
@@ -59,7 +58,7 @@ class KarlaMiddleware:
         self._app = app
         self._receiver = check_receiver(receiver)
         self._path = checked_path(path)
-        self._names = _names(path)
+        self._names = path_names(path.encode())
         self._forward = checked_bool("forward", forward)
         if forward:
             receiver.want("*")
@@ -77,19 +76,14 @@ class KarlaMiddleware:
 
     def _is_ours(self, scope: Scope) -> bool:
         path: str = scope["path"]
-        root: str = scope.get("root_path", "")
+        root: str = scope.get("root_path") or ""
         is_exact = (
             path.endswith(self._path)
             and below_root(path, root) == self._path
             and not has_encoded_slash(scope.get("raw_path") or b"")
         )
-        return is_exact or (self._forward and self._may_reach_the_view(path, root))
-
-    def _may_reach_the_view(self, path: str, root: str) -> bool:
-        # Some frameworks cut the root off without asking for a slash behind it.
-        return any(
-            is_no_path(each) or may_lead_to(self._names, _names(each))
-            for each in {path, path.removeprefix(root)}
+        return is_exact or (
+            self._forward and may_lead_to(self._names, _encoded(path), _encoded(root))
         )
 
     async def _serve_and_forward(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -158,8 +152,8 @@ def _drop_extensions(scope: Scope) -> None:
         }
 
 
-def _names(path: str) -> list[str]:
-    return path_names(path.encode("utf-8", "surrogatepass"))
+def _encoded(path: str) -> bytes:
+    return path.encode("utf-8", "surrogatepass")
 
 
 class KarlaApp:

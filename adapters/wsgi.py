@@ -13,7 +13,6 @@ from karla_receiver.mounting import (
     DEFAULT_PATH,
     checked_path,
     has_encoded_slash,
-    is_no_path,
     may_lead_to,
     path_names,
 )
@@ -81,11 +80,14 @@ class KarlaMiddleware:
         is_exact = path == self._path and not has_encoded_slash(
             environ.get("RAW_URI") or environ.get("REQUEST_URI") or ""
         )
-        return is_exact or (self._forward and self._may_reach_the_view(path))
+        return is_exact or (self._forward and self._may_reach_the_view(environ))
 
-    def _may_reach_the_view(self, path: str) -> bool:
-        names = path_names(path.encode("latin-1", "replace"))
-        return is_no_path(path) or may_lead_to(self._names, names)
+    def _may_reach_the_view(self, environ: Environ) -> bool:
+        path, root = (
+            environ.get(name, "").encode("latin-1", "replace")
+            for name in ("PATH_INFO", "SCRIPT_NAME")
+        )
+        return may_lead_to(self._names, path, root)
 
     def _serve_and_forward(
         self, environ: Environ, start_response: StartResponse

@@ -12,7 +12,6 @@ __all__ = [
     "below_root",
     "checked_path",
     "has_encoded_slash",
-    "is_no_path",
     "may_lead_to",
     "path_names",
 ]
@@ -87,8 +86,21 @@ def path_names(path: bytes) -> list[str]:
     return names if end is None or ".." in names else _names(text[: end.start()])
 
 
-def may_lead_to(view: list[str], path: list[str]) -> bool:
-    """Return whether some router might lead a path to the view at another, given their names.
+def may_lead_to(view: list[str], path: bytes, root: bytes) -> bool:
+    """Return whether some router might lead a path to the view of these names.
+
+    root: where the app is mounted. Frameworks cut it off, some at its first occurrence, and some
+    without asking for a slash behind it. What has no slash in front some take for a URL.
+    """
+    if path and not path.startswith(b"/"):
+        return True
+    rest = path.split(root, 1)[-1] if root else path
+    spellings = {path, rest, rest.split(b":", 1)[-1]}
+    return any(_end_as(view, path_names(each)) for each in spellings)
+
+
+def _end_as(view: list[str], path: list[str]) -> bool:
+    """Return whether the names in a path end as those of the view.
 
     What stands before the view's names may be where an app is mounted, or a host. A '..' takes
     along the name before it, and which that is depends on what a router has dropped by then. So
@@ -98,11 +110,6 @@ def may_lead_to(view: list[str], path: list[str]) -> bool:
         rest = iter(path)
         return all(name in rest for name in view)
     return path[-len(view) :] == view if view else not path
-
-
-def is_no_path(path: str) -> bool:
-    """Return whether a path has no slash in front: some frameworks take it for a URL then."""
-    return path[:1] not in {"", "/"}
 
 
 def _names(text: str) -> list[str]:

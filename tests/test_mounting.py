@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from karla_receiver.mounting import DEFAULT_PATH, is_no_path, may_lead_to, path_names
+from karla_receiver.mounting import DEFAULT_PATH, may_lead_to, path_names
 
 
 def by_rfc_3986(path: str) -> str:
@@ -32,6 +32,7 @@ def by_cutting(path: str) -> str:
     return normpath(re.split("[?#]", path)[0])
 
 
+VIEW = path_names(DEFAULT_PATH.encode())
 ODD = ["", ".", "x", "x;y", ";x", ".;", "..;", "?", "x?", "#", " ", "\x01", "\u200b", "\\", "a\\.."]
 # What leads nowhere, to many a router: parts that are dropped, and names that are taken back.
 DETOURS = st.lists(
@@ -48,7 +49,7 @@ PATHS = st.tuples(DETOURS, DETOURS, DETOURS).map(
 def test_whatever_a_router_resolves_to_the_view_is_known_for_it(
     resolve: Callable[[str], str], path: str
 ) -> None:
-    is_known = may_lead_to(path_names(DEFAULT_PATH.encode()), path_names(path.encode()))
+    is_known = may_lead_to(VIEW, path.encode(), b"")
     assert is_known or resolve(path) != DEFAULT_PATH
 
 
@@ -67,14 +68,49 @@ def test_whatever_a_router_resolves_to_the_view_is_known_for_it(
     ],
 )
 def test_the_path_of_another_view_is_not(path: str) -> None:
-    assert not may_lead_to(path_names(DEFAULT_PATH.encode()), path_names(path.encode()))
+    assert not may_lead_to(VIEW, path.encode(), b"")
 
 
-def test_what_stands_before_the_path_may_be_where_an_app_is_mounted() -> None:
-    view = path_names(DEFAULT_PATH.encode())
-    assert may_lead_to(view, path_names(b"/shop/webhooks/karla"))
-    assert may_lead_to([], path_names(b"/"))
-    assert not may_lead_to([], path_names(b"/shop"))
+@pytest.mark.parametrize(
+    ("path", "root"),
+    [
+        ("/shop/webhooks/karla", ""),  # Django with FORCE_SCRIPT_NAME
+        ("//x/webhooks/karla", ""),
+        ("/apiwebhooks/karla", "/api"),  # Quart
+        ("/apihttp://x/webhooks/karla", "/api"),
+        ("/x/apiwebhooks/karla", "/api"),  # Litestar
+        ("/api/webhooks/karla", "/api/"),
+        ("/webhooks/karla", "/karla"),
+    ],
+)
+def test_what_stands_before_the_path_may_be_where_an_app_is_mounted(path: str, root: str) -> None:
+    assert may_lead_to(VIEW, path.encode(), root.encode())
+
+
+def test_a_path_with_a_colon_may_be_a_url_or_not() -> None:
+    assert may_lead_to(VIEW, b"/apix:webhooks/karla", b"/api")
+    assert may_lead_to(path_names(b"/v1:karla"), b"/apiv1:karla", b"/api")
+
+
+@pytest.mark.parametrize("path", ["", "/", "/api", "/apis", "/apikarla", "/api/webhooks"])
+def test_below_a_root_the_path_of_another_view_is_not(path: str) -> None:
+    assert not may_lead_to(VIEW, path.encode(), b"/api")
+
+
+@pytest.mark.parametrize(
+    ("path", "root", "expected"),
+    [
+        ("/", "", True),
+        ("", "", True),
+        ("/shop", "/shop", True),
+        ("/shop/", "/shop", True),
+        ("/orders", "", False),
+        ("/orders", "/shop", False),
+        ("/shop/orders", "/shop", False),
+    ],
+)
+def test_a_view_at_the_root_is_led_to_by_no_names(path: str, root: str, expected: bool) -> None:
+    assert may_lead_to([], path.encode(), root.encode()) is expected
 
 
 @pytest.mark.parametrize(
@@ -82,7 +118,7 @@ def test_what_stands_before_the_path_may_be_where_an_app_is_mounted() -> None:
     [("", False), ("/", False), ("/a", False), ("a", True), ("http://x/a", True), ("?", True)],
 )
 def test_what_has_no_slash_in_front_is_no_path(path: str, expected: bool) -> None:
-    assert is_no_path(path) is expected
+    assert may_lead_to(VIEW, path.encode(), b"") is expected
 
 
 def test_letters_are_compared_as_loosely_as_by_a_pattern_that_ignores_case() -> None:

@@ -267,13 +267,22 @@ def test_no_spelling_of_the_path_reaches_the_app_unverified(path: str, root: str
     assert "karla.event" in app.calls[0][0]
 
 
-def test_a_root_that_is_cut_off_without_a_slash_behind_it_hides_no_path() -> None:
+@pytest.mark.parametrize("path", ["/apiwebhooks/karla", "/x/apiwebhooks/karla"])
+def test_a_root_that_is_cut_off_without_a_slash_behind_it_hides_no_path(path: str) -> None:
     app = Recorder()
     middleware = KarlaMiddleware(app, Receiver("other"), forward=True)
-    scope = {**asgi_scope(knock()), "path": "/apiwebhooks/karla", "root_path": "/api"}
+    scope = {**asgi_scope(knock()), "path": path, "root_path": "/api"}
 
     assert status_of(run_asgi(middleware, scope, messages(BODY))) == 401
     assert app.calls == []
+
+
+def test_a_path_that_begins_as_the_root_does_is_forwarded_untouched() -> None:
+    app = Recorder()
+    scope = {**asgi_scope(knock()), "path": "/apis", "root_path": "/api"}
+    run_asgi(KarlaMiddleware(app, Receiver("other"), forward=True), scope, messages(BODY))
+
+    assert "karla.event" not in app.calls[0][0]
 
 
 @pytest.mark.parametrize("raw_path", [b"/webhooks%2Fkarla", b"http://shop/webhooks%2fkarla"])

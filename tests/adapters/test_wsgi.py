@@ -146,6 +146,7 @@ def test_a_chunked_delivery_is_forwarded_whole() -> None:
     [
         {"PATH_INFO": "/webhooks/karla/"},
         {"PATH_INFO": "/shop/webhooks/karla"},
+        {"PATH_INFO": "/apiwebhooks/karla", "SCRIPT_NAME": "/api"},
         {"PATH_INFO": "http://shop/webhooks/karla?x"},
         {"PATH_INFO": "webhooks/karla"},
         {"PATH_INFO": "//webhooks/karla"},

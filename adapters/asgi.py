@@ -93,26 +93,38 @@ class KarlaMiddleware:
         is_forwarded = False
 
         async def receive_again() -> Message:
-            # What servers say once the answer is complete; the client has not got it, and waits.
-            return {"type": "http.disconnect"} if answer.is_complete else await body.again()
+            again = None if answer.is_complete else body.taken()
+            if again is not None:
+                return {"type": "http.request", "body": again, "more_body": False}
+            # What servers say when the client is gone, or has the answer: this one waits for it.
+            await answer.is_over.wait()
+            return {"type": "http.disconnect"}
+
+        async def watch() -> None:
+            if (await receive())["type"] == "http.disconnect":
+                answer.is_over.set()
 
         async def forward(event: Event) -> int:
             nonlocal error, is_forwarded
             is_forwarded = True
             scope["karla.event"] = event
             _drop_extensions(scope)
+            watching = asyncio.ensure_future(watch())
             try:
                 await self._app(scope, receive_again, answer.keep)
             except Exception as raised:
                 error = raised
                 raise
+            finally:
+                watching.cancel()
             return answer.status
 
         response = await _respond(self._receiver, scope, body, forward)
         if error is not None:
             raise error
         if is_forwarded:
-            await _send(answer.messages, send)
+            # Of an answer that has no end, not even its status: the server says 500 then.
+            await _send(answer.messages if answer.is_complete else [], send)
         elif response is not None:
             await _send(_messages(response), send)
 
@@ -123,6 +135,7 @@ class _Answer:
     def __init__(self) -> None:
         self.messages: list[Message] = []
         self.is_complete = False
+        self.is_over = asyncio.Event()  # complete, or the client is gone
 
     async def keep(self, message: Message) -> None:
         # Copied, since an app may use the message, and what is in it, again.
@@ -131,7 +144,9 @@ class _Answer:
             kept["headers"] = list(kept["headers"])
         if kept["type"] == "http.response.body":
             kept["body"] = bytes(kept.get("body", b""))
-            self.is_complete = not kept.get("more_body", False)
+            if not kept.get("more_body", False):
+                self.is_complete = True
+                self.is_over.set()
         self.messages.append(kept)
 
     @property
@@ -203,12 +218,12 @@ class _Body:
             self._kept.add(chunk)
         return chunk
 
-    async def again(self) -> Message:
-        """Receive for the app behind: the whole body, then what comes after it."""
+    def taken(self) -> bytes | None:
+        """Return the whole body, once, for the app behind; None after that."""
         if self._kept is None:
-            return await self._receive()
+            return None
         body, self._kept = bytes(self._kept.body), None
-        return {"type": "http.request", "body": body, "more_body": False}
+        return body
 
 
 async def _serve(receiver: Receiver, scope: Scope, receive: Receive, send: Send) -> None:

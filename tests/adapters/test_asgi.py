@@ -512,6 +512,63 @@ def test_an_app_that_has_answered_is_told_that_nobody_listens_any_more() -> None
     assert status_of(run_asgi(app, asgi_scope(knock()), endless)) == 200
 
 
+def behind_a_server(shop: Any, *later: Any) -> list[Any]:
+    """Run a forwarded app; the server says what comes later, and waits for the answer then."""
+
+    async def run() -> list[Any]:
+        parts = iter([*messages(BODY), *later])
+        sent: list[Any] = []
+
+        async def receive() -> Any:
+            part = next(parts, None)
+            return part or await asyncio.Event().wait()
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        app = KarlaMiddleware(shop, Receiver(SECRET), forward=True)
+        await asyncio.wait_for(app(asgi_scope(knock()), receive, send), 20)
+        await asyncio.sleep(0)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        return sent
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("later", [[], list(messages(BODY))], ids=["nothing", "the body again"])
+def test_an_app_that_watches_for_the_end_while_it_answers_comes_to_it(later: list[Any]) -> None:
+    async def shop(scope: Any, receive: Any, send: Any) -> None:
+        async def watch() -> list[str]:
+            kinds = [(await receive())["type"]]
+            while kinds[-1] != "http.disconnect":
+                kinds.append((await receive())["type"])
+            return kinds
+
+        watching = asyncio.create_task(watch())
+        for _ in range(9):
+            await asyncio.sleep(0)
+        assert not watching.done()
+        await Response("ok")(scope, receive, send)
+        assert await watching == ["http.request", "http.disconnect"]
+
+    assert status_of(behind_a_server(shop, *later)) == 200
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_an_app_can_tell_whether_the_client_is_gone_before_it_answers(is_gone: bool) -> None:
+    seen: list[bool] = []
+
+    async def shop(scope: Any, receive: Any, send: Any) -> None:
+        request = Request(scope, receive)
+        await asyncio.sleep(0)
+        assert await request.body() == BODY
+        seen.append(await request.is_disconnected())
+        await Response("ok")(scope, receive, send)
+
+    behind_a_server(shop, *[{"type": "http.disconnect"}] * is_gone)
+    assert seen == [is_gone]
+
+
 @pytest.mark.parametrize(
     "parts",
     [
@@ -531,8 +588,8 @@ def test_an_answer_that_is_not_complete_is_no_success(parts: list[dict[str, Any]
 
     app = KarlaMiddleware(shop, Receiver(SECRET), forward=True)
     with logged_reasons() as reasons:
-        run_asgi(app, asgi_scope(knock()), messages(BODY))
-    assert reasons == ["handler_error"]
+        sent = run_asgi(app, asgi_scope(knock()), messages(BODY))
+    assert (sent, reasons) == ([], ["handler_error"])
 
 
 def test_a_file_is_sent_as_a_body_since_it_may_be_gone_when_the_app_has_returned(

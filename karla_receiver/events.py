@@ -8,7 +8,7 @@ must not cost the event. Whatever was sent is in `raw`, known to these types or 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, cast
 
 import msgspec
 
@@ -28,6 +28,7 @@ __all__ = [
     "Shipment",
     "ShipmentEvent",
     "UnknownEvent",
+    "sent_data",
 ]
 
 # Aware only: a text without an offset could mean any of 26 hours, and stays in `raw`.
@@ -203,8 +204,7 @@ class Event(_Data, frozen=True, kw_only=True):
     @property
     def event_name(self) -> str | None:
         """What happened, as sent, if it is text. Karla uses either case: compare without it."""
-        data: JSONObject = self.raw.get("event_data") or {}
-        name: object = data.get("event_name")
+        name: object = sent_data(self).get("event_name")
         return name if isinstance(name, str) else None
 
     @property
@@ -315,9 +315,15 @@ class ClaimEvent(Event, frozen=True, kw_only=True):
 class UnknownEvent(Event, frozen=True, kw_only=True):
     """A genuine event that is neither a shipment's nor a claim's, or that does not fit its type.
 
-    event_data: as sent; empty if it was absent.
+    event_data: as sent; empty if it was absent, or not an object.
     problem: what did not fit, and where.
     """
 
     problem: str
     event_data: JSONObject = {}
+
+
+def sent_data(event: Event) -> JSONObject:
+    """Return the event_data that was sent; empty if it was absent, or not an object."""
+    data: object = event.raw.get("event_data")
+    return cast("JSONObject", data) if isinstance(data, dict) else {}

@@ -24,7 +24,8 @@ def operation() -> dict[str, Any]:
     envelope = {
         "type": "object",
         "title": "Event",
-        "description": "Fields beyond these are ignored. The signature covers the bytes as sent.",
+        "description": "Fields beyond these are ignored. A field of another type than these is left"
+        " out, and never costs the event. The signature covers the bytes as sent.",
         "required": ["event_group"],
         "properties": {
             "source": {**text, "description": "`shipments`, `claims`, or something newer."},

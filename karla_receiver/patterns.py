@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple, TypeAlias
 
 from karla_receiver.errors import ConfigurationError
-from karla_receiver.events import ClaimEvent, Event, JSONObject, ShipmentEvent
+from karla_receiver.events import ClaimEvent, Event, ShipmentEvent, sent_data
 from karla_receiver.vocabulary import GROUPS, EventGroup, Phase, Source
 
 __all__ = [
@@ -181,7 +181,7 @@ def addresses_of(event: Event) -> tuple[Address, ...]:
 def _derived_address(event: Event) -> Address:
     if event.source is None:
         return ()
-    data: JSONObject = event.raw.get("event_data") or {}
+    data = sent_data(event)
     names = ("phase", "event_name") if event.source == Source.SHIPMENTS else ("event_name",)
     parts = [event.source]
     for name in names:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from karla_receiver.errors import ConfigurationError
-from karla_receiver.events import ClaimEvent, Event, JSONObject, ShipmentEvent
+from karla_receiver.events import ClaimEvent, Event, ShipmentEvent, sent_data
 
 if TYPE_CHECKING:
     from karla_receiver.idempotency.protocol import Key
@@ -42,7 +42,7 @@ def occurrence_key(event: Event) -> str:
     Two changes with one time of update, in whole seconds in every known sample, are one
     occurrence: who cannot have that takes the raw body as the key, which is the default.
     """
-    data: JSONObject = event.raw.get("event_data") or {}
+    data = sent_data(event)
     subject: str | None = None
     if isinstance(event, ShipmentEvent):
         subject = event.shipment_id

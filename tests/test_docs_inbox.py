@@ -11,7 +11,8 @@ import pytest
 from markdown_it import MarkdownIt
 
 from karla_receiver import Receiver, Request, samples, sign
-from tests.inbox.stock import query, query_and_commit, states, until
+from tests.inbox.stock import query, query_and_commit, states
+from tests.waiting import until
 
 PAGE = Path(__file__).parent.parent / "docs" / "inbox.md"
 BLOCKS = [token.content for token in MarkdownIt().parse(PAGE.read_text()) if token.type == "fence"]

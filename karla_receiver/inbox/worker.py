@@ -27,14 +27,7 @@ from karla_receiver.sqlite.reader import Reader
 
 __all__ = ["Worker", "WorkerOptions"]
 
-# How often other processes' deliveries are looked for; those of this process announce themselves.
-_POLL_SECONDS: Final = 0.2
 _LOG_SECONDS: Final = 60.0
-# After a failure of the file.
-_PAUSE_SECONDS: Final = 1.0
-# To note what was settled, when the worker is stopped and the file fails.
-_LAST_TRIES: Final = 3
-_LAST_SECONDS: Final = 5.0
 # What is taken ahead, so that the threads need not wait: so many seconds of work.
 _AHEAD_SECONDS: Final = 0.25
 _LARGEST_BATCH: Final = 256
@@ -44,7 +37,13 @@ _CLOCK_STEP_SECONDS: Final = 1.0
 
 
 class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How an inbox's worker works; see `SQLiteInbox`. Times in seconds."""
+    """How an inbox's worker works; see `SQLiteInbox`. Times in seconds.
+
+    Those with a default are for tests; users cannot set them. poll: how often the worker looks for
+    deliveries of other processes; those of its own process wake it. pause: the wait after the file
+    failed. longest_beat: the lease is renewed as often, or three times a lease. last_tries and
+    last_wait: what a stopped worker spends on a file that fails.
+    """
 
     endpoint: str
     max_attempts: int
@@ -52,6 +51,11 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     retention: float
     clock: Callable[[], float]
     monotonic: Callable[[], float] = time.monotonic
+    poll: float = 0.2
+    pause: float = 1.0
+    longest_beat: float = 10.0
+    last_tries: int = 3
+    last_wait: float = 5.0
 
 
 class Worker:
@@ -130,7 +134,7 @@ class Worker:
             self._settled.extend(_returned(taken, begun=True) for taken in left)
             self._closing = True
             self._changed.notify()
-        self._bookkeeper.join(_LAST_SECONDS)
+        self._bookkeeper.join(self._options.last_wait)
         return not left and not self._bookkeeper.is_alive()
 
     # -- the handlers' threads
@@ -165,7 +169,7 @@ class Worker:
                 self._nudged = False
             try:
                 self._keep_alive(settled)
-                pause = _POLL_SECONDS
+                pause = self._options.poll
                 if self._turn(settled):
                     pause = 0.0
                 failures = 0
@@ -176,8 +180,8 @@ class Worker:
                     settled = self._note_singly(settled)
                 with self._changed:
                     self._settled[:0] = settled
-                    self._changed.wait_for(lambda: self._closing, timeout=_PAUSE_SECONDS)
-            if closing and (not failures or failures >= _LAST_TRIES):
+                    self._changed.wait_for(lambda: self._closing, timeout=self._options.pause)
+            if closing and (not failures or failures >= self._options.last_tries):
                 self._leave()
                 return
 
@@ -255,7 +259,8 @@ class Worker:
             mine.update(self._running)
         self._number, parked = self._writer.run(lambda c: self._housekeeping(c, mine))
         self._attempts.tell_parked(parked)
-        self._next_beat = self._options.monotonic() + min(self._options.lease / 3, 10.0)
+        wait = min(self._options.lease / 3, self._options.longest_beat)
+        self._next_beat = self._options.monotonic() + wait
 
     def _housekeeping(self, connection: Connection, mine: set[tuple[int, int]]) -> tuple[int, int]:
         """Return the worker's number, and how many deliveries are failed because theirs died."""

@@ -22,7 +22,8 @@ from karla_receiver.errors import StorageError
 from karla_receiver.idempotency.sqlite import SQLiteStore
 from karla_receiver.inbox import SQLiteInbox
 from karla_receiver.inbox.operations import Operations, Selection
-from tests.inbox.stock import SECRET, delivery, query, query_and_commit, states, until
+from tests.inbox.stock import SECRET, delivery, query, query_and_commit, states
+from tests.waiting import until
 
 RUNNER = CliRunner(env={"COLUMNS": "160", "KARLA_WEBHOOK_SECRET": SECRET})
 NOW = time.time()

@@ -14,7 +14,8 @@ from karla_receiver import ConfigurationError
 from karla_receiver.cli.program import program
 from karla_receiver.cli.work import _stop_with  # pyright: ignore[reportPrivateUsage]
 from karla_receiver.inbox import SQLiteInbox
-from tests.inbox.stock import delivery, states, until
+from tests.inbox.stock import delivery, states
+from tests.waiting import until
 
 PROGRAM = """
 import time

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.serving import SERVERS, deliver, serving
-from tests.inbox.stock import states, until
+from tests.inbox.stock import states
+from tests.waiting import until
 
 DELIVERIES = 25
 CALLS = "pwrite64,pwritev,fsync,fdatasync,write,writev,sendto,sendmsg"

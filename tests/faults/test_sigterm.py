@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.serving import IN_FLIGHT, SERVERS, body_of, deliver, serving
-from tests.inbox.stock import states, until
+from tests.inbox.stock import states
+from tests.waiting import until
 
 
 def keys(numbers: list[int]) -> set[str]:

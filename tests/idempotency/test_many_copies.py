@@ -15,8 +15,9 @@ from pathlib import Path
 
 from karla_receiver import samples, sign
 from tests.idempotency.copies import SECRET
-from tests.inbox.stock import states, until
+from tests.inbox.stock import states
 from tests.many_machines.redis_server import running_redis
+from tests.waiting import until
 
 CONNECTIONS = 200
 

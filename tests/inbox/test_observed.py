@@ -15,9 +15,10 @@ from karla_receiver.attempt import current_attempt
 from karla_receiver.inbox import SQLiteInbox
 from karla_receiver.outcomes import Discard, RetryLater
 from karla_receiver.sqlite.file import Session
-from tests.inbox.stock import SECRET, delivery, states, until
+from tests.inbox.stock import SECRET, delivery, end_leases, hurried, states
 from tests.inbox.test_worker import OddDiscard, die_while_handling
 from tests.observed import Keeper
+from tests.waiting import until
 
 MISFIT = b'{"event_group":"x","source":"shipments","ref":"shipments/delivered/X"}'
 
@@ -36,8 +37,8 @@ def _opened(tmp_path: Path, keeper: Keeper) -> Iterator[Opened]:
     made: list[SQLiteInbox] = []
 
     def make(handle: Callable[[Any], object], pattern: str = "*", **options: Any) -> SQLiteInbox:
-        usual: dict[str, Any] = {"workers": 1, "first_retry": 0, "max_attempts": 2, "lease": 1}
-        made.append(SQLiteInbox(tmp_path / "karla.db", **(usual | options)))
+        usual: dict[str, Any] = {"workers": 1, "first_retry": 0, "max_attempts": 2}
+        made.append(hurried(SQLiteInbox(tmp_path / "karla.db", **(usual | options))))
         Receiver(SECRET, inbox=made[-1], observer=keeper).on(pattern)(handle)
         return made[-1]
 
@@ -126,6 +127,7 @@ def test_what_killed_its_worker_is_told_as_parked_when_it_is_given_up(
     opened: Opened, keeper: Keeper, tmp_path: Path
 ) -> None:
     die_while_handling(tmp_path / "karla.db")
+    end_leases(tmp_path / "karla.db")
     opened(raising(None), max_attempts=1).start()
     until(lambda: keeper.told)
     assert keeper.attempts() == [("handler_error", True, False)]
@@ -155,8 +157,9 @@ def test_whatever_an_observer_raises_changes_nothing_and_ends_no_thread(
 ) -> None:
     path = tmp_path / "karla.db"
     die_while_handling(path)  # what killed a worker is told of by the bookkeeper's thread
+    end_leases(path)
     observer = Rude(at_begin=at_begin)
-    inbox = SQLiteInbox(path, workers=1, lease=1, max_attempts=1)
+    inbox = hurried(SQLiteInbox(path, workers=1, max_attempts=1))
     Receiver(SECRET, inbox=inbox, observer=observer).on("*")(lambda event: None)
     for key in ("two", "three"):
         inbox.put(delivery(key))

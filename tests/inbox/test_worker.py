@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from karla_receiver import ClaimEvent, ConfigurationError, Event, Receiver, samples
@@ -28,15 +27,19 @@ from karla_receiver.sqlite.group_commit import GroupCommit
 from tests.inbox.stock import (
     SECRET,
     delivery,
+    end_leases,
+    hurried,
     in_threads,
     query,
     query_and_commit,
     served,
     states,
-    until,
 )
+from tests.waiting import PATIENCE_SECONDS, until
 
 Opened = Callable[..., SQLiteInbox]
+
+WITHOUT_BEATS = {"longest_beat": 3600}  # but for one when it starts
 
 
 @pytest.fixture(name="path")
@@ -46,12 +49,15 @@ def _path(tmp_path: Path) -> Path:
 
 @pytest.fixture(name="opened")
 def _opened(path: Path) -> Iterator[Opened]:
-    """Make an inbox whose deliveries are retried at once, and close it afterwards."""
+    """Make an inbox whose deliveries are retried at once, and close it afterwards.
+
+    worker: private options of its worker, instead of those of `hurried`.
+    """
     made: list[SQLiteInbox] = []
 
-    def make(**options: Any) -> SQLiteInbox:
-        fast: dict[str, Any] = {"workers": 2, "first_retry": 0, "lease": 1}
-        made.append(SQLiteInbox(path, **(fast | options)))
+    def make(*, worker: dict[str, Any] | None = None, **options: Any) -> SQLiteInbox:
+        fast: dict[str, Any] = {"workers": 2, "first_retry": 0, "lease": 86_400}
+        made.append(hurried(SQLiteInbox(path, **(fast | options)), **(worker or {})))
         return made[-1]
 
     yield make
@@ -67,6 +73,18 @@ def row(path: Path) -> tuple[str, int, str | None]:
     (found,) = query(path, "SELECT state, attempts, note FROM karla_inbox")
     state, attempts, note = found
     return state, attempts, note
+
+
+def latest_beat(path: Path) -> float:
+    ((beat,),) = query(path, "SELECT max(beat) FROM karla_workers")
+    return float(beat)
+
+
+def await_beats(path: Path) -> None:
+    """Return when a worker has renewed its lease twice: it may have begun to before the call."""
+    for _ in range(2):
+        before = latest_beat(path)
+        until(lambda before=before: latest_beat(path) > before)  # type: ignore[misc]
 
 
 def is_at(path: Path, state_and_attempts: tuple[str, int]) -> bool:
@@ -230,7 +248,7 @@ def test_no_note_is_lost_to_a_file_that_fails_while_they_are_made_singly(
         return run(writer, work)
 
     monkeypatch.setattr(GroupCommit, "run", run_at_last)
-    inbox = opened(lease=60)  # no beat between the two
+    inbox = opened(worker=WITHOUT_BEATS)
     served(inbox, lambda event: is_handled.set())
     inbox.put(delivery())
     until(lambda: settled(path))
@@ -427,7 +445,7 @@ def test_what_a_handler_sets_on_its_connection_is_gone_with_it(opened: Opened, p
         if event.raw["n"] == "first":
             set_everything(current_attempt().transaction)
             raise Discard("its connection is odd now")
-        let_go.wait(20)
+        let_go.wait(PATIENCE_SECONDS)
 
     inbox = opened(workers=2)
     served(inbox, handle)
@@ -435,8 +453,7 @@ def test_what_a_handler_sets_on_its_connection_is_gone_with_it(opened: Opened, p
     until(lambda: settled(path))
     inbox.put(delivery("slow"))
     until(lambda: states(path)["slow"] == "running")
-    ((beat,),) = query(path, "SELECT max(beat) FROM karla_workers")
-    until(lambda: query(path, "SELECT max(beat) FROM karla_workers")[0][0] > beat + 1)
+    await_beats(path)
     assert calls == ["first", "slow"], "it was taken from the worker that had it"
     let_go.set()
     until(lambda: settled(path))
@@ -490,12 +507,12 @@ def test_a_transaction_that_is_kept_too_long_costs_others_a_503(
     def handle(event: Event) -> None:
         assert current_attempt().transaction
         holding.set()
-        let_go.wait(20)
+        let_go.wait(PATIENCE_SECONDS)
 
     inbox = opened(workers=1)
     served(inbox, handle)
     inbox.put(delivery())
-    assert holding.wait(20)
+    assert holding.wait(PATIENCE_SECONDS)
     for put in (inbox.put, lambda each: asyncio.run(inbox.put_async(each))):
         with pytest.raises(StorageError, match=r"a handler has kept its transaction for 0\.1 s"):
             put(delivery("second"))
@@ -508,19 +525,20 @@ def test_a_transaction_that_is_kept_too_long_costs_others_a_503(
 
 
 def test_stopping_finishes_what_runs_and_returns_the_rest(opened: Opened, path: Path) -> None:
-    running, let_go = threading.Event(), threading.Event()
+    running = threading.Event()
 
     def handle(event: Event) -> None:
         running.set()
-        let_go.wait(20)
+        until(lambda: worker._stopping)  # pyright: ignore[reportPrivateUsage]
 
     inbox = opened(workers=2)
     served(inbox, handle)
+    inbox.start()
+    worker: Any = inbox._worker  # pyright: ignore[reportPrivateUsage]
     for number in range(100):
         inbox.put(delivery(str(number)))
-    assert running.wait(20)
-    threading.Timer(0.1, let_go.set).start()
-    assert inbox.stop(grace=20)
+    assert running.wait(PATIENCE_SECONDS)
+    assert inbox.stop(grace=PATIENCE_SECONDS)
 
     counted = list(states(path).values())
     assert counted.count("running") == 0
@@ -536,12 +554,12 @@ def test_what_hangs_is_returned_when_the_grace_is_over(opened: Opened, path: Pat
 
     def handle(event: Event) -> None:
         hanging.set()
-        let_go.wait(20)
+        let_go.wait(PATIENCE_SECONDS)
 
     inbox = opened(workers=1)
     served(inbox, handle)
     inbox.put(delivery())
-    assert hanging.wait(20)
+    assert hanging.wait(PATIENCE_SECONDS)
     assert not inbox.stop(grace=0.05)
     assert row(path) == ("waiting", 1, "the worker was stopped")
     let_go.set()
@@ -568,23 +586,22 @@ def test_a_handler_cannot_stop_the_worker_that_calls_it(
 
 
 def test_a_handler_that_keeps_its_transaction_does_not_keep_the_worker_from_stopping(
-    opened: Opened, path: Path, monkeypatch: pytest.MonkeyPatch
+    opened: Opened, path: Path
 ) -> None:
-    monkeypatch.setattr("karla_receiver.inbox.worker._LAST_SECONDS", 0.05)
-    holding, let_go = threading.Event(), threading.Event()
+    holding, let_go, ended = threading.Event(), threading.Event(), threading.Event()
 
     def handle(event: Event) -> None:
         assert current_attempt().transaction
         holding.set()
-        let_go.wait(20)
+        let_go.wait(PATIENCE_SECONDS)
+        ended.set()
 
-    inbox = opened(workers=1)
+    inbox = opened(workers=1, worker={"last_wait": 0.05})
     served(inbox, handle)
     inbox.put(delivery())
-    assert holding.wait(20)
-    begun = time.monotonic()
+    assert holding.wait(PATIENCE_SECONDS)
     assert not inbox.stop(grace=0.05)
-    assert time.monotonic() - begun < 3, "it waited for the transaction"
+    assert not ended.is_set(), "it waited for the transaction"
     let_go.set()
     until(lambda: row(path)[0] in ("done", "waiting"))
 
@@ -594,7 +611,7 @@ def test_a_hanging_handler_holds_up_no_other_delivery(opened: Opened, path: Path
 
     def handle(event: Event) -> None:
         if event.raw["n"] == "hangs":
-            let_go.wait(20)
+            let_go.wait(PATIENCE_SECONDS)
 
     inbox = opened(workers=2)
     served(inbox, handle)
@@ -611,10 +628,10 @@ def die_while_handling(path: Path) -> None:
         "import os, sys, time\n"
         "from tests.inbox.stock import delivery, served\n"
         "from karla_receiver.inbox import SQLiteInbox\n"
-        "inbox = SQLiteInbox(sys.argv[1], workers=1, lease=1)\n"
+        "inbox = SQLiteInbox(sys.argv[1], workers=1)\n"
         "receiver = served(inbox, lambda event: os._exit(9))\n"
         "inbox.put(delivery())\n"
-        "time.sleep(20)\n"
+        "time.sleep(60)\n"
     )
     root = Path(__file__).parent.parent.parent
     assert subprocess.run([sys.executable, "-c", program, path], cwd=root).returncode == 9
@@ -625,18 +642,21 @@ def test_a_dead_worker_s_deliveries_are_taken_over(
 ) -> None:
     die_while_handling(path)
     assert row(path)[:2] == ("running", 1)
-    begun = time.monotonic()
     inbox = opened()
     served(inbox, lambda event: None)
     inbox.start()
+    until(lambda: len(query(path, "SELECT id FROM karla_workers")) == 2)
+    await_beats(path)
+    assert row(path)[:2] == ("running", 1), "its lease had not ended yet"
+    end_leases(path)
     until(lambda: settled(path))
     assert row(path)[:2] == ("done", 2)
-    assert time.monotonic() - begun > 0.2, "its lease had not ended yet"
     assert "took over 1 deliveries of workers that died" in caplog.text
 
 
 def test_what_kills_its_worker_is_failed_at_last(opened: Opened, path: Path) -> None:
     die_while_handling(path)
+    end_leases(path)
     inbox = opened(max_attempts=1)
     served(inbox, lambda event: None)
     inbox.start()
@@ -645,20 +665,29 @@ def test_what_kills_its_worker_is_failed_at_last(opened: Opened, path: Path) -> 
 
 
 def test_a_worker_that_lives_keeps_its_lease(opened: Opened, path: Path) -> None:
+    passed = 0.0
     let_go = threading.Event()
-    first = opened(workers=1)
-    served(first, lambda event: let_go.wait(20))
+
+    def clock() -> float:
+        return 1_000.0 + passed
+
+    def beats() -> list[float]:
+        return [beat for (beat,) in query(path, "SELECT beat FROM karla_workers")]
+
+    options: dict[str, Any] = {"workers": 1, "lease": 60, "worker": {"monotonic": clock}}
+
+    first = opened(**options)
+    served(first, lambda event: let_go.wait(PATIENCE_SECONDS))
     first.put(delivery())
     until(lambda: row(path)[0] == "running")
-    second = opened(workers=1)
+    second = opened(**options)
     handled: list[Event] = []
     served(second, handled.append)
     second.start()
-    ((number, beat),) = query(
-        path, "SELECT worker, beat FROM karla_workers JOIN karla_inbox ON worker = karla_workers.id"
-    )
-    beats = "SELECT beat FROM karla_workers WHERE id = ?"
-    until(lambda: query(path, beats, number)[0][0] > beat + 1.5)
+    until(lambda: len(beats()) == 2)
+    for _ in range(10):  # five leases, half a one at a time
+        until(lambda: set(beats()) == {clock()})
+        passed += 30
     assert handled == []
     let_go.set()
     until(lambda: settled(path))
@@ -703,17 +732,23 @@ def test_a_worker_survives_the_loss_of_its_file(
     served(inbox, lambda event: None)
     inbox.put(delivery())
     until(lambda: settled(path))
-    for suffix in ("", "-wal", "-shm"):
-        Path(f"{path}{suffix}").unlink()
+    remove(path)
     until(lambda: "the worker cannot use the inbox, and goes on trying" in caplog.text)
-    until(path.exists)
-    inbox.put(delivery("second"))
-    until(lambda: path.exists() and states(path).get("second") == "done")
+    until(lambda: put_again(inbox, "second"))
+    until(lambda: states(path).get("second") == "done")
 
 
 def remove(path: Path) -> None:
     for suffix in ("", "-wal", "-shm"):
         Path(f"{path}{suffix}").unlink()
+
+
+def put_again(inbox: SQLiteInbox, key: str) -> bool:
+    """Put, as a sender does that is answered 503; return whether it is there."""
+    with suppress(StorageError):
+        inbox.put(delivery(key))
+        return True
+    return False
 
 
 def test_a_handler_that_was_at_a_file_now_gone_settles_nothing_in_the_next(
@@ -725,11 +760,11 @@ def test_a_handler_that_was_at_a_file_now_gone_settles_nothing_in_the_next(
 
     def handle(event: Event) -> None:
         running.append(event.raw["n"])
-        assert let_go[event.raw["n"]].wait(20)
+        assert let_go[event.raw["n"]].wait(PATIENCE_SECONDS)
         if event.raw["n"] == "new" and running.count("new") == 1:
             raise ValueError
 
-    inbox = opened()
+    inbox = opened(worker=WITHOUT_BEATS)  # the first to find the file gone is the test
     served(inbox, handle)
     inbox.put(delivery("old"))
     until(lambda: running == ["old"])
@@ -758,13 +793,13 @@ def test_two_workers_whose_file_was_replaced_leave_each_other_s_deliveries_alone
 
     def handle(event: Event) -> None:
         handled.append(event.raw["n"])
-        assert let_go.wait(20)
+        assert let_go.wait(PATIENCE_SECONDS)
 
     def beats() -> list[float]:
         return [beat for (beat,) in query(path, "SELECT beat FROM karla_workers")]
 
     # The second one finds the new file first, where the first one has its first look later.
-    inboxes = [opened(workers=1, lease=6), opened(workers=1, lease=1)]
+    inboxes = [opened(workers=1, worker={"longest_beat": beat}) for beat in (0.5, 0.05)]
     for number, inbox in enumerate(inboxes, 1):
         served(inbox, handle)
         inbox.start()
@@ -843,7 +878,7 @@ def test_a_clock_that_jumps_holds_nothing_up_and_hands_nothing_out_twice(
     def handle(event: Event) -> None:
         calls.append(event.raw["n"])
         if event.raw["n"] == "slow":
-            let_go.wait(20)
+            let_go.wait(PATIENCE_SECONDS)
         elif len(calls) == 1:
             raise RetryLater(60)
 
@@ -899,21 +934,17 @@ def test_a_clock_that_leaps_ahead_deletes_nothing_before_its_time(
     inbox.put(delivery(received_at=clock))
     until(lambda: settled(path))
     clock += 8 * 86_400
-    beats = "SELECT max(beat) FROM karla_workers"
-    ((beat,),) = query(path, beats)
-    until(lambda: query(path, beats)[0][0] > beat + 1)
+    await_beats(path)
     assert inbox.put(delivery(received_at=clock)) == "duplicate"
 
 
 def test_where_nothing_comes_any_more_what_is_done_is_deleted_as_well(
-    opened: Opened, path: Path, monkeypatch: pytest.MonkeyPatch
+    opened: Opened, path: Path
 ) -> None:
     passed = 0.0
     seconds = time.monotonic
-    inbox = opened(clock=lambda: 1_000_000.0 + passed, window=600)
-    options = inbox._options  # pyright: ignore[reportPrivateUsage]
-    fast = msgspec.structs.replace(options, monotonic=lambda: seconds() + passed)
-    monkeypatch.setattr(inbox, "_options", fast)
+    worker = {"monotonic": lambda: seconds() + passed}
+    inbox = opened(clock=lambda: 1_000_000.0 + passed, window=600, worker=worker)
     served(inbox, lambda event: None)
     inbox.put(delivery(received_at=1_000_000.0))
     until(lambda: settled(path))
@@ -922,15 +953,13 @@ def test_where_nothing_comes_any_more_what_is_done_is_deleted_as_well(
 
 
 def test_what_was_done_is_deleted_in_time_however_often_the_worker_is_started_anew(
-    opened: Opened, path: Path, monkeypatch: pytest.MonkeyPatch
+    opened: Opened, path: Path
 ) -> None:
     passed = 0.0
 
     def restart(*, monotonic: float) -> SQLiteInbox:
-        inbox = opened(clock=lambda: 1_000_000.0 + passed, window=600)
-        options = inbox._options  # pyright: ignore[reportPrivateUsage]
-        frozen = msgspec.structs.replace(options, monotonic=lambda: monotonic)
-        monkeypatch.setattr(inbox, "_options", frozen)
+        worker = {"monotonic": lambda: monotonic}
+        inbox = opened(clock=lambda: 1_000_000.0 + passed, window=600, worker=worker)
         served(inbox, lambda event: None)
         inbox.start()
         return inbox
@@ -994,11 +1023,8 @@ def test_deliveries_of_one_lane_run_one_at_a_time_and_in_order(opened: Opened, p
     assert order == {lane: [key for key in keys if key[0] == lane] for lane in "ab"}
 
 
-def test_the_next_of_a_lane_is_not_polled_for(
-    opened: Opened, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("karla_receiver.inbox.worker._POLL_SECONDS", 60)
-    inbox = opened(serial_by=lambda event: "one")
+def test_the_next_of_a_lane_is_not_polled_for(opened: Opened, path: Path) -> None:
+    inbox = opened(serial_by=lambda event: "one", worker={"poll": 3600})
     for number in range(20):
         inbox.put(delivery(str(number)))
     served(inbox, lambda event: None)
@@ -1007,7 +1033,7 @@ def test_the_next_of_a_lane_is_not_polled_for(
 
 
 def test_what_has_no_lane_runs_side_by_side(opened: Opened, path: Path) -> None:
-    meeting = threading.Barrier(2, timeout=20)
+    meeting = threading.Barrier(2, timeout=PATIENCE_SECONDS)
     inbox = opened(workers=2, serial_by=by_subject)
     served(inbox, lambda event: meeting.wait())
     inbox.put(delivery("one"))
@@ -1075,17 +1101,13 @@ def test_a_store_that_fails_is_named_in_the_list(opened: Opened, path: Path) -> 
     assert row(path) == ("failed", 1, "karla.db: the disk is full")
 
 
-def test_a_worker_can_be_stopped_though_its_file_fails(
-    opened: Opened, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("karla_receiver.inbox.worker._PAUSE_SECONDS", 0.01)
+def test_a_worker_can_be_stopped_though_its_file_fails(opened: Opened, path: Path) -> None:
     inbox = opened()
     served(inbox, lambda event: None)
     inbox.put(delivery())
     inbox.start()  # without effect: it runs
     until(lambda: settled(path))
-    for suffix in ("", "-wal", "-shm"):
-        Path(f"{path}{suffix}").unlink()
+    remove(path)
     path.mkdir()
     assert inbox.stop()
     inbox.start()

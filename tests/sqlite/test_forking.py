@@ -25,8 +25,9 @@ from karla_receiver.sqlite import forking
 from karla_receiver.sqlite.file import Session, SQLiteFile
 from karla_receiver.sqlite.group_commit import GroupCommit
 from karla_receiver.sqlite.reader import Reader
-from tests.inbox.stock import delivery, in_threads, query, served, states, until
+from tests.inbox.stock import delivery, in_threads, query, served, states
 from tests.inbox.test_put import put_async, put_fifty, run_forks
+from tests.waiting import until
 
 
 @pytest.fixture(name="path")

@@ -12,7 +12,8 @@ import pytest
 from karla_receiver.errors import StorageError
 from karla_receiver.sqlite.file import Session, SQLiteFile
 from karla_receiver.sqlite.group_commit import GroupCommit
-from tests.inbox.stock import in_threads, query, until
+from tests.inbox.stock import in_threads, query
+from tests.waiting import until
 
 
 @pytest.fixture(name="path")

@@ -18,7 +18,7 @@ from pathlib import Path
 from tests.many_machines.machines import ROOT, Machines, lines, machines, order, send
 from tests.many_machines.rabbitmq_server import running_rabbitmq
 from tests.many_machines.redis_server import running_redis
-from tests.many_machines.shop import SECRET
+from tests.signing import SECRET
 
 TICKS = os.sysconf("SC_CLK_TCK")
 

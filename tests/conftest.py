@@ -5,9 +5,18 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.receiving import Receive, receive_async, receive_sync
+
 # A slow machine is no failure: nothing here is judged by the time it takes.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+
+@pytest.fixture(params=[receive_sync, receive_async], ids=["receive", "receive_async"])
+def receive(request: pytest.FixtureRequest) -> Receive:
+    """The two drivers of the one path."""
+    chosen: Receive = request.param
+    return chosen
 
 
 @pytest.hookimpl(trylast=True)

@@ -18,6 +18,7 @@ from karla_receiver.mounting import DEFAULT_PATH as PATH
 from karla_receiver.testing import clients
 from karla_receiver.testing.answers import logged_reasons
 from karla_receiver.testing.deliveries import Delivery
+from tests.signing import BODY, SECRET, signature_header
 
 __all__ = [
     "DOORS",
@@ -31,6 +32,7 @@ __all__ = [
     "logged_reasons",
     "run_asgi",
     "run_wsgi",
+    "signed_knock",
     "through_asgi",
     "through_core",
     "through_core_async",
@@ -65,6 +67,20 @@ class Knock:
         return Delivery(
             method=self.method, headers=tuple(self.headers), body=self.body, query=self.query
         )
+
+
+def signed_knock(
+    signed_body: bytes = BODY,
+    /,
+    secret: str = SECRET,
+    *,
+    timestamp: int | None = None,
+    **fields: Any,
+) -> Knock:
+    """Return the request that Karla would send. fields: what it has instead."""
+    signature = signature_header(signed_body, secret, timestamp=timestamp)
+    headers = [*signature.items(), ("Content-Type", "application/json")]
+    return Knock(**{"headers": headers, "body": signed_body, **fields})
 
 
 @dataclass(kw_only=True)

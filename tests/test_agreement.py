@@ -13,15 +13,15 @@ from tests.doors import (
     DOORS,
     Answer,
     Knock,
+    signed_knock,
     through_asgi,
     through_core,
     through_core_async,
     through_flask,
     through_wsgi,
 )
+from tests.signing import NOW, SECRET
 
-NOW = 1_700_000_000
-SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
 SAMPLES = [samples.read(name) for name in samples.names()]
 
 BODIES = st.one_of(
@@ -90,7 +90,7 @@ def test_all_doors_answer_any_request_alike(knock: Knock) -> None:
 def test_a_body_split_anywhere_gives_the_same_answer(data: st.DataObject, body: bytes) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(body)), max_size=6)))
     pieces = [body[start:end] for start, end in zip([0, *cuts], [*cuts, len(body)], strict=True)]
-    knock = Knock(headers=[("Karla-Signature", sign(body, SECRET, timestamp=NOW))], body=body)
+    knock = signed_knock(body, timestamp=NOW)
     whole = outcome(through_core, knock)
 
     knock.messages = iter(

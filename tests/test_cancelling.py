@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from karla_receiver import Event, Receiver, Request, Response, sign
+from karla_receiver import Event, Receiver, Request, Response
 from karla_receiver.idempotency import MemoryStore, SQLiteStore
 from karla_receiver.inbox import SQLiteInbox
-from tests.inbox.stock import SECRET, query
+from tests.inbox.stock import query
+from tests.signing import SECRET, signed
 
 Options = Callable[[Path], dict[str, Any]]
 KINDS: dict[str, Options] = {
@@ -81,7 +82,7 @@ def request(body: bytes) -> Request:
             await asyncio.sleep(0)
             yield body[start : start + 20]
 
-    return Request("POST", {"Karla-Signature": sign(body, SECRET)}, chunks())
+    return signed(body, body=chunks())
 
 
 async def status_if_cancelled_at(receiver: Receiver, number: int) -> tuple[int | None, int]:

@@ -12,14 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from karla_receiver import ConfigurationError, Event, Reason, Receiver, Request, samples, sign
+from karla_receiver import ConfigurationError, Event, Reason, Receiver, Request, samples
+from tests.signing import signature_header, signed
 
 BODIES = [samples.read(name) for name in samples.names()]
 OLD, NEW = "old-secret-old-secret", "new-secret-new-secret"
-
-
-def request(body: bytes, secret: str) -> Request:
-    return Request("POST", {"Karla-Signature": sign(body, secret)}, body)
 
 
 def in_threads(count: int, work: Callable[[int], None]) -> None:
@@ -37,8 +34,8 @@ def test_64_threads_share_a_receiver_without_one_wrong_answer() -> None:
         for turn in range(20):
             body = BODIES[(number + turn) % len(BODIES)]
             forged = BODIES[(number + turn + 1) % len(BODIES)]
-            assert receiver.receive(request(body, OLD)).status == 200
-            header = {"Karla-Signature": sign(body, OLD)}
+            assert receiver.receive(signed(body, OLD)).status == 200
+            header = signature_header(body, OLD)
             refusal = receiver.receive(Request("POST", header, forged))
             assert refusal.reason is Reason.SIGNATURE_MISMATCH
 
@@ -60,7 +57,7 @@ def test_two_event_loops_share_a_receiver() -> None:
         """Run in a thread of the loop's own pool."""
 
     async def serve() -> None:
-        requests = [receiver.receive_async(request(body, OLD)) for body in BODIES]
+        requests = [receiver.receive_async(signed(body, OLD)) for body in BODIES]
         assert {response.status for response in await asyncio.gather(*requests)} == {200}
 
     in_threads(2, lambda number: asyncio.run(serve()))
@@ -75,11 +72,11 @@ def test_a_receiver_made_before_a_fork_works_in_the_child() -> None:
     if child == 0:  # leave without pytest's own clean-up, whatever happens
         status = 1
         try:
-            status = receiver.receive(request(BODIES[0], OLD)).status
+            status = receiver.receive(signed(BODIES[0], OLD)).status
         finally:
             os._exit(0 if status == 200 else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert receiver.receive(request(BODIES[0], OLD)).status == 200
+    assert receiver.receive(signed(BODIES[0], OLD)).status == 200
 
 
 def test_secrets_are_rotated_under_load_with_no_false_answer() -> None:
@@ -89,7 +86,7 @@ def test_secrets_are_rotated_under_load_with_no_false_answer() -> None:
 
     def sender() -> None:
         while not stop.is_set():
-            answers.extend(receiver.receive(request(body, OLD)).status for body in BODIES[:3])
+            answers.extend(receiver.receive(signed(body, OLD)).status for body in BODIES[:3])
 
     threads = [threading.Thread(target=sender) for _ in range(4)]
     for thread in threads:
@@ -104,7 +101,7 @@ def test_secrets_are_rotated_under_load_with_no_false_answer() -> None:
         for secrets, status in valid * 100:
             receiver.replace_secrets(*secrets)
             # What is new counts from here on, and what is gone is gone.
-            assert receiver.receive(request(BODIES[0], NEW)).status == status
+            assert receiver.receive(signed(BODIES[0], NEW)).status == status
     finally:
         stop.set()
         for thread in threads:
@@ -113,7 +110,7 @@ def test_secrets_are_rotated_under_load_with_no_false_answer() -> None:
     assert set(answers) == {200}
 
     receiver.replace_secrets(NEW)
-    assert receiver.receive(request(BODIES[0], OLD)).reason is Reason.SIGNATURE_MISMATCH
+    assert receiver.receive(signed(BODIES[0], OLD)).reason is Reason.SIGNATURE_MISMATCH
 
 
 @pytest.mark.parametrize("secrets", [(), ("",), (NEW, "")])
@@ -122,8 +119,8 @@ def test_an_unusable_replacement_changes_nothing(secrets: tuple[str, ...]) -> No
 
     with pytest.raises(ConfigurationError):
         receiver.replace_secrets(*secrets)
-    assert receiver.receive(request(BODIES[0], OLD)).status == 200
-    assert receiver.receive(request(BODIES[0], NEW)).status == 401
+    assert receiver.receive(signed(BODIES[0], OLD)).status == 200
+    assert receiver.receive(signed(BODIES[0], NEW)).status == 401
 
 
 FIRST_EVENTS = """

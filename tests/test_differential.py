@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from karla_receiver import SignatureError, Verifier, samples, sign
 from tests import reference
 from tests.attack_table import DATA, Case, load_cases
+from tests.signing import NOW, SECRET
 
-NOW = 1_700_000_000
-SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
 BODY = samples.read("shipment_unicode_names")
 
 

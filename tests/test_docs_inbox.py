@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from markdown_it import MarkdownIt
 
-from karla_receiver import Receiver, Request, samples, sign
+from karla_receiver import Receiver
 from tests.inbox.stock import query, query_and_commit, states
+from tests.signing import BODY, DOCS_SECRET, signed
 from tests.waiting import until
 
 PAGE = Path(__file__).parent.parent / "docs" / "inbox.md"
 BLOCKS = [token.content for token in MarkdownIt().parse(PAGE.read_text()) if token.type == "fence"]
-BODY = samples.read("shipment_delivered")
 ORDER = json.loads(BODY)["context"]["order"]["order_number"]
 
 
@@ -38,8 +38,7 @@ def run(number: int) -> Receiver:
 
 
 def receive(receiver: Receiver, body: bytes = BODY) -> int:
-    headers = {"Karla-Signature": sign(body, "your-webhook-secret")}
-    return receiver.receive(Request("POST", headers, body)).status
+    return receiver.receive(signed(body, DOCS_SECRET)).status
 
 
 def close(receiver: Receiver) -> None:

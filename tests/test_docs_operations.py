@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from karla_receiver import Receiver, Request, samples, sign
 from karla_receiver.adapters.prometheus import PrometheusObserver
 from tests.doors import Knock, run_wsgi, wsgi_environ
+from tests.signing import DOCS_SECRET, SECRET, signed
 from tests.test_docs import programs
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -25,8 +26,7 @@ def test_the_table_of_metrics_is_that_of_the_observer() -> None:
     )
     registry = CollectorRegistry()
     body = b'{"event_group": "x"}'
-    request = Request("POST", {"Karla-Signature": sign(body, "a-secret-of-mine")}, body)
-    Receiver("a-secret-of-mine", observer=PrometheusObserver(registry)).receive(request)
+    Receiver(SECRET, observer=PrometheusObserver(registry)).receive(signed(body))
     families = {
         family.name + ("_total" if family.type == "counter" else ""): family
         for family in registry.collect()
@@ -42,7 +42,7 @@ def test_the_table_of_metrics_is_that_of_the_observer() -> None:
 def test_the_table_of_fields_is_that_of_a_log_record(caplog: pytest.LogCaptureFixture) -> None:
     page = (DOCS / "operations/logs.md").read_text()
     fields = set(re.findall(r"^\| `([a-z_]+)` \| (?:text|integer|number)", page, re.MULTILINE))
-    Receiver("a-secret-of-mine").receive(Request("GET", {}, b""))
+    Receiver(SECRET).receive(Request("GET", {}, b""))
     (record,) = caplog.records
     usual = set(vars(logging.makeLogRecord({}))) | {"message"}
 
@@ -65,7 +65,7 @@ def test_the_scheme_that_a_proxy_tells_decides(capsys: pytest.CaptureFixture[str
     body = samples.read("claim_created")
     for scheme, status in (("https", 200), ("http", 403)):
         headers = [
-            ("Karla-Signature", sign(body, "your-webhook-secret")),
+            ("Karla-Signature", sign(body, DOCS_SECRET)),
             ("X-Forwarded-Proto", scheme),
         ]
         assert run_wsgi(names["app"], wsgi_environ(Knock(headers=headers, body=body)))[0] == status

@@ -15,9 +15,9 @@ from typing import NamedTuple
 import pytest
 
 from karla_receiver.testing import assert_endpoint_is_safe
+from tests.signing import SECRET
 
 FOLDER = Path(__file__).parent.parent / "examples"
-SECRET = "try-me-try-me-16"
 TESTS = "test_my_receiver"
 # What is no server.
 TOOLS = {"send", TESTS}

@@ -23,8 +23,8 @@ from karla_receiver.explain.advice import cause
 from karla_receiver.explain.causes import Change
 from karla_receiver.explain.search import _MAX_HASHES  # pyright: ignore[reportPrivateUsage]
 from tests.attack_table import Case, load_cases
+from tests.signing import NOW
 
-NOW = 1_700_000_000
 # Mixed case, base64 and hex by its alphabet, so that every form of it is another.
 SECRET = "5f0c9f1f6a10AbCd5f0c9f1f6a10AbCd"
 COMPACT = samples.read("shipment_unicode_names")

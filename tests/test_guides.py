@@ -15,16 +15,16 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.test.utils import override_settings
 from markdown_it import MarkdownIt
 
-from karla_receiver import Receiver, samples, sign
+from karla_receiver import Receiver, samples
 from tests.asgi_server import knock_at, serve
-from tests.doors import PATH, Knock, asgi_scope, run_wsgi, wsgi_environ
+from tests.doors import PATH, Knock, asgi_scope, run_wsgi, signed_knock, wsgi_environ
 from tests.doors_aws_lambda import version_2
 from tests.doors_django import routed_by
+from tests.signing import DOCS_SECRET
 
 DOCS = Path(__file__).parent.parent / "docs"
 GUIDES = sorted((DOCS / "guides").glob("*.md"))
 OWN = DOCS / "write-your-own-adapter.md"
-SECRET = "your-webhook-secret"
 
 # How an app is served, and the port where that is by itself.
 SERVES = {
@@ -89,13 +89,9 @@ ASK: dict[str, Ask] = {
 }
 
 
-def delivery(sample: str, secret: str = SECRET) -> Knock:
-    body = samples.read(sample)
-    return Knock(headers=[("Karla-Signature", sign(body, secret))], body=body)
-
-
 def genuine_and_forged(sample: str) -> list[Knock]:
-    return [delivery(sample), delivery(sample, "another-secret")]
+    body = samples.read(sample)
+    return [signed_knock(body, DOCS_SECRET), signed_knock(body, "another-secret")]
 
 
 def blocks(guide: Path) -> list[str]:
@@ -115,7 +111,7 @@ def run_alone(program: str) -> dict[str, Any]:
 def test_a_guides_programs_work(
     guide: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("KARLA_WEBHOOK_SECRET", SECRET)
+    monkeypatch.setenv("KARLA_WEBHOOK_SECRET", DOCS_SECRET)
     *first, view, handlers = blocks(guide)
     ask = ASK[guide.stem]
     made: dict[str, Any] = {"INSTALLED_APPS": []}  # as the settings that a project begins with
@@ -173,13 +169,13 @@ def test_the_adapter_of_the_page_works() -> None:
     def view(request: Any, event: Any) -> tuple[int, list[Any], bytes]:
         return 202, [], b""
 
-    own = names["webhook"](Receiver(SECRET, require_https=True))(view)
+    own = names["webhook"](Receiver(DOCS_SECRET, require_https=True))(view)
     for secret, scheme, status in [
-        (SECRET, "https", 202),
+        (DOCS_SECRET, "https", 202),
         ("another-secret", "https", 401),
-        (SECRET, "http", 403),
+        (DOCS_SECRET, "http", 403),
     ]:
-        knock = delivery("shipment_delivered", secret)
+        knock = signed_knock(secret=secret)
         request = names["TinyRequest"]("POST", knock.headers, knock.body, scheme)
         assert own(request)[0] == status
 

@@ -17,12 +17,10 @@ from karla_receiver import (
     Reason,
     Receiver,
     Request,
-    Response,
     RetryLater,
     SignatureError,
     current_attempt,
     parse_event,
-    samples,
     sign,
 )
 from karla_receiver.adapters.asgi import KarlaMiddleware
@@ -40,30 +38,8 @@ from karla_receiver.idempotency import (
 from karla_receiver.idempotency.keys import delivery_key
 from karla_receiver.inbox import SQLiteInbox
 from karla_receiver.inbox.protocol import EventHandler, Novelty
-
-SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
-BODY = samples.read("shipment_delivered")
-
-Receive = Callable[..., Response]
-
-
-def receive_sync(receiver: Receiver, request: Request, view: Any = None) -> Response:
-    return receiver.receive(request, view=view)
-
-
-def receive_async(receiver: Receiver, request: Request, view: Any = None) -> Response:
-    return asyncio.run(receiver.receive_async(request, view=view))
-
-
-@pytest.fixture(params=[receive_sync, receive_async], ids=["receive", "receive_async"])
-def receive(request: pytest.FixtureRequest) -> Receive:
-    """The two drivers of the one path."""
-    chosen: Receive = request.param
-    return chosen
-
-
-def signed(body: bytes = BODY, secret: str = SECRET) -> Request:
-    return Request("POST", {"Karla-Signature": sign(body, secret)}, body)
+from tests.receiving import Receive
+from tests.signing import BODY, SECRET, signed
 
 
 class ScriptedStore:
@@ -405,7 +381,7 @@ def test_with_an_inbox_a_delivery_is_kept_and_not_handled(receive: Receive) -> N
 
 def test_a_body_in_chunks_is_kept_as_bytes(receive: Receive) -> None:
     inbox = ListInbox()
-    request = Request("POST", {"Karla-Signature": sign(BODY, SECRET)}, [BODY[:9], BODY[9:]])
+    request = signed(body=[BODY[:9], BODY[9:]])
 
     assert receive(Receiver(SECRET, inbox=inbox), request).status == 200
     assert type(inbox.deliveries[0].body) is bytes

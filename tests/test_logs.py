@@ -6,13 +6,10 @@ from typing import Any
 
 import pytest
 
-from karla_receiver import Discard, Receiver, Request, RetryLater, samples, sign
+from karla_receiver import Discard, Receiver, Request, RetryLater, sign
 from karla_receiver.idempotency import Claim, ClaimState
 from tests.observed import Remembering
-
-SECRET = "canary-secret"
-NOW = 1_700_000_000
-BODY = samples.read("shipment_delivered")
+from tests.signing import BODY, NOW, SECRET, signature_header
 
 
 def receive(body: bytes, signature: str, **changes: Any) -> None:
@@ -131,7 +128,7 @@ def test_lines_about_a_key_have_it_as_a_field(caplog: pytest.LogCaptureFixture) 
             raise OSError
 
     receiver = Receiver(SECRET, clock=lambda: NOW, idempotency=Broken(near))
-    headers = {"Karla-Signature": sign(BODY, SECRET, timestamp=NOW)}
+    headers = signature_header(timestamp=NOW)
     receiver.receive(Request("POST", headers, BODY))
     first, second = map(vars, caplog.records)
     assert first["event_group"] == "shipment_delivered"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -21,39 +20,15 @@ from karla_receiver import (
     Receiver,
     Request,
     RequestError,
-    Response,
     RetryLater,
     ShipmentEvent,
     parse_event,
-    samples,
-    sign,
 )
 from karla_receiver.idempotency import Claim, ClaimState
 from karla_receiver.inbox import Novelty
 from tests.observed import Keeper, Remembering
-
-SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
-BODY = samples.read("shipment_delivered")
-NOW = 1_700_000_000
-
-Receive = Callable[..., Response]
-
-
-def receive_async(
-    receiver: Receiver, request: Request, *, view: Callable[[Any], object] | None = None
-) -> Response:
-    return asyncio.run(receiver.receive_async(request, view=view))
-
-
-@pytest.fixture(params=[Receiver.receive, receive_async], ids=["receive", "receive_async"])
-def receive(request: pytest.FixtureRequest) -> Receive:
-    """The two drivers of the one path."""
-    chosen: Receive = request.param
-    return chosen
-
-
-def signed(*, body: bytes = BODY, secret: str = SECRET, timestamp: int = NOW) -> Request:
-    return Request("POST", {"Karla-Signature": sign(body, secret, timestamp=timestamp)}, body)
+from tests.receiving import Receive
+from tests.signing import BODY, NOW, SECRET, signed
 
 
 def observed(receive: Receive, request: Request, **options: Any) -> Observation:
@@ -116,12 +91,12 @@ def test_what_came_of_an_attempt_is_told(
     [
         (Request("GET", {}, b""), Reason.METHOD_NOT_ALLOWED, None, False),
         (Request("POST", {}, BODY), Reason.MISSING_SIGNATURE, None, False),
-        (signed(secret="another-secret"), Reason.SIGNATURE_MISMATCH, None, False),
+        (signed(secret="another-secret", timestamp=NOW), Reason.SIGNATURE_MISMATCH, None, False),
         (signed(timestamp=NOW - 301), Reason.TIMESTAMP_TOO_OLD, 301, False),
         (signed(timestamp=NOW + 301), Reason.TIMESTAMP_IN_FUTURE, -301, False),
-        (signed(body=b"{}", timestamp=NOW + 1), Reason.INVALID_ENVELOPE, -1, False),
+        (signed(b"{}", timestamp=NOW + 1), Reason.INVALID_ENVELOPE, -1, False),
         (
-            signed(body=BODY.replace(b'"shipment_id"', b'"x"', 1)),
+            signed(BODY.replace(b'"shipment_id"', b'"x"', 1), timestamp=NOW),
             Reason.UNDECODABLE_EVENT,
             0,
             True,
@@ -146,7 +121,7 @@ def test_a_refusal_is_told_as_far_as_it_came(
     ],
 )
 def test_a_group_is_a_label_of_few_values(receive: Receive, body: bytes, label: str) -> None:
-    assert observed(receive, signed(body=body)).known_group == label
+    assert observed(receive, signed(body, timestamp=NOW)).known_group == label
 
 
 @pytest.mark.parametrize(
@@ -160,7 +135,7 @@ def test_a_group_is_a_label_of_few_values(receive: Receive, body: bytes, label: 
 def test_duplicates_are_told(
     receive: Receive, claim: Claim, is_duplicate: bool, is_near_duplicate: bool
 ) -> None:
-    told = observed(receive, signed(), idempotency=Remembering(claim))
+    told = observed(receive, signed(timestamp=NOW), idempotency=Remembering(claim))
     assert (told.is_duplicate, told.is_near_duplicate) == (is_duplicate, is_near_duplicate)
     assert (told.handler_seconds is None) is is_duplicate
 
@@ -179,7 +154,7 @@ def test_an_inbox_tells_duplicates_too(receive: Receive, novelty: Novelty) -> No
         async def put_async(self, delivery: object) -> Novelty:
             return novelty
 
-    told = observed(receive, signed(), inbox=Inbox())
+    told = observed(receive, signed(timestamp=NOW), inbox=Inbox())
     assert told.is_duplicate is (novelty == "duplicate")
     assert told.is_near_duplicate is (novelty == "near_duplicate")
     assert told.handler_seconds is None
@@ -193,7 +168,7 @@ def test_a_sender_that_went_away_is_told_without_a_status() -> None:
     keeper = Keeper()
     receiver = Receiver(SECRET, observer=keeper)
     with pytest.raises(RequestError):
-        receiver.receive(Request("POST", {"Karla-Signature": sign(BODY, SECRET)}, chunks()))
+        receiver.receive(signed(body=chunks()))
     (told,) = keeper.told
     assert (told.status, told.reason, told.body_bytes) == (None, Reason.CLIENT_DISCONNECTED, 10)
 
@@ -207,7 +182,7 @@ def test_a_handler_that_is_broken_off_is_told_without_an_answer(receive: Receive
         raise SystemExit
 
     with pytest.raises(SystemExit):
-        receiver.receive(signed())
+        receiver.receive(signed(timestamp=NOW))
     (told,) = keeper.told
     assert (told.status, told.reason) == (None, None)
     assert told.handler_seconds is not None
@@ -221,7 +196,7 @@ def test_what_a_handler_wants_later_is_told(receive: Receive) -> None:
     def handler(event: Event) -> None:
         raise RetryLater(5)
 
-    assert receive(receiver, signed()).status == 503
+    assert receive(receiver, signed(timestamp=NOW)).status == 503
     assert keeper.told[0].reason is Reason.RETRY_LATER
 
 
@@ -255,7 +230,7 @@ def test_what_a_view_answers_is_what_is_told_and_logged(
         if outcome is not None:
             raise outcome
 
-    response = receive(receiver, signed(), view=lambda event: answered)
+    response = receive(receiver, signed(timestamp=NOW), view=lambda event: answered)
     (told,) = keeper.told
     is_called = outcome is None or isinstance(outcome, Discard)
     assert (told.status, told.reason) == (answered if is_called else response.status, reason)
@@ -290,7 +265,7 @@ def test_an_observer_that_raises_changes_no_answer(
             raise LookupError
 
     receiver = Receiver(SECRET, observer=Broken(), clock=lambda: NOW)
-    assert receive(receiver, signed()).status == 200
+    assert receive(receiver, signed(timestamp=NOW)).status == 200
     assert "the observer raised" in caplog.text
 
 

@@ -8,17 +8,15 @@ from typing import Any
 import pytest
 from markdown_it import MarkdownIt
 
-from karla_receiver import samples, sign
-from tests.doors import Knock, run_wsgi, wsgi_environ
+from tests.doors import Knock, run_wsgi, signed_knock, wsgi_environ
+from tests.signing import DOCS_SECRET
 
 README = Path(__file__).parent.parent / "README.md"
 TEXT = README.read_text()
-SECRET = "your-webhook-secret"
-BODY = samples.read("shipment_delivered")
 
 
 def knock() -> Knock:
-    return Knock(headers=[("Karla-Signature", sign(BODY, SECRET))], body=BODY)
+    return signed_knock(secret=DOCS_SECRET)
 
 
 def blocks(language: str) -> list[str]:

@@ -28,41 +28,18 @@ from karla_receiver import (
     sign,
 )
 from karla_receiver.errors import DeliveryError, RequestError
+from tests.receiving import Receive
+from tests.signing import BODY, SECRET, signature_header, signed
 
-SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
-DELIVERED = samples.read("shipment_delivered")
 CLAIM = samples.read("claim_created")
-MISFIT = DELIVERED.replace(b'"shipment_id"', b'"shipment_uuid"', 1)
-
-Receive = Callable[..., Response]
-
-
-def receive_sync(receiver: Receiver, request: Request, view: Any = None) -> Response:
-    return receiver.receive(request, view=view)
-
-
-def receive_async(receiver: Receiver, request: Request, view: Any = None) -> Response:
-    return asyncio.run(receiver.receive_async(request, view=view))
-
-
-@pytest.fixture(params=[receive_sync, receive_async], ids=["receive", "receive_async"])
-def receive(request: pytest.FixtureRequest) -> Receive:
-    """The two drivers of the one path."""
-    chosen: Receive = request.param
-    return chosen
-
-
-def signed(body: bytes, /, **fields: Any) -> Request:
-    headers = {"Karla-Signature": sign(body, SECRET)}
-    given: dict[str, Any] = {"method": "POST", "headers": headers, "body": body, **fields}
-    return Request(**given)
+MISFIT = BODY.replace(b'"shipment_id"', b'"shipment_uuid"', 1)
 
 
 def test_a_genuine_delivery_reaches_its_handler_and_is_acknowledged(receive: Receive) -> None:
     receiver = Receiver(SECRET)
     events: list[Event] = []
     receiver.on("shipments/delivered")(events.append)
-    response = receive(receiver, signed(DELIVERED))
+    response = receive(receiver, signed())
 
     assert response == Response(
         200,
@@ -76,7 +53,7 @@ def test_an_event_that_nobody_wants_is_acknowledged(receive: Receive) -> None:
     receiver = Receiver(SECRET)
     receiver.on("claims")(lambda event: pytest.fail("not wanted"))
 
-    assert receive(receiver, signed(DELIVERED)).status == 200
+    assert receive(receiver, signed()).status == 200
 
 
 def test_all_handlers_that_want_an_event_run_in_order_even_after_an_error(
@@ -104,7 +81,7 @@ def test_all_handlers_that_want_an_event_run_in_order_even_after_an_error(
     def never(event: Event) -> None:
         calls.append("never")
 
-    response = receive(receiver, signed(DELIVERED))
+    response = receive(receiver, signed())
 
     assert calls == ["first", "second", "third"]
     assert (response.status, response.reason) == (500, Reason.HANDLER_ERROR)
@@ -126,7 +103,7 @@ def test_an_error_that_claims_to_be_nothing_is_an_error_all_the_same(receive: Re
     def handler(event: Event) -> None:
         raise FalsyError
 
-    assert receive(receiver, signed(DELIVERED)).status == 500
+    assert receive(receiver, signed()).status == 500
 
 
 @pytest.mark.parametrize("error", [StopIteration, StopAsyncIteration, RecursionError, OSError])
@@ -137,13 +114,13 @@ def test_no_exception_of_a_handler_upsets_the_path(receive: Receive, error: Any)
     def handler(event: Event) -> None:
         raise error
 
-    assert receive(receiver, signed(DELIVERED)).reason is Reason.HANDLER_ERROR
+    assert receive(receiver, signed()).reason is Reason.HANDLER_ERROR
 
 
 @pytest.mark.parametrize(
     ("pattern", "body", "expected"),
     [
-        ("shipments", DELIVERED, ShipmentEvent),
+        ("shipments", BODY, ShipmentEvent),
         ("claims", CLAIM, ClaimEvent),
         ("*", MISFIT, UnknownEvent),
     ],
@@ -184,10 +161,10 @@ def test_what_wants_an_event_is_looked_up_anew_after_a_registration(receive: Rec
     calls: list[str] = []
     for name in ("first", "second"):
         receiver.on("shipments")(lambda event, name=name: calls.append(name))
-        receive(receiver, signed(DELIVERED))
+        receive(receiver, signed())
     receiver.on(group=EventGroup.SHIPMENT_DELIVERED)(lambda event: calls.append("third"))
-    receive(receiver, signed(DELIVERED))
-    receive(receiver, signed(DELIVERED.replace(b'"shipment_delivered"', b'"shipment_x"', 1)))
+    receive(receiver, signed())
+    receive(receiver, signed(BODY.replace(b'"shipment_delivered"', b'"shipment_x"', 1)))
     assert calls == ["first", *["first", "second"] * 2, "third", "first", "second"]
 
 
@@ -199,9 +176,7 @@ def test_many_kinds_of_events_are_looked_up_alike(monkeypatch: pytest.MonkeyPatc
     sent = ["shipments/delivered/A", "shipments/delivered/B", "claims/created", "x/y"] * 2
     for ref in sent:
         receiver.receive(
-            signed(
-                DELIVERED.replace(b"shipments/delivered/SUCCESSFULLY_DELIVERED", ref.encode(), 1)
-            )
+            signed(BODY.replace(b"shipments/delivered/SUCCESSFULLY_DELIVERED", ref.encode(), 1))
         )
     assert refs == sent  # by its source, where the ref says something else
 
@@ -227,7 +202,7 @@ def test_sync_handlers_run_off_the_event_loop_in_the_requests_context() -> None:
 
     async def serve() -> None:
         request_id.set(7)
-        await receiver.receive_async(signed(DELIVERED))
+        await receiver.receive_async(signed())
 
     asyncio.run(serve())
     assert seen == [(False, 7)]
@@ -251,7 +226,7 @@ def test_async_handlers_of_every_make_run_to_their_end(receive: Receive) -> None
     receiver.on("*")(lambda event: handler(event))
     receiver.on("*")(functools.partial(AsyncCallable.__call__, handler))
 
-    assert receive(receiver, signed(DELIVERED)).status == 200
+    assert receive(receiver, signed()).status == 200
     assert len(handler.events) == 3
 
 
@@ -260,7 +235,7 @@ def test_an_async_handler_under_a_running_loop_is_an_error_and_never_success() -
     receiver.on("*")(AsyncCallable())
 
     async def misuse() -> Response:
-        return receiver.receive(signed(DELIVERED))
+        return receiver.receive(signed())
 
     assert asyncio.run(misuse()).reason is Reason.HANDLER_ERROR
 
@@ -298,7 +273,7 @@ def test_a_generator_that_a_handler_returns_is_an_error_for_its_work_is_not_done
     view = make() if is_view else None
     if not is_view:
         receiver.on("*")(make())
-    answer = receive(receiver, signed(DELIVERED), view=view)
+    answer = receive(receiver, signed(), view=view)
     assert answer.reason is Reason.HANDLER_ERROR
 
 
@@ -306,7 +281,7 @@ def test_the_work_of_a_generator_under_a_decorator_is_failed_in_an_inbox_too() -
     receiver = Receiver(SECRET)
     receiver.on("*")(wrapped(lambda event: (each for each in "work")))
     with pytest.raises(DeliveryError, match="TypeError"):
-        receiver.handle(parse_event(DELIVERED))
+        receiver.handle(parse_event(BODY))
 
 
 @coroutine
@@ -317,7 +292,7 @@ def old_coroutine(event: Event) -> Generator[None, None, None]:
 def test_a_coroutine_made_of_a_generator_is_awaited(receive: Receive) -> None:
     receiver = Receiver(SECRET)
     receiver.on("*")(wrapped(old_coroutine))
-    assert receive(receiver, signed(DELIVERED)).status == 200
+    assert receive(receiver, signed()).status == 200
 
 
 def test_a_view_is_called_last_and_only_if_all_handlers_returned() -> None:
@@ -333,8 +308,8 @@ def test_a_view_is_called_last_and_only_if_all_handlers_returned() -> None:
     def view(event: Event) -> None:
         calls.append("view")
 
-    assert receiver.receive(signed(DELIVERED), view=view).status == 200
-    assert receiver.receive(signed(DELIVERED), view=view).status == 500
+    assert receiver.receive(signed(), view=view).status == 200
+    assert receiver.receive(signed(), view=view).status == 500
     assert calls == ["handler", "view", "handler"]
 
 
@@ -355,26 +330,26 @@ async def chunked_async(body: bytes) -> AsyncIterator[bytes]:
 )
 def test_a_body_may_come_whole_or_in_chunks(receive: Receive, make: Any) -> None:
     receiver = Receiver(SECRET)
-    request = signed(DELIVERED)
+    request = signed()
 
-    assert receive(receiver, Request("POST", request.headers, make(DELIVERED))).status == 200
+    assert receive(receiver, Request("POST", request.headers, make(BODY))).status == 200
 
 
 def test_an_asynchronous_body_needs_receive_async() -> None:
     receiver = Receiver(SECRET)
-    headers = {"Karla-Signature": sign(DELIVERED, SECRET)}
+    headers = signature_header()
 
     async def serve() -> Response:
-        return await receiver.receive_async(Request("POST", headers, chunked_async(DELIVERED)))
+        return await receiver.receive_async(Request("POST", headers, chunked_async(BODY)))
 
     assert asyncio.run(serve()).status == 200
     with pytest.raises(TypeError, match="receive_async"):
-        receiver.receive(Request("POST", headers, chunked_async(DELIVERED)))
+        receiver.receive(Request("POST", headers, chunked_async(BODY)))
 
 
 def test_a_chunk_that_is_not_bytes_is_a_type_error(receive: Receive) -> None:
     with pytest.raises(TypeError, match="raw bytes"):
-        receive(Receiver(SECRET), signed(DELIVERED, body=["text"]))
+        receive(Receiver(SECRET), signed(body=["text"]))
 
 
 @pytest.mark.parametrize(
@@ -399,7 +374,7 @@ def test_what_can_be_refused_without_the_body_is_refused_unread(
         raise AssertionError("the body was read")
         yield b""
 
-    response = receive(Receiver(SECRET), signed(DELIVERED, **{"body": unread(), **changes}))
+    response = receive(Receiver(SECRET), signed(**{"body": unread(), **changes}))
     assert response.reason is reason
 
 
@@ -418,21 +393,21 @@ def test_a_body_is_read_no_further_than_the_limit(receive: Receive) -> None:
 
 
 def test_a_body_of_exactly_the_limit_is_received(receive: Receive) -> None:
-    assert receive(Receiver(SECRET, max_body_bytes=len(DELIVERED)), signed(DELIVERED)).status == 200
-    tight = Receiver(SECRET, max_body_bytes=len(DELIVERED) - 1)
-    assert receive(tight, signed(DELIVERED)).status == 413
+    assert receive(Receiver(SECRET, max_body_bytes=len(BODY)), signed()).status == 200
+    tight = Receiver(SECRET, max_body_bytes=len(BODY) - 1)
+    assert receive(tight, signed()).status == 413
 
 
 def test_reading_that_breaks_off_is_answered_or_given_up_by_its_reason(receive: Receive) -> None:
     def broken(reason: Reason) -> Iterator[bytes]:
-        yield DELIVERED[:10]
+        yield BODY[:10]
         raise RequestError(reason)
 
     receiver = Receiver(SECRET)
-    incomplete = signed(DELIVERED, body=broken(Reason.BODY_INCOMPLETE))
+    incomplete = signed(body=broken(Reason.BODY_INCOMPLETE))
     assert receive(receiver, incomplete).status == 400
     with pytest.raises(RequestError) as refusal:
-        receive(receiver, signed(DELIVERED, body=broken(Reason.CLIENT_DISCONNECTED)))
+        receive(receiver, signed(body=broken(Reason.CLIENT_DISCONNECTED)))
     assert refusal.value.status is None
 
 
@@ -440,8 +415,8 @@ def test_reading_that_breaks_off_is_answered_or_given_up_by_its_reason(receive: 
 def test_https_can_be_required(receive: Receive, scheme: str, status: int) -> None:
     receiver = Receiver(SECRET, require_https=True)
 
-    assert receive(receiver, signed(DELIVERED, scheme=scheme)).status == status
-    assert receive(Receiver(SECRET), signed(DELIVERED, scheme=scheme)).status == 200
+    assert receive(receiver, signed(scheme=scheme)).status == status
+    assert receive(Receiver(SECRET), signed(scheme=scheme)).status == 200
 
 
 def test_head_is_refused_without_a_body(receive: Receive) -> None:
@@ -570,16 +545,16 @@ def test_secrets_come_from_the_environment() -> None:
     one = Receiver.from_env({"KARLA_WEBHOOK_SECRET": SECRET})
     two = Receiver.from_env({"KARLA_WEBHOOK_SECRETS": f"new-secret,{SECRET}"}, tolerance=60)
 
-    assert one.receive(signed(DELIVERED)).status == 200
-    assert two.receive(signed(DELIVERED)).status == 200
-    late = {"Karla-Signature": sign(DELIVERED, SECRET, timestamp=int(time.time()) - 100)}
-    assert one.receive(Request("POST", late, DELIVERED)).status == 200
-    assert two.receive(Request("POST", late, DELIVERED)).status == 401
+    assert one.receive(signed()).status == 200
+    assert two.receive(signed()).status == 200
+    late = {"Karla-Signature": sign(BODY, SECRET, timestamp=int(time.time()) - 100)}
+    assert one.receive(Request("POST", late, BODY)).status == 200
+    assert two.receive(Request("POST", late, BODY)).status == 401
 
 
 def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KARLA_WEBHOOK_SECRET", SECRET)
-    assert Receiver.from_env().receive(signed(DELIVERED)).status == 200
+    assert Receiver.from_env().receive(signed()).status == 200
 
 
 @pytest.mark.parametrize(
@@ -609,17 +584,17 @@ def test_an_event_that_was_kept_is_handled_as_it_was_sent() -> None:
     receiver = Receiver(SECRET)
     handled: list[Event] = []
     receiver.on("shipments")(handled.append)
-    event = parse_event(DELIVERED)
+    event = parse_event(BODY)
 
     receiver.handle(event)
     assert handled == [event]
 
 
 def test_the_clock_is_the_receivers_own() -> None:
-    header = {"Karla-Signature": sign(DELIVERED, SECRET, timestamp=1000)}
+    header = signature_header(timestamp=1000)
     receiver = Receiver(SECRET, clock=lambda: 1000, tolerance=0)
 
-    assert receiver.receive(Request("POST", header, DELIVERED)).status == 200
-    assert Receiver(SECRET, clock=time.time).receive(Request("POST", header, DELIVERED)).reason is (
+    assert receiver.receive(Request("POST", header, BODY)).status == 200
+    assert Receiver(SECRET, clock=time.time).receive(Request("POST", header, BODY)).reason is (
         Reason.TIMESTAMP_TOO_OLD
     )

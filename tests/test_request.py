@@ -11,6 +11,7 @@ from karla_receiver import Receiver, Request, sign
 from karla_receiver.body import BodyBuffer, checked_body
 from karla_receiver.errors import Reason, RequestError
 from karla_receiver.request import content_length, relevant_headers
+from tests.signing import NOW
 
 
 @pytest.mark.parametrize("body", ["{}", {"a": 1}, None, 5])
@@ -149,7 +150,6 @@ def test_a_request_shows_as_much_of_its_method_and_scheme_as_any_real_one_needs(
 
 
 BODY = b"{}"
-NOW = 1_700_000_000
 PAIRS: list[tuple[str, str]] = [
     ("Karla-Signature", sign(BODY, "a-secret", timestamp=NOW)),
     ("Content-Length", "2"),

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from karla_receiver import Reason, Receiver, Request, receiver, samples, sign
+from karla_receiver import Reason, Receiver, Request, receiver, sign
 from karla_receiver.adapters.asgi import KarlaApp
 from karla_receiver.keys import Key
 from karla_receiver.logs import logger
-from tests.doors import Knock, asgi_scope
+from tests.doors import asgi_scope, signed_knock
+from tests.signing import BODY
 
 SECRETS = ("first-secret", "second-secret", "third-secret")
-BODY = samples.read("shipment_delivered")
 MEBIBYTE = 1_048_576
 FORGED = sign(b"another body", SECRETS[0])
 
@@ -143,7 +143,7 @@ def test_a_body_in_many_chunks_is_held_once() -> None:
 
 def test_thousands_of_aborted_uploads_leave_no_task_and_no_thread() -> None:
     app = KarlaApp(Receiver(*SECRETS))
-    scope = asgi_scope(Knock(headers=[("Karla-Signature", sign(BODY, SECRETS[0]))]))
+    scope = asgi_scope(signed_knock(secret=SECRETS[0]))
 
     async def abort_many() -> int:
         for place in range(3000):

@@ -23,7 +23,6 @@ from karla_receiver import (
     Request,
     SignatureError,
     Verifier,
-    samples,
     sign,
 )
 from karla_receiver.adapters.asgi import KarlaApp as ASGIApp
@@ -33,10 +32,10 @@ from karla_receiver.adapters.wsgi import KarlaMiddleware
 from karla_receiver.explain import explain
 from karla_receiver.keys import Key
 from karla_receiver.mounting import DEFAULT_PATH
+from tests.signing import BODY, NOW, signature_header, signed
 
 # In two parts, so that no line of this file that a traceback quotes holds it.
 CANARY = "canary-" + "5f0c9f1f6a10"
-BODY = samples.read("shipment_delivered")
 
 HOLDERS: dict[str, Callable[[], Any]] = {
     "verifier": lambda: Verifier(CANARY, b"other"),
@@ -167,9 +166,7 @@ def test_neither_logs_nor_errors_of_a_refusal_show_secret_or_expected_digest(
 
     answers = [
         receiver.receive(Request("POST", {"Karla-Signature": header}, BODY)),
-        receiver.receive(
-            Request("POST", {"Karla-Signature": sign(BODY, CANARY, timestamp=1_700_000_000)}, BODY)
-        ),
+        receiver.receive(signed(secret=CANARY, timestamp=NOW)),
     ]
     with pytest.raises(KarlaReceiverError) as refusal:
         Verifier(CANARY, clock=lambda: 1_700_000_000).verify(BODY, given(header))
@@ -198,7 +195,7 @@ def test_flasks_debug_page_shows_no_secret() -> None:
 
     forwarding = KarlaMiddleware(app, Receiver(CANARY), forward=True)
     debugged = Client(DebuggedApplication(forwarding, evalex=False))
-    headers = {"Karla-Signature": sign(BODY, CANARY)}
+    headers = signature_header(secret=CANARY)
     page = debugged.post(DEFAULT_PATH, data=BODY, headers=headers).text
     assert "LookupError" in page
     assert CANARY not in page

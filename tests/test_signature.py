@@ -23,9 +23,8 @@ from karla_receiver import (
 )
 from karla_receiver.signature import parse_header
 from tests.attack_table import DATA
+from tests.signing import NOW, SECRET
 
-NOW = 1_700_000_000
-SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
 BODY = b'{"event_group":"shipment_delivered"}'
 HEADER = sign(BODY, SECRET, timestamp=NOW)
 ROWS = json.loads((DATA / "signatures.json").read_bytes())

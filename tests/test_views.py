@@ -7,15 +7,9 @@ from typing import Any
 
 import pytest
 
-from karla_receiver import Event, Receiver, Request, Response, samples, sign, views
+from karla_receiver import Event, Receiver, Response, views
 from karla_receiver.errors import Reason
-
-SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
-BODY = samples.read("shipment_delivered")
-
-
-def delivery() -> Request:
-    return Request("POST", {"Karla-Signature": sign(BODY, SECRET)}, BODY)
+from tests.signing import SECRET, signed
 
 
 def status_of(answer: Any) -> int:
@@ -30,7 +24,7 @@ class Callable:
 
 
 def test_an_async_view_of_any_kind_runs_on_the_event_loop() -> None:
-    answer = asyncio.run(views.receive_async(Receiver(SECRET), delivery(), Callable(), status_of))
+    answer = asyncio.run(views.receive_async(Receiver(SECRET), signed(), Callable(), status_of))
     assert answer == {"status": 202, "thread": threading.main_thread()}
 
 
@@ -38,7 +32,7 @@ def test_a_sync_view_runs_in_a_thread() -> None:
     def view(event: Event) -> dict[str, object]:
         return {"status": 202, "thread": threading.current_thread()}
 
-    answer: Any = asyncio.run(views.receive_async(Receiver(SECRET), delivery(), view, status_of))
+    answer: Any = asyncio.run(views.receive_async(Receiver(SECRET), signed(), view, status_of))
     assert answer["thread"] is not threading.main_thread()
 
 
@@ -49,8 +43,8 @@ def test_what_has_no_status_is_no_answer(answer: Any) -> None:
 
     receiver = Receiver(SECRET)
     for result in (
-        views.receive(receiver, delivery(), lambda event: answer, status_of),
-        asyncio.run(views.receive_async(receiver, delivery(), async_view, status_of)),
+        views.receive(receiver, signed(), lambda event: answer, status_of),
+        asyncio.run(views.receive_async(receiver, signed(), async_view, status_of)),
     ):
         assert isinstance(result, Response)
         assert result.reason == Reason.HANDLER_ERROR
@@ -63,7 +57,7 @@ def test_chunks_are_kept_until_the_sender_is_gone() -> None:
         raise ConnectionError
 
     body = views.KeptBody(chunks(), (ConnectionError,), lambda: True, "")
-    request = Request("POST", {"Karla-Signature": sign(BODY, SECRET)}, body)
+    request = signed(body=body)
     result: Any = asyncio.run(views.receive_async(Receiver(SECRET), request, None, status_of))
 
     assert body.joined == b"one two"

@@ -9,12 +9,10 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession, web
 
-from karla_receiver import ConfigurationError, Event, Receiver, samples, sign
+from karla_receiver import ConfigurationError, Event, Receiver, sign
 from karla_receiver.adapters.aiohttp import endpoint, webhook
 from tests.doors import logged_reasons
-
-SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
-BODY = samples.read("shipment_delivered")
+from tests.signing import BODY, SECRET, signature_header
 
 
 def talk(
@@ -40,7 +38,7 @@ def talk(
 
 def post(data: Any, signed: bytes = BODY) -> Callable[[int], Awaitable[int]]:
     async def conversation(port: int) -> int:
-        headers = {"Karla-Signature": sign(signed, SECRET)}
+        headers = signature_header(signed)
         async with (
             ClientSession() as session,
             session.post(f"http://127.0.0.1:{port}/karla", data=data, headers=headers) as answer,

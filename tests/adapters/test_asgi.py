@@ -16,24 +16,25 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket
 
-from karla_receiver import ConfigurationError, Event, Receiver, samples, sign
+from karla_receiver import ConfigurationError, Event, Receiver
 from karla_receiver.adapters.asgi import KarlaApp, KarlaMiddleware
 from karla_receiver.inbox import Novelty
-from tests.doors import PATH, Knock, asgi_scope, logged_reasons, run_asgi, wsgi_not_found
+from tests.doors import (
+    PATH,
+    asgi_scope,
+    logged_reasons,
+    run_asgi,
+    signed_knock,
+    wsgi_not_found,
+)
 from tests.observed import Keeper
-
-SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
-BODY = samples.read("shipment_delivered")
+from tests.signing import BODY, SECRET, signature_header
 
 
 def receiver_into(events: list[Event]) -> Receiver:
     receiver = Receiver(SECRET)
     receiver.on("*")(events.append)
     return receiver
-
-
-def knock(body: bytes = BODY) -> Knock:
-    return Knock(headers=[("Karla-Signature", sign(body, SECRET))], body=body)
 
 
 def messages(*bodies: bytes) -> Iterator[dict[str, Any]]:
@@ -86,7 +87,7 @@ class Recorder:
 )
 def test_anything_else_goes_to_the_app_untouched(changes: dict[str, Any]) -> None:
     app = Recorder()
-    scope = {**asgi_scope(knock()), **changes}
+    scope = {**asgi_scope(signed_knock()), **changes}
     before = dict(scope)
 
     async def receive() -> Any:
@@ -118,7 +119,7 @@ def test_anything_else_goes_to_the_app_untouched(changes: dict[str, Any]) -> Non
 def test_the_path_is_matched_below_wherever_the_app_is_mounted(changes: dict[str, Any]) -> None:
     events: list[Event] = []
     app = KarlaMiddleware(Recorder(), receiver_into(events))
-    sent = run_asgi(app, {**asgi_scope(knock()), **changes}, messages(BODY))
+    sent = run_asgi(app, {**asgi_scope(signed_knock()), **changes}, messages(BODY))
 
     assert status_of(sent) == 200
     assert len(events) == 1
@@ -127,7 +128,7 @@ def test_the_path_is_matched_below_wherever_the_app_is_mounted(changes: dict[str
 def test_a_path_of_any_letters_can_be_chosen() -> None:
     events: list[Event] = []
     app = KarlaMiddleware(Recorder(), receiver_into(events), path="/größe/karla")
-    sent = run_asgi(app, {**asgi_scope(knock()), "path": "/größe/karla"}, messages(BODY))
+    sent = run_asgi(app, {**asgi_scope(signed_knock()), "path": "/größe/karla"}, messages(BODY))
 
     assert status_of(sent) == 200
     assert len(events) == 1
@@ -185,7 +186,7 @@ def test_streams_bodies_websockets_and_lifespan_are_as_without_the_middleware() 
 def test_the_app_can_be_mounted_in_another() -> None:
     events: list[Event] = []
     with TestClient(shop(events)) as client:
-        headers = {"Karla-Signature": sign(BODY, SECRET)}
+        headers = signature_header()
         response = client.post("/hooks/karla", content=BODY, headers=headers)
 
     assert response.json() == {"status": "success"}
@@ -203,7 +204,7 @@ def test_an_unknown_scope_is_refused_as_asgi_says() -> None:
 def test_a_verified_delivery_is_forwarded_with_its_event_and_its_body_unread() -> None:
     app = Recorder(receive_count=4)
     chunks = [BODY[:100], b"", BODY[100:]]
-    scope = asgi_scope(knock())
+    scope = asgi_scope(signed_knock())
     sent = run_asgi(KarlaMiddleware(app, Receiver(SECRET), forward=True), scope, messages(*chunks))
 
     assert scope["karla.event"].shipment_id == "2f3f4a0e-9b5c-4c2b-8a71-5f0c9f1f6a10"
@@ -256,13 +257,14 @@ def test_no_spelling_of_the_path_reaches_the_app_unverified(path: str, root: str
     app = Recorder()
     receiver = Receiver(SECRET)
     middleware = KarlaMiddleware(app, receiver, forward=True)
-    forged = Knock(headers=[("Karla-Signature", sign(BODY, "other"))], body=BODY)
+    forged = signed_knock(secret="other")
     changes = {"path": root + path, "root_path": root}
 
     assert status_of(run_asgi(middleware, {**asgi_scope(forged), **changes}, messages(BODY))) == 401
     assert app.calls == []
     assert (
-        status_of(run_asgi(middleware, {**asgi_scope(knock()), **changes}, messages(BODY))) == 299
+        status_of(run_asgi(middleware, {**asgi_scope(signed_knock()), **changes}, messages(BODY)))
+        == 299
     )
     assert "karla.event" in app.calls[0][0]
 
@@ -271,7 +273,7 @@ def test_no_spelling_of_the_path_reaches_the_app_unverified(path: str, root: str
 def test_a_root_that_is_cut_off_without_a_slash_behind_it_hides_no_path(path: str) -> None:
     app = Recorder()
     middleware = KarlaMiddleware(app, Receiver("other"), forward=True)
-    scope = {**asgi_scope(knock()), "path": path, "root_path": "/api"}
+    scope = {**asgi_scope(signed_knock()), "path": path, "root_path": "/api"}
 
     assert status_of(run_asgi(middleware, scope, messages(BODY))) == 401
     assert app.calls == []
@@ -279,7 +281,7 @@ def test_a_root_that_is_cut_off_without_a_slash_behind_it_hides_no_path(path: st
 
 def test_a_path_that_begins_as_the_root_does_is_forwarded_untouched() -> None:
     app = Recorder()
-    scope = {**asgi_scope(knock()), "path": "/apis", "root_path": "/api"}
+    scope = {**asgi_scope(signed_knock()), "path": "/apis", "root_path": "/api"}
     run_asgi(KarlaMiddleware(app, Receiver("other"), forward=True), scope, messages(BODY))
 
     assert "karla.event" not in app.calls[0][0]
@@ -289,7 +291,7 @@ def test_a_path_that_begins_as_the_root_does_is_forwarded_untouched() -> None:
 def test_an_encoded_slash_is_verified_before_it_is_forwarded(raw_path: bytes) -> None:
     app = Recorder()
     middleware = KarlaMiddleware(app, Receiver("other"), forward=True)
-    scope = {**asgi_scope(knock()), "raw_path": raw_path}
+    scope = {**asgi_scope(signed_knock()), "raw_path": raw_path}
 
     assert status_of(run_asgi(middleware, scope, messages(BODY))) == 401
 
@@ -300,7 +302,7 @@ def test_an_encoded_slash_is_verified_before_it_is_forwarded(raw_path: bytes) ->
 )
 def test_other_paths_are_forwarded_untouched(path: str) -> None:
     app = Recorder()
-    scope = {**asgi_scope(knock()), "path": path}
+    scope = {**asgi_scope(signed_knock()), "path": path}
     run_asgi(KarlaMiddleware(app, Receiver("other"), forward=True), scope, messages(BODY))
 
     assert "karla.event" not in app.calls[0][0]
@@ -315,7 +317,7 @@ def test_starlettes_router_calls_its_view_with_an_event_or_not_at_all(path: str)
     app = KarlaMiddleware(
         Starlette(routes=[Route(PATH, view, methods=["POST"])]), Receiver(SECRET), forward=True
     )
-    scope = {**asgi_scope(knock()), "path": path}
+    scope = {**asgi_scope(signed_knock()), "path": path}
     assert status_of(run_asgi(app, scope, messages(BODY))) in {200, 307, 404}
 
 
@@ -327,7 +329,7 @@ def test_a_body_in_countless_messages_is_kept_once(chunk: bytes) -> None:
 
     last = {"type": "http.request", "body": b"", "more_body": False}
     body = chunk * 50_000
-    knocking = Knock(headers=[("Karla-Signature", sign(body, SECRET))], body=body)
+    knocking = signed_knock(body)
     app = Recorder()
     tracemalloc.start()
     try:
@@ -355,7 +357,7 @@ def test_an_answer_of_the_app_that_acknowledges_nothing_is_logged(answer: int | 
     with logged_reasons() as reasons:
         sent = run_asgi(
             KarlaMiddleware(app, Receiver(SECRET, observer=keeper), forward=True),
-            asgi_scope(knock()),
+            asgi_scope(signed_knock()),
             messages(BODY),
         )
     assert [message.get("status") for message in sent][:1] == ([answer] if answer else [])
@@ -373,12 +375,12 @@ def test_a_client_that_left_before_the_answer_is_no_error() -> None:
     async def receive() -> Any:
         return next(received)
 
-    asyncio.run(app(asgi_scope(knock()), receive, send))
+    asyncio.run(app(asgi_scope(signed_knock()), receive, send))
 
 
 def test_a_refused_delivery_is_answered_and_never_forwarded() -> None:
     app = Recorder()
-    forged = Knock(headers=[("Karla-Signature", sign(BODY, "other"))], body=BODY)
+    forged = signed_knock(secret="other")
     sent = run_asgi(
         KarlaMiddleware(app, Receiver(SECRET), forward=True), asgi_scope(forged), messages(BODY)
     )
@@ -398,7 +400,9 @@ def test_handlers_run_before_a_delivery_is_forwarded_and_their_error_keeps_it_ba
             raise OSError
 
     app = KarlaMiddleware(Recorder(), receiver, forward=True)
-    statuses = [status_of(run_asgi(app, asgi_scope(knock()), messages(BODY))) for _ in range(2)]
+    statuses = [
+        status_of(run_asgi(app, asgi_scope(signed_knock()), messages(BODY))) for _ in range(2)
+    ]
     assert statuses == [299, 500]
 
 
@@ -406,7 +410,9 @@ def test_a_client_that_left_before_its_body_ended_gets_no_answer_and_reaches_no_
     app = Recorder()
     middleware = KarlaMiddleware(app, Receiver(SECRET), forward=True)
     half = {"type": "http.request", "body": BODY[:9], "more_body": True}
-    sent = run_asgi(middleware, asgi_scope(knock()), iter([half, {"type": "http.disconnect"}]))
+    sent = run_asgi(
+        middleware, asgi_scope(signed_knock()), iter([half, {"type": "http.disconnect"}])
+    )
     assert (sent, app.calls) == ([], [])
 
 
@@ -416,7 +422,7 @@ def test_an_error_of_the_app_behind_is_the_servers_to_see() -> None:
 
     app = KarlaMiddleware(broken, Receiver(SECRET), forward=True)
     with pytest.raises(ZeroDivisionError):
-        run_asgi(app, asgi_scope(knock()), messages(BODY))
+        run_asgi(app, asgi_scope(signed_knock()), messages(BODY))
 
 
 async def failing_stream(request: Request) -> Response:
@@ -447,7 +453,7 @@ def test_an_app_that_fails_after_it_has_answered_sends_nothing(view: Any) -> Non
 
     app = KarlaMiddleware(shop, Receiver(SECRET), forward=True)
     with logged_reasons() as reasons, pytest.raises(ZeroDivisionError):
-        asyncio.run(app(asgi_scope(knock()), receive, send))
+        asyncio.run(app(asgi_scope(signed_knock()), receive, send))
     assert (sent, reasons) == ([], ["handler_error"])
 
 
@@ -472,7 +478,7 @@ def test_what_an_app_sends_is_sent_in_order_when_it_has_returned() -> None:
         return next(messages(BODY))
 
     app = KarlaMiddleware(shop, Receiver(SECRET), forward=True)
-    asyncio.run(app(asgi_scope(knock()), receive, send))
+    asyncio.run(app(asgi_scope(signed_knock()), receive, send))
     assert sent == parts
 
 
@@ -494,7 +500,9 @@ def test_what_an_app_sends_may_be_used_again_by_it() -> None:
         await send(message)
 
     sent = run_asgi(
-        KarlaMiddleware(shop, Receiver(SECRET), forward=True), asgi_scope(knock()), messages(BODY)
+        KarlaMiddleware(shop, Receiver(SECRET), forward=True),
+        asgi_scope(signed_knock()),
+        messages(BODY),
     )
     assert sent[0]["headers"] == [(b"x-shop", b"yes")]
     assert [part["body"] for part in sent[1:]] == [b"a", b"b", b""]
@@ -509,7 +517,7 @@ def test_an_app_that_has_answered_is_told_that_nobody_listens_any_more() -> None
 
     endless = ({"type": "http.request", "body": BODY, "more_body": False} for _ in range(9))
     app = KarlaMiddleware(shop, Receiver(SECRET), forward=True)
-    assert status_of(run_asgi(app, asgi_scope(knock()), endless)) == 200
+    assert status_of(run_asgi(app, asgi_scope(signed_knock()), endless)) == 200
 
 
 def behind_a_server(shop: Any, *later: Any) -> list[Any]:
@@ -527,7 +535,7 @@ def behind_a_server(shop: Any, *later: Any) -> list[Any]:
             sent.append(message)
 
         app = KarlaMiddleware(shop, Receiver(SECRET), forward=True)
-        await asyncio.wait_for(app(asgi_scope(knock()), receive, send), 20)
+        await asyncio.wait_for(app(asgi_scope(signed_knock()), receive, send), 20)
         await asyncio.sleep(0)
         assert asyncio.all_tasks() == {asyncio.current_task()}
         return sent
@@ -588,7 +596,7 @@ def test_an_answer_that_is_not_complete_is_no_success(parts: list[dict[str, Any]
 
     app = KarlaMiddleware(shop, Receiver(SECRET), forward=True)
     with logged_reasons() as reasons:
-        sent = run_asgi(app, asgi_scope(knock()), messages(BODY))
+        sent = run_asgi(app, asgi_scope(signed_knock()), messages(BODY))
     assert (sent, reasons) == ([], ["handler_error"])
 
 
@@ -603,7 +611,7 @@ def test_a_file_is_sent_as_a_body_since_it_may_be_gone_when_the_app_has_returned
 
     shop = Starlette(routes=[Route(PATH, view, methods=["POST"])])
     extensions: dict[str, Any] = {"http.response.pathsend": {}, "http.response.debug": {}}
-    scope = {**asgi_scope(knock()), "extensions": extensions}
+    scope = {**asgi_scope(signed_knock()), "extensions": extensions}
     app = KarlaMiddleware(shop, Receiver(SECRET), forward=True)
     sent = run_asgi(app, scope, messages(BODY))
     assert b"".join(part.get("body", b"") for part in sent) == b"from a file"

@@ -5,17 +5,11 @@ from typing import Any
 
 import pytest
 
-from karla_receiver import ConfigurationError, Event, Receiver, samples, sign
+from karla_receiver import ConfigurationError, Event, Receiver, sign
 from karla_receiver.adapters.aws_lambda import endpoint, to_request, webhook
-from tests.doors import Knock, logged_reasons
+from tests.doors import Knock, logged_reasons, signed_knock
 from tests.doors_aws_lambda import FORMS, balancer, balancer_multi, version_1, version_2
-
-SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
-BODY = samples.read("shipment_delivered")
-
-
-def delivery(name: str = "Karla-Signature") -> Knock:
-    return Knock(headers=[(name, sign(BODY, SECRET))], body=BODY)
+from tests.signing import BODY, SECRET
 
 
 def handle(invocation: dict[str, Any], **options: Any) -> tuple[dict[str, Any], list[str]]:
@@ -29,7 +23,7 @@ def handle(invocation: dict[str, Any], **options: Any) -> tuple[dict[str, Any], 
 def test_the_body_comes_as_text_or_in_base64_and_the_header_in_any_case(
     form: Any, name: str
 ) -> None:
-    invocation = form(delivery(name))
+    invocation = form(signed_knock(headers=[(name, sign(BODY, SECRET))]))
     encoded = base64.b64encode(BODY).decode()
 
     assert handle(invocation)[0]["statusCode"] == 200
@@ -46,7 +40,7 @@ def test_several_lines_of_the_header_are_joined() -> None:
 
 
 def test_a_load_balancer_is_answered_in_the_form_that_it_asked_in() -> None:
-    single, _ = handle(balancer(delivery()))
+    single, _ = handle(balancer(signed_knock()))
     assert single == {
         "statusCode": 200,
         "statusDescription": "200 OK",
@@ -54,7 +48,7 @@ def test_a_load_balancer_is_answered_in_the_form_that_it_asked_in() -> None:
         "body": '{"status":"success"}',
         "isBase64Encoded": False,
     }
-    several, _ = handle(balancer_multi(delivery()))
+    several, _ = handle(balancer_multi(signed_knock()))
     assert several["multiValueHeaders"] == {"content-type": ["application/json"]}
     assert "headers" not in several
 
@@ -75,23 +69,23 @@ def test_a_load_balancer_is_answered_in_the_form_that_it_asked_in() -> None:
     ],
 )
 def test_what_is_broken_or_empty_is_refused(broken: dict[str, Any], reason: str) -> None:
-    answer, reasons = handle({**version_1(delivery()), **broken})
+    answer, reasons = handle({**version_1(signed_knock()), **broken})
     assert answer["statusCode"] in {400, 401}
     assert reasons == [reason]
 
 
 def test_a_body_beyond_the_limit_is_refused() -> None:
-    answer, reasons = handle(version_2(delivery()), max_body_bytes=10)
+    answer, reasons = handle(version_2(signed_knock()), max_body_bytes=10)
     assert (answer["statusCode"], reasons) == (413, ["body_too_large"])
 
 
 def test_only_a_load_balancer_may_have_been_asked_over_http() -> None:
-    knock = delivery()
+    knock = signed_knock()
     knock.headers.append(("X-Forwarded-Proto", "http"))
     for form in (version_1, version_2):
         assert to_request(form(knock)).scheme == "https"
 
-    asked = balancer(delivery())
+    asked = balancer(signed_knock())
     assert to_request(asked).scheme == "https"
     asked["headers"]["x-forwarded-proto"] = "http"
     assert to_request(asked).scheme == "http"
@@ -131,7 +125,7 @@ def test_what_names_no_status_is_a_success_as_with_payload_format_2(returned: An
         return returned
 
     with logged_reasons() as reasons:
-        assert handler(version_2(delivery()), None) is returned
+        assert handler(version_2(signed_knock()), None) is returned
     assert reasons == []
 
 

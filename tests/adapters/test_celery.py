@@ -26,7 +26,6 @@ from karla_receiver import (
     Receiver,
     Request,
     parse_event,
-    samples,
     sign,
 )
 from karla_receiver.adapters.celery import CeleryInbox
@@ -38,9 +37,7 @@ from karla_receiver.idempotency.keys import delivery_key
 from karla_receiver.outcomes import Discard, RetryLater
 from tests.many_machines.redis_server import free_port
 from tests.observed import Keeper
-
-SECRET = "secret-of-the-workers"
-BODY = samples.read("shipment_delivered")
+from tests.signing import BODY, SECRET, signature_header, signed
 
 _names = itertools.count()
 
@@ -67,7 +64,7 @@ class Shop:
         self.events.append(event)
 
     def receive(self, body: bytes = BODY, secret: str = SECRET) -> int:
-        header = {"Karla-Signature": sign(body, secret)}
+        header = signature_header(body, secret)
         return self.receiver.receive(Request("POST", header, body)).status
 
     def messages(self, suffix: str = "") -> list[Any]:
@@ -140,7 +137,7 @@ def test_a_delivery_is_acknowledged_first_and_handled_by_a_worker(shop: Shop) ->
 
 
 def test_it_is_published_from_an_event_loop_too(shop: Shop) -> None:
-    request = Request("POST", {"Karla-Signature": sign(BODY, SECRET)}, BODY)
+    request = signed()
 
     assert asyncio.run(shop.receiver.receive_async(request)).status == 200
     shop.work()
@@ -522,7 +519,7 @@ def test_receiver_and_inbox_may_share_a_store(store: MemoryStore) -> None:
     shared = Receiver(SECRET, idempotency=store, inbox=inbox)
     events: list[Event] = []
     shared.on("*")(events.append)
-    request = Request("POST", {"Karla-Signature": sign(BODY, SECRET)}, BODY)
+    request = signed()
     for _ in range(3):
         assert shared.receive(request).status == 200
     shop.name += "-2"
@@ -676,7 +673,7 @@ def test_without_a_broker_the_answer_is_503(scheme: str) -> None:
     with pytest.raises(StorageError, match=r"OperationalError|TimeoutError"):
         inbox.put(delivery())
     start = time.monotonic()
-    response = receiver.receive(Request("POST", {"Karla-Signature": sign(BODY, SECRET)}, BODY))
+    response = receiver.receive(signed())
 
     assert response.status == 503
     assert time.monotonic() - start < 3

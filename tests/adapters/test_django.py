@@ -18,26 +18,28 @@ from django.views.debug import SafeExceptionReporterFilter
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
-from karla_receiver import ConfigurationError, Event, Receiver, samples, sign
+from karla_receiver import ConfigurationError, Event, Receiver
 from karla_receiver.adapters.django import endpoint, receiver_from_settings, webhook
 from karla_receiver.idempotency import MemoryStore
 from karla_receiver.outcomes import Discard, RetryLater
 from tests.asgi_server import knock_at
-from tests.doors import Answer, Knock, answer_of, logged_reasons, run_wsgi, wsgi_environ
+from tests.doors import (
+    Answer,
+    Knock,
+    answer_of,
+    logged_reasons,
+    run_wsgi,
+    signed_knock,
+    wsgi_environ,
+)
 from tests.doors_django import nothing, nothing_async, routed, routed_by
 from tests.observed import Keeper
-
-SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
-BODY = samples.read("shipment_delivered")
-
-
-def delivery(body: bytes = BODY, **fields: Any) -> Knock:
-    return Knock(headers=[("Karla-Signature", sign(body, SECRET))], body=body, **fields)
+from tests.signing import BODY, SECRET
 
 
 def deliver(view: Any, knock: Knock | None = None, **settings: Any) -> Answer:
     with routed(view), override_settings(**settings), logged_reasons() as reasons:
-        return answer_of(reasons, *run_wsgi(WSGIHandler(), wsgi_environ(knock or delivery())))
+        return answer_of(reasons, *run_wsgi(WSGIHandler(), wsgi_environ(knock or signed_knock())))
 
 
 def test_a_receiver_with_handlers_needs_no_view() -> None:
@@ -64,7 +66,7 @@ def test_a_view_gets_what_the_url_captures() -> None:
         seen.append((shop, request.resolver_match is not None))
 
     with routed_by([path("<shop>/karla", webhook(SECRET)(view))]):
-        environ = wsgi_environ(delivery(), "/nordlicht/karla")
+        environ = wsgi_environ(signed_knock(), "/nordlicht/karla")
         assert run_wsgi(WSGIHandler(), environ)[0] == 200
     assert seen == [("nordlicht", True)]
 
@@ -85,9 +87,9 @@ def test_djangos_limit_does_not_replace_the_receivers(asgi: bool) -> None:
         return
     with override_settings(**limit):
         with routed(webhook(SECRET)(view)):
-            assert knock_at(ASGIHandler(), delivery()).status == 200
+            assert knock_at(ASGIHandler(), signed_knock()).status == 200
         with routed(small):
-            answer = knock_at(ASGIHandler(), delivery())
+            answer = knock_at(ASGIHandler(), signed_knock())
             assert (answer.status, answer.reason) == (413, "body_too_large")
 
 
@@ -122,7 +124,7 @@ class ReadStream(ReadBody):
 @pytest.mark.parametrize("kind", ["application/json", "application/x-www-form-urlencoded"])
 @pytest.mark.parametrize("middleware", [ReadBody, TouchPost])
 def test_what_ran_before_does_not_matter(middleware: type, kind: str) -> None:
-    knock = delivery()
+    knock = signed_knock()
     knock.headers.append(("Content-Type", kind))
     path_of = f"{__name__}.{middleware.__name__}"
     assert deliver(webhook(SECRET)(nothing), knock, MIDDLEWARE=[path_of]).status == 200
@@ -170,14 +172,14 @@ def test_the_view_can_read_the_body_in_every_way() -> None:
 
 
 def test_the_method_counts_as_it_was_received() -> None:
-    assert deliver(webhook(SECRET)(nothing), delivery(method="post")).status == 405
+    assert deliver(webhook(SECRET)(nothing), signed_knock(method="post")).status == 405
     with routed(webhook(SECRET)(nothing)):
-        assert knock_at(ASGIHandler(), delivery(method="post")).status == 405
+        assert knock_at(ASGIHandler(), signed_knock(method="post")).status == 405
 
 
 def test_https_is_what_django_takes_for_it() -> None:
     view = webhook(Receiver(SECRET, require_https=True))(nothing)
-    knock = delivery()
+    knock = signed_knock()
     knock.headers.append(("X-Forwarded-Proto", "https"))
 
     assert deliver(view, knock).status == 403
@@ -358,7 +360,7 @@ def test_a_sync_handler_beside_an_async_view_has_the_requests_connection() -> No
         kinds.append("view")
 
     with routed(webhook(receiver)(view)):
-        assert knock_at(ASGIHandler(), delivery()).status == 200
+        assert knock_at(ASGIHandler(), signed_knock()).status == 200
     assert kinds == ["sqlite", "view"]
 
 
@@ -458,7 +460,7 @@ def test_the_check_finds_an_async_view_in_a_transaction() -> None:
     assert checked(webhook(SECRET)(nothing_async)) == ["E001"]
     assert checked(free, webhook(SECRET)(nothing)) == []
     with routed(webhook(SECRET)(nothing_async)):
-        assert knock_at(ASGIHandler(), delivery()).status == 500, "as the check says"
+        assert knock_at(ASGIHandler(), signed_knock()).status == 500, "as the check says"
 
 
 def test_a_stream_that_breaks_is_refused() -> None:
@@ -466,5 +468,5 @@ def test_a_stream_that_breaks_is_refused() -> None:
         def read(self, size: int | None = -1, /) -> bytes:
             raise OSError
 
-    answer = deliver(webhook(SECRET)(nothing), delivery(environ={"wsgi.input": Broken()}))
+    answer = deliver(webhook(SECRET)(nothing), signed_knock(environ={"wsgi.input": Broken()}))
     assert (answer.status, answer.reason) == (400, "body_incomplete")

@@ -10,7 +10,7 @@ from fastapi import APIRouter, BackgroundTasks, Body, Depends, FastAPI, Header, 
 from fastapi.routing import APIRoute
 from starlette.routing import Route
 
-from karla_receiver import ConfigurationError, Receiver, ShipmentEvent, samples, sign
+from karla_receiver import ConfigurationError, Receiver, ShipmentEvent
 from karla_receiver.adapters.fastapi import (
     KarlaEvent,
     KarlaRouter,
@@ -20,15 +20,8 @@ from karla_receiver.adapters.fastapi import (
 from karla_receiver.errors import STATUS
 from karla_receiver.idempotency import MemoryStore
 from tests.asgi_server import knock_at, serve
-from tests.doors import PATH, Knock, asgi_scope
-
-SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
-BODY = samples.read("shipment_delivered")
-
-
-def delivery(**fields: Any) -> Knock:
-    headers = [("Karla-Signature", sign(BODY, SECRET)), ("Content-Type", "application/json")]
-    return Knock(headers=headers, body=BODY, **fields)
+from tests.doors import PATH, asgi_scope, signed_knock
+from tests.signing import BODY, SECRET
 
 
 def app_with(router: APIRouter, **options: Any) -> FastAPI:
@@ -50,7 +43,7 @@ def test_a_path_function_may_have_parameters_of_its_own_and_read_the_body_again(
     ) -> dict[str, Any]:
         return {"same": parsed == event.raw, "given": [shop, content_type, length]}
 
-    scope = asgi_scope(delivery(query="length=7"), "/nordlicht/karla")
+    scope = asgi_scope(signed_knock(query="length=7"), "/nordlicht/karla")
     _, sent = serve(app_with(router), scope, iter([{"type": "http.request", "body": BODY}]))
 
     assert json.loads(sent["body"]) == {"same": True, "given": ["nordlicht", "application/json", 7]}
@@ -63,7 +56,7 @@ def test_a_parameter_that_does_not_validate_is_answered_as_usual_and_is_no_succe
     def view(event: KarlaEvent, length: int) -> None:
         """Never called."""
 
-    answer = knock_at(app_with(router), delivery(query="length=x"))
+    answer = knock_at(app_with(router), signed_knock(query="length=x"))
     assert (answer.status, answer.reason) == (422, "handler_error")
     assert json.loads(answer.body)["detail"][0]["loc"] == ["query", "length"]
 
@@ -83,11 +76,11 @@ def test_dependencies_run_for_genuine_deliveries_only() -> None:
         """Never called."""
 
     app.include_router(guarded)
-    forged = Knock(headers=[("Karla-Signature", sign(BODY, "another"))], body=BODY)
+    forged = signed_knock(secret="another")
 
     assert knock_at(app, forged).status == 401
     assert calls == []
-    assert knock_at(app, delivery()).status == 403
+    assert knock_at(app, signed_knock()).status == 403
     assert calls == ["called"]
 
 
@@ -117,7 +110,7 @@ def test_a_delivery_whose_dependency_fails_after_its_yield_is_handled_anew(
         calls.append(event)
 
     app = app_with(router)
-    assert [knock_at(app, delivery()).status for _ in range(3)] == [status, 200, 200]
+    assert [knock_at(app, signed_knock()).status for _ in range(3)] == [status, 200, 200]
     assert len(calls) == 2
 
 
@@ -135,7 +128,7 @@ def test_a_dependency_sees_the_exception_of_a_path_function_and_cannot_make_it_a
     def view() -> None:
         raise LookupError
 
-    answer = knock_at(app_with(router), delivery())
+    answer = knock_at(app_with(router), signed_knock())
     assert (answer.status, answer.reason) == (500, "handler_error")
     assert len(seen) == 1
 
@@ -152,8 +145,8 @@ def test_a_background_task_that_fails_does_not_bring_the_delivery_back() -> None
 
     app = app_with(router)
     with pytest.raises(OSError, match="no mail"):  # for the server to log: the answer is sent
-        knock_at(app, delivery())
-    assert knock_at(app, delivery()).status == 200
+        knock_at(app, signed_knock())
+    assert knock_at(app, signed_knock()).status == 200
 
 
 def test_a_router_may_be_included_by_others_under_a_prefix() -> None:
@@ -164,8 +157,8 @@ def test_a_router_may_be_included_by_others_under_a_prefix() -> None:
     outer.include_router(webhook_router(receiver))
     app = app_with(outer)
 
-    assert knock_at(app, delivery()).status == 404
-    scope = asgi_scope(delivery(), "/shop" + PATH)
+    assert knock_at(app, signed_knock()).status == 404
+    scope = asgi_scope(signed_knock(), "/shop" + PATH)
     start, _ = serve(app, scope, iter([{"type": "http.request", "body": BODY}]))
     assert start["status"] == 200
     assert isinstance(events[0], ShipmentEvent)
@@ -186,8 +179,8 @@ def test_other_methods_at_the_path_are_left_to_other_routes() -> None:
     def page() -> str:
         return "a page"
 
-    assert knock_at(app, delivery(method="GET")).status == 200
-    refused = knock_at(app, delivery(method="PUT"))
+    assert knock_at(app, signed_knock(method="GET")).status == 200
+    refused = knock_at(app, signed_knock(method="PUT"))
     assert (refused.status, refused.reason) == (405, "method_not_allowed")
 
 
@@ -199,7 +192,7 @@ def test_a_middleware_may_have_read_the_body() -> None:
         await request.body()
         return await call_next(request)
 
-    assert knock_at(app, delivery()).status == 200
+    assert knock_at(app, signed_knock()).status == 200
 
 
 def test_the_event_cannot_be_had_where_nothing_has_verified_it() -> None:
@@ -210,7 +203,7 @@ def test_the_event_cannot_be_had_where_nothing_has_verified_it() -> None:
         """Never called."""
 
     with pytest.raises(ConfigurationError, match="make the route with a KarlaRouter"):
-        knock_at(app, delivery())
+        knock_at(app, signed_knock())
 
 
 def test_a_route_that_no_delivery_reaches_is_refused() -> None:

@@ -10,12 +10,10 @@ import pytest
 from flask import Flask, Response, abort, request
 from flask.views import MethodView
 
-from karla_receiver import ConfigurationError, Event, Receiver, ShipmentEvent, samples, sign
+from karla_receiver import ConfigurationError, Event, Receiver, ShipmentEvent, sign
 from karla_receiver.adapters.flask import webhook
 from tests.doors import PATH, Knock, logged_reasons, run_wsgi, wsgi_environ
-
-SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
-BODY = samples.read("shipment_delivered")
+from tests.signing import BODY, SECRET, signature_header
 
 
 def deliver(
@@ -167,7 +165,7 @@ def test_a_method_of_a_view_class_gets_the_event_after_itself() -> None:
 
     app = Flask("shop")
     app.add_url_rule("/karla/<shop>", view_func=Deliveries.as_view("deliveries"))
-    headers = {"Karla-Signature": sign(BODY, SECRET)}
+    headers = signature_header()
     answer = app.test_client().post("/karla/north", data=BODY, headers=headers).json
     assert answer == {
         "self": True,
@@ -223,7 +221,7 @@ def test_flasks_own_limit_on_a_touched_body_of_no_length_is_too_large() -> None:
     app.before_request(lambda: [request.stream].clear())
     app.post("/karla")(webhook(SECRET)(nothing))
     environ = {"wsgi.input": BytesIO(BODY), "wsgi.input_terminated": True, "CONTENT_LENGTH": ""}
-    headers = {"Karla-Signature": sign(BODY, SECRET)}
+    headers = signature_header()
     with logged_reasons() as reasons:
         response = app.test_client().post("/karla", headers=headers, environ_overrides=environ)
     assert (response.status_code, reasons) == (413, ["body_too_large"])
@@ -324,7 +322,7 @@ def test_the_lower_of_flasks_limit_and_the_receivers_holds(
 
     environ: dict[str, Any] = {"wsgi.input": BytesIO(BODY), "wsgi.input_terminated": True}
     environ["CONTENT_LENGTH"] = str(len(BODY)) if is_declared else ""
-    headers = {"Karla-Signature": sign(BODY, SECRET)}
+    headers = signature_header()
     with logged_reasons() as reasons:
         response = app.test_client().post("/karla", headers=headers, environ_overrides=environ)
 

@@ -16,21 +16,15 @@ from karla_receiver import (
     Event,
     Reason,
     Receiver,
-    Request,
     RequestError,
     RetryLater,
     parse_event,
-    samples,
-    sign,
 )
 from karla_receiver.adapters.opentelemetry import OpenTelemetryObserver
 from karla_receiver.idempotency import Claim, ClaimState
 from karla_receiver.observing import BODY_BOUNDS, DURATION_BOUNDS, SKEW_BOUNDS, attempt
 from tests.observed import Remembering
-
-SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
-BODY = samples.read("shipment_delivered")
-NOW = 1_700_000_000
+from tests.signing import BODY, NOW, SECRET, signed
 
 
 class Recorded:
@@ -69,10 +63,6 @@ class Recorded:
         }
 
 
-def signed(secret: str = SECRET, timestamp: int = NOW - 7) -> Request:
-    return Request("POST", {"Karla-Signature": sign(BODY, secret, timestamp=timestamp)}, BODY)
-
-
 def test_a_handled_delivery_is_a_span_with_the_handlers_own_below_it() -> None:
     recorded = Recorded()
     receiver = Receiver("new", SECRET, clock=lambda: NOW, observer=recorded.observer)
@@ -83,7 +73,7 @@ def test_a_handled_delivery_is_a_span_with_the_handlers_own_below_it() -> None:
         with recorded.tracers.get_tracer("shop").start_as_current_span("send voucher"):
             pass
 
-    assert receiver.receive(signed()).status == 200
+    assert receiver.receive(signed(timestamp=NOW - 7)).status == 200
     assert trace.get_current_span() is before
     spans = recorded.spans()
     delivery = spans["karla delivery"]
@@ -123,7 +113,7 @@ def test_a_skew_either_way_is_measured_without_its_sign(caplog: pytest.LogCaptur
 def test_histograms_divide_where_those_of_prometheus_do() -> None:
     recorded = Recorded()
     receiver = Receiver(SECRET, clock=lambda: NOW, observer=recorded.observer)
-    receiver.receive(signed())
+    receiver.receive(signed(timestamp=NOW - 7))
 
     bounds = recorded.bounds()
     assert bounds["karla.delivery.duration"] == bounds["karla.handler.duration"] == DURATION_BOUNDS
@@ -178,7 +168,7 @@ def test_a_genuine_delivery_that_is_not_taken_is_an_error(
     recorded = Recorded()
     receiver = Receiver(SECRET, clock=lambda: NOW, observer=recorded.observer)
     with suppress(SystemExit):
-        receiver.receive(signed(), view=view)
+        receiver.receive(signed(timestamp=NOW - 7), view=view)
     (span,) = recorded.finished()
     assert span.status.status_code == status
 
@@ -187,7 +177,7 @@ def test_a_forgery_is_its_senders_error_and_tells_nothing_of_its_own() -> None:
     recorded = Recorded()
     receiver = Receiver(SECRET, clock=lambda: NOW, observer=recorded.observer)
 
-    assert receiver.receive(signed("another-secret")).status == 401
+    assert receiver.receive(signed(secret="another-secret", timestamp=NOW)).status == 401
     span = recorded.spans()["karla delivery"]
     assert span.status.status_code == StatusCode.UNSET
     assert dict(span.attributes) == {
@@ -210,7 +200,7 @@ def test_a_sender_that_went_away_is_told_without_a_status() -> None:
     recorded = Recorded()
     receiver = Receiver(SECRET, observer=recorded.observer)
     with pytest.raises(RequestError):
-        receiver.receive(Request("POST", {"Karla-Signature": sign(BODY, SECRET)}, chunks()))
+        receiver.receive(signed(body=chunks()))
     span = recorded.spans()["karla delivery"]
     assert "http.response.status_code" not in span.attributes
     assert span.attributes["error.type"] == "client_disconnected"
@@ -229,11 +219,11 @@ def test_duplicates_are_counted(claim: Claim, kind: str) -> None:
     receiver = Receiver(
         SECRET, clock=lambda: NOW, observer=recorded.observer, idempotency=Remembering(claim)
     )
-    receiver.receive(signed())
+    receiver.receive(signed(timestamp=NOW - 7))
     assert recorded.metrics()["karla.duplicates"] == [({"karla.duplicate": kind}, 1)]
     assert recorded.spans()["karla delivery"].attributes["karla.duplicate"] == kind
 
 
 def test_without_an_sdk_nothing_is_recorded_and_deliveries_are_answered() -> None:
     receiver = Receiver(SECRET, clock=lambda: NOW, observer=OpenTelemetryObserver())
-    assert receiver.receive(signed()).status == 200
+    assert receiver.receive(signed(timestamp=NOW - 7)).status == 200

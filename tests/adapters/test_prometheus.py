@@ -21,26 +21,17 @@ from karla_receiver import (
     ConfigurationError,
     Reason,
     Receiver,
-    Request,
     RequestError,
     parse_event,
-    samples,
-    sign,
 )
 from karla_receiver.adapters.prometheus import PrometheusObserver
 from karla_receiver.errors import STATUS
 from karla_receiver.idempotency import Claim, ClaimState
 from karla_receiver.observing import attempt
 from tests.observed import Remembering
+from tests.signing import BODY, NOW, SECRET, signature_header, signed
 
-SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
-BODY = samples.read("shipment_delivered")
-NOW = 1_700_000_000
 EXAMPLES = Path(__file__).parent.parent.parent / "examples" / "monitoring"
-
-
-def signed(secret: str = SECRET, timestamp: int = NOW - 7) -> Request:
-    return Request("POST", {"Karla-Signature": sign(BODY, secret, timestamp=timestamp)}, BODY)
 
 
 @pytest.fixture
@@ -56,7 +47,7 @@ def receiver_of(registry: CollectorRegistry, **options: Any) -> Receiver:
 
 
 def test_a_handled_delivery_is_counted_and_timed(registry: CollectorRegistry) -> None:
-    receiver_of(registry).receive(signed())
+    receiver_of(registry).receive(signed(timestamp=NOW - 7))
     read = registry.get_sample_value
 
     labels = {"status": "200", "reason": "none", "event_group": "shipment_delivered"}
@@ -74,7 +65,7 @@ def test_a_handled_delivery_is_counted_and_timed(registry: CollectorRegistry) ->
 
 def test_a_refusal_is_counted_by_its_reason(registry: CollectorRegistry) -> None:
     receiver = receiver_of(registry)
-    receiver.receive(signed("another-secret"))
+    receiver.receive(signed(secret="another-secret", timestamp=NOW))
     receiver.receive(signed(timestamp=NOW - 500))
     read = registry.get_sample_value
 
@@ -94,17 +85,15 @@ def test_a_sender_that_went_away_is_counted_without_a_status(registry: Collector
         raise RequestError(Reason.CLIENT_DISCONNECTED)
 
     with pytest.raises(RequestError):
-        receiver_of(registry).receive(
-            Request("POST", {"Karla-Signature": sign(BODY, SECRET)}, chunks())
-        )
+        receiver_of(registry).receive(signed(body=chunks()))
     labels = {"status": "none", "reason": "client_disconnected", "event_group": "none"}
     assert registry.get_sample_value("karla_deliveries_total", labels) == 1
 
 
 def test_what_a_view_answers_is_what_is_counted(registry: CollectorRegistry) -> None:
     receiver = receiver_of(registry)
-    receiver.receive(signed(), view=lambda event: 202)
-    receiver.receive(signed(), view=lambda event: 404)
+    receiver.receive(signed(timestamp=NOW - 7), view=lambda event: 202)
+    receiver.receive(signed(timestamp=NOW - 7), view=lambda event: 404)
     for status, reason in ((202, "none"), (404, "handler_error")):
         labels = {
             "status": str(status),
@@ -172,7 +161,7 @@ def test_attempts_of_a_worker_are_counted_apart_from_requests(
     ],
 )
 def test_duplicates_are_counted(registry: CollectorRegistry, claim: Claim, kind: str) -> None:
-    receiver_of(registry, idempotency=Remembering(claim)).receive(signed())
+    receiver_of(registry, idempotency=Remembering(claim)).receive(signed(timestamp=NOW - 7))
     assert registry.get_sample_value("karla_duplicates_total", {"kind": kind}) == 1
 
 
@@ -223,7 +212,7 @@ def gunicorn(folder: Path) -> Generator[str]:
 
 def test_the_counts_of_all_workers_are_added_up(tmp_path: Path) -> None:
     with gunicorn(tmp_path) as url:
-        headers = {"Karla-Signature": sign(BODY, "a-secret")}
+        headers = signature_header(secret="a-secret")
         for _ in range(60):
             answer = httpx2.post(f"{url}/webhooks/karla", content=BODY, headers=headers)
             assert answer.status_code == 200
@@ -238,10 +227,10 @@ def test_the_counts_of_all_workers_are_added_up(tmp_path: Path) -> None:
 def known_metrics() -> set[str]:
     registry = CollectorRegistry()
     receiver = receiver_of(registry)
-    receiver.receive(signed())
+    receiver.receive(signed(timestamp=NOW - 7))
     receiver_of(
         again := CollectorRegistry(), idempotency=Remembering(Claim(ClaimState.DONE))
-    ).receive(signed())
+    ).receive(signed(timestamp=NOW - 7))
     pages = (generate_latest(registry) + generate_latest(again)).decode()
     return set(re.findall(r"^(karla_\w+)", pages, re.MULTILINE))
 

@@ -7,19 +7,19 @@ import pytest
 from quart import Quart, request
 from werkzeug.exceptions import HTTPException
 
-from karla_receiver import Receiver, samples, sign
+from karla_receiver import Receiver
 from karla_receiver.adapters.asgi import KarlaMiddleware
 from karla_receiver.adapters.quart import endpoint, webhook
 from tests.asgi_server import knock_at, serve
-from tests.doors import PATH, Answer, Knock, asgi_scope, logged_reasons, run_asgi
-
-SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
-BODY = samples.read("shipment_delivered")
+from tests.doors import PATH, Answer, Knock, asgi_scope, logged_reasons, run_asgi, signed_knock
+from tests.signing import BODY, SECRET
 
 
-def delivery(body: bytes = BODY, **fields: Any) -> Knock:
-    headers = [("Karla-Signature", sign(body, SECRET)), ("Content-Length", str(len(body)))]
-    return Knock(headers=headers, body=body, **fields)
+def sized_knock(body: bytes = BODY, **fields: Any) -> Knock:
+    """Return a signed request that tells its length, as servers pass it on."""
+    knock = signed_knock(body, **fields)
+    knock.headers.append(("Content-Length", str(len(body))))
+    return knock
 
 
 def deliver(knock: Knock, before: Any = None, **config: Any) -> Answer:
@@ -32,7 +32,7 @@ def deliver(knock: Knock, before: Any = None, **config: Any) -> Answer:
 
 
 def test_a_receiver_with_handlers_needs_no_view() -> None:
-    assert deliver(delivery()).status == 200
+    assert deliver(sized_knock()).status == 200
 
 
 async def read_data() -> None:
@@ -49,7 +49,7 @@ async def touch_form() -> None:
 
 @pytest.mark.parametrize("before", [read_data, read_json, touch_form])
 def test_what_ran_before_does_not_matter(before: Any) -> None:
-    assert deliver(delivery(), before).status == 200
+    assert deliver(sized_knock(), before).status == 200
 
 
 def test_a_body_that_something_consumed_is_refused_and_the_log_says_so(
@@ -58,12 +58,12 @@ def test_a_body_that_something_consumed_is_refused_and_the_log_says_so(
     async def consume() -> None:
         await request.get_data(cache=False)
 
-    assert deliver(delivery(), consume).status == 401
+    assert deliver(sized_knock(), consume).status == 401
     assert "consumed before @webhook" in caplog.text
 
 
 def test_a_body_beyond_quarts_own_limit_is_413() -> None:
-    answer = deliver(delivery(), MAX_CONTENT_LENGTH=10)
+    answer = deliver(sized_knock(), MAX_CONTENT_LENGTH=10)
     assert (answer.status, answer.reason) == (413, "body_too_large")
 
 
@@ -80,7 +80,7 @@ def test_a_body_that_takes_longer_than_quarts_own_limit_is_refused() -> None:
         async def send(message: Any) -> None:
             sent.append(message)
 
-        await asyncio.wait_for(cast("Any", app)(asgi_scope(delivery()), messages.get, send), 10)
+        await asyncio.wait_for(cast("Any", app)(asgi_scope(sized_knock()), messages.get, send), 10)
 
     with logged_reasons() as reasons:
         asyncio.run(serve_one())
@@ -98,14 +98,14 @@ def test_a_body_in_pieces_is_joined_and_one_that_never_ends_is_refused() -> None
         while True:
             yield {"type": "http.request", "body": b"a" * 65_536, "more_body": True}
 
-    assert deliver(delivery(messages=pieces())).status == 200
-    header_only = Knock(headers=delivery().headers[:1], messages=endless())
+    assert deliver(sized_knock(messages=pieces())).status == 200
+    header_only = Knock(headers=sized_knock().headers[:1], messages=endless())
     assert deliver(header_only).status == 413
 
 
 def test_nothing_is_called_or_sent_when_the_client_goes_away() -> None:
     half = {"type": "http.request", "body": BODY[:9], "more_body": True}
-    answer = deliver(delivery(messages=iter([half, {"type": "http.disconnect"}])))
+    answer = deliver(sized_knock(messages=iter([half, {"type": "http.disconnect"}])))
     assert answer.status is None
 
 
@@ -117,7 +117,7 @@ def test_a_view_gets_what_the_rule_captures() -> None:
     async def view(event: Any, shop: str) -> dict[str, Any]:
         return {"shop": shop, "same": (await request.get_json()) == event.raw}
 
-    knock = delivery()
+    knock = sized_knock()
     knock.headers.append(("Content-Type", "application/json"))
     scope = asgi_scope(knock, "/nordlicht/karla")
     _, *sent = serve(app, scope, iter([{"type": "http.request", "body": BODY}]))
@@ -134,7 +134,7 @@ def test_an_abort_without_a_status_is_no_success() -> None:
     async def view(event: Any) -> None:
         raise HTTPException
 
-    assert knock_at(app, delivery()).reason == "handler_error"
+    assert knock_at(app, sized_knock()).reason == "handler_error"
 
 
 @pytest.mark.parametrize(

@@ -11,17 +11,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from karla_receiver import Event, samples, sign
+from karla_receiver import Event
 from karla_receiver.adapters.starlette import webhook
 from tests.asgi_server import knock_at, serve
-from tests.doors import PATH, Knock, asgi_scope
-
-SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
-BODY = samples.read("shipment_delivered")
-
-
-def delivery(**fields: Any) -> Knock:
-    return Knock(headers=[("Karla-Signature", sign(BODY, SECRET))], body=BODY, **fields)
+from tests.doors import PATH, asgi_scope, signed_knock
+from tests.signing import BODY, SECRET
 
 
 @webhook(SECRET)
@@ -33,14 +27,14 @@ async def about_the_request(request: Request, event: Event) -> JSONResponse:
 def test_a_route_needs_no_methods(methods: list[str] | None) -> None:
     app = Starlette(routes=[Route(PATH, about_the_request, methods=methods)])
 
-    assert knock_at(app, delivery()).status == 200
-    refused = knock_at(app, delivery(method="GET"))
+    assert knock_at(app, signed_knock()).status == 200
+    refused = knock_at(app, signed_knock(method="GET"))
     assert (refused.status, refused.headers["Allow"]) == (405, "POST")
 
 
 def test_a_view_can_read_what_the_path_captures_and_the_body() -> None:
     app = Starlette(routes=[Route("/{shop}/karla", about_the_request)])
-    scope = asgi_scope(delivery(), "/nordlicht/karla")
+    scope = asgi_scope(signed_knock(), "/nordlicht/karla")
     _, sent = serve(app, scope, iter([{"type": "http.request", "body": BODY}]))
 
     assert json.loads(sent["body"]) == {"shop": "nordlicht", "json": json.loads(BODY)}
@@ -55,7 +49,7 @@ def test_a_view_hears_when_the_client_is_gone() -> None:
 
     app = Starlette(routes=[Route(PATH, view)])
     messages = [{"type": "http.request", "body": BODY}, {"type": "http.disconnect"}]
-    serve(app, asgi_scope(delivery()), iter(messages))
+    serve(app, asgi_scope(signed_knock()), iter(messages))
     assert heard == ["http.request", "http.disconnect"]
 
 
@@ -69,7 +63,7 @@ def test_a_middleware_may_have_read_the_body() -> None:
         routes=[Route(PATH, about_the_request)],
         middleware=[Middleware(BaseHTTPMiddleware, dispatch=read_the_body)],
     )
-    assert knock_at(app, delivery()).status == 200
+    assert knock_at(app, signed_knock()).status == 200
 
 
 async def consume_the_body(request: Request, call_next: Any) -> Any:
@@ -86,7 +80,7 @@ def test_a_body_that_something_consumed_is_refused_and_the_log_says_so(
         routes=[Route(PATH, about_the_request)],
         middleware=[Middleware(BaseHTTPMiddleware, dispatch=consume_the_body)],
     )
-    knock = delivery()
+    knock = signed_knock()
     if length is not None:
         knock.headers.append(("Content-Length", str(length)))
     assert knock_at(app, knock).status == 401
@@ -102,5 +96,5 @@ def test_a_client_that_goes_away_is_no_error_under_middleware_that_insists_on_an
         middleware=[Middleware(BaseHTTPMiddleware, dispatch=pass_on)],
     )
     half = {"type": "http.request", "body": BODY[:9], "more_body": True}
-    answer = knock_at(app, delivery(messages=iter([half, {"type": "http.disconnect"}])))
+    answer = knock_at(app, signed_knock(messages=iter([half, {"type": "http.disconnect"}])))
     assert (answer.status, answer.reason) == (None, "client_disconnected")

@@ -17,7 +17,6 @@ from karla_receiver import (
     Reason,
     Receiver,
     ShipmentEvent,
-    samples,
     sign,
 )
 from karla_receiver.idempotency import MemoryStore
@@ -25,11 +24,9 @@ from karla_receiver.idempotency.protocol import Claim, ClaimState
 from karla_receiver.outcomes import RetryLater
 from tests.adapters.views import STREAM, Behaviour, Shop
 from tests.all_doors import CHOSEN
-from tests.doors import Answer, Knock
+from tests.doors import Answer, Knock, signed_knock
 from tests.observed import Keeper
-
-SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
-BODY = samples.read("shipment_delivered")
+from tests.signing import BODY, SECRET
 
 MODULES = {name: import_module(f"tests.adapters.shops_{name}") for name in CHOSEN}
 SHOPS: dict[str, Shop] = {name: module.shop for name, module in MODULES.items()}
@@ -37,14 +34,10 @@ IN_EVERY_SHOP = pytest.mark.parametrize("shop", SHOPS.values(), ids=SHOPS)
 SYNC_AND_ASYNC = pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
 
 
-def delivery() -> Knock:
-    return Knock(headers=[("Karla-Signature", sign(BODY, SECRET))], body=BODY)
-
-
 def deliver(
     shop: Shop, behaviour: Behaviour, *secrets: Any, is_async: bool = True, knock: Any = None
 ) -> Answer:
-    return shop(behaviour, secrets or (SECRET,), is_async, knock or delivery())
+    return shop(behaviour, secrets or (SECRET,), is_async, knock or signed_knock())
 
 
 @IN_EVERY_SHOP

@@ -8,19 +8,17 @@ import pytest
 from flask import Flask
 from flask import request as flask_request
 
-from karla_receiver import ConfigurationError, Event, Receiver, samples, sign
+from karla_receiver import ConfigurationError, Event, Receiver
 from karla_receiver.adapters.wsgi import KarlaApp, KarlaMiddleware
 from tests.doors import (
     PATH,
-    Knock,
     asgi_not_found,
     logged_reasons,
     run_wsgi,
+    signed_knock,
     wsgi_environ,
 )
-
-SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
-BODY = samples.read("shipment_delivered")
+from tests.signing import BODY, SECRET
 
 
 def receiver_into(events: list[Event]) -> Receiver:
@@ -30,8 +28,7 @@ def receiver_into(events: list[Event]) -> Receiver:
 
 
 def environ_with(**changes: Any) -> dict[str, Any]:
-    knock = Knock(headers=[("Karla-Signature", sign(BODY, SECRET))], body=BODY)
-    return {**wsgi_environ(knock), **changes}
+    return {**wsgi_environ(signed_knock()), **changes}
 
 
 class Recorder:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from karla_receiver.cli.addresses import listening, webhook_url
 from karla_receiver.cli.server import serving_asgi
 from karla_receiver.cli.watching import Seen, WatchedApp
-from tests.cli.running import SECRET
+from tests.signing import SECRET
 
 
 @contextmanager

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 from typer.testing import CliRunner
 
 from karla_receiver.cli.program import program
+from tests.signing import SECRET
 
-SECRET = "the-secret-of-these-tests"
 MAIN = "from karla_receiver.cli import main; main()"
 
 

@@ -12,9 +12,8 @@ from karla_receiver.cli.deliveries import (
     genuine_deliveries,
     refused_deliveries,
 )
+from tests.signing import NOW, SECRET
 
-SECRET = "secret-of-the-table"
-NOW = 1_700_000_000
 GENUINE = samples.read("shipment_delivered")
 
 # Those need a broken client, a broken store, or another set-up than the demo's.

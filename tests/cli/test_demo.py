@@ -17,8 +17,7 @@ from karla_receiver.cli.exchange import Exchange
 from karla_receiver.cli.program import program
 from karla_receiver.cli.server import Adapter
 from karla_receiver.errors import STATUS
-
-SECRET = "secret-of-the-demo"
+from tests.signing import SECRET
 
 # What each bad delivery must be refused for; written here once more, on purpose.
 REFUSED = {

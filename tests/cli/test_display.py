@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from karla_receiver import Reason, parse_event, samples
+from karla_receiver import Reason, parse_event
 from karla_receiver.cli.deliveries import Delivery, all_deliveries
 from karla_receiver.cli.display import Display, JSONLines, Rows, Summary
 from karla_receiver.cli.exchange import Exchange, Result, documented_result
+from tests.signing import BODY
 
-BODY = samples.read("shipment_delivered")
 GENUINE = Delivery(name="good", sent="a good one", body=BODY, signature=None, reason=None)
 FORGED = replace(GENUINE, name="bad", sent="a bad one", reason=Reason.SIGNATURE_MISMATCH)
 SUMMARY = Summary(adapter="asgi", handled=20, refused=10, undocumented=0, seconds=1.23456)

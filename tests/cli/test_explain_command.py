@@ -4,12 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from karla_receiver import samples, sign
+from karla_receiver import sign
 from karla_receiver.cli.recording import Recorded, Recorder
-from tests.cli.running import SECRET, run
+from tests.cli.running import run
+from tests.signing import BODY, NOW, SECRET
 
-BODY = samples.read("shipment_delivered")
-NOW = 1_700_000_000
 HEADER = sign(BODY, SECRET, timestamp=NOW)
 
 

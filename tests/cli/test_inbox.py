@@ -15,14 +15,15 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from karla_receiver import ConfigurationError, Receiver, Request, Response, sign
+from karla_receiver import ConfigurationError, Receiver, Request, Response
 from karla_receiver.cli.program import program
 from karla_receiver.cli.terminal import Terminal
 from karla_receiver.errors import StorageError
 from karla_receiver.idempotency.sqlite import SQLiteStore
 from karla_receiver.inbox import SQLiteInbox
 from karla_receiver.inbox.operations import Operations, Selection
-from tests.inbox.stock import SECRET, delivery, query, query_and_commit, states
+from tests.inbox.stock import delivery, query, query_and_commit, states
+from tests.signing import SECRET, signed
 from tests.waiting import until
 
 RUNNER = CliRunner(env={"COLUMNS": "160", "KARLA_WEBHOOK_SECRET": SECRET})
@@ -291,7 +292,7 @@ def test_a_file_of_a_store_alone_is_refused(tmp_path: Path, command: list[str]) 
     path = tmp_path / "store.db"
     receiver = Receiver(SECRET, idempotency=SQLiteStore(path))
     body = b'{"event_group":"shipment_delivered"}'
-    request = Request("POST", [("Karla-Signature", sign(body, SECRET))], body)
+    request = signed(body)
     assert receiver.receive(request).status == 200
     assert "is the file of a SQLiteStore" in run(command[0], path, *command[1:], code=2)
 

@@ -10,16 +10,15 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from karla_receiver import Reason, samples, sign
+from karla_receiver import Reason, sign
 from karla_receiver.cli.addresses import webhook_url
 from karla_receiver.cli.recording import decoded
-from tests.cli.running import SECRET, Run, free_port, run, started, when_listening
-
-BODY = samples.read("shipment_delivered")
+from tests.cli.running import Run, free_port, run, started, when_listening
+from tests.signing import BODY, SECRET, signature_header
 
 
 def post(url: str, body: bytes = BODY, *, secret: str = SECRET) -> httpx2.Response:
-    headers = {"Karla-Signature": sign(body, secret)}
+    headers = signature_header(body, secret)
     return httpx2.post(url, content=body, headers=headers, trust_env=False)
 
 

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from karla_receiver.cli.program import program
 from karla_receiver.cli.terminal import Terminal, mute_stdout
-from tests.cli.running import SECRET, run, run_into_closed_pipe, started
+from tests.cli.running import run, run_into_closed_pipe, started
+from tests.signing import SECRET
 
 COMMANDS = ("demo", "listen", "send", "replay", "sign", "verify", "explain", "samples")
 

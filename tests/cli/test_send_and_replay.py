@@ -18,7 +18,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from karla_receiver import ConfigurationError, Reason, parse_event, samples
+from karla_receiver import ConfigurationError, Reason, parse_event
 from karla_receiver.cli import sending
 from karla_receiver.cli.addresses import checked_url
 from karla_receiver.cli.answers import report
@@ -28,9 +28,9 @@ from karla_receiver.cli.recording import Recorded, Recorder
 from karla_receiver.cli.sending import Answer, deliver_all
 from karla_receiver.testing.deliveries import BadKind
 from tests.cli.endpoint import endpoint
-from tests.cli.running import SECRET, free_port, run, started
+from tests.cli.running import free_port, run, started
+from tests.signing import BODY, SECRET
 
-BODY = samples.read("shipment_delivered")
 DEEP = b'{"a":' * 100_000 + b"1" + b"}" * 100_000
 
 # What a receiver without handlers refuses each kind of bad delivery for.

@@ -16,10 +16,9 @@ import pytest
 
 from karla_receiver import Verifier, samples
 from karla_receiver import sign as signature_of
-from tests.cli.running import MAIN, SECRET, run
+from tests.cli.running import MAIN, run
+from tests.signing import BODY, NOW, SECRET
 
-BODY = samples.read("shipment_delivered")
-NOW = 1_700_000_000
 HEADER = signature_of(BODY, SECRET, timestamp=NOW)
 
 

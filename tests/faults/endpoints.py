@@ -12,8 +12,8 @@ from karla_receiver.adapters.asgi import KarlaApp as ASGIApp
 from karla_receiver.adapters.wsgi import KarlaApp as WSGIApp
 from karla_receiver.delivery import Delivery
 from karla_receiver.inbox import Novelty, SQLiteInbox
+from tests.signing import SECRET
 
-SECRET = "secret-of-the-endpoints"
 FOLDER = "KARLA_ENDPOINT_FOLDER"
 WORKERS = "KARLA_ENDPOINT_WORKERS"
 

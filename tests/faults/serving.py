@@ -12,8 +12,8 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from karla_receiver import sign
-from tests.faults.endpoints import FOLDER, SECRET, WORKERS
+from tests.faults.endpoints import FOLDER, WORKERS
+from tests.signing import signature_header
 
 ROOT = Path(__file__).parents[2]
 IN_FLIGHT = 100
@@ -59,7 +59,7 @@ def deliver(port: int, number: int) -> int | None:
     body = body_of(number)
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
-        connection.request("POST", "/", body, {"Karla-Signature": sign(body, SECRET)})
+        connection.request("POST", "/", body, signature_header(body))
         return connection.getresponse().status
     except (OSError, http.client.HTTPException):
         return None

@@ -10,8 +10,8 @@ from karla_receiver.adapters.asgi import KarlaApp
 from karla_receiver.adapters.redis import RedisStore
 from karla_receiver.idempotency import MemoryStore, SQLiteStore
 from karla_receiver.inbox import SQLiteInbox
+from tests.signing import SECRET
 
-SECRET = "secret-of-the-copies"
 HANDLING_SECONDS = 0.5
 
 

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from karla_receiver import Event, Receiver, Request, sign
+from karla_receiver import Event, Receiver, Request
 from karla_receiver.adapters.redis import RedisStore
 from karla_receiver.errors import StorageError
 from karla_receiver.idempotency import ClaimState, IdempotencyStore, SQLiteStore
 from tests.idempotency.contract import in_child
-from tests.inbox.stock import SECRET
 from tests.many_machines.redis_server import RedisServer, running_redis
+from tests.signing import SECRET, signed
 
 pytestmark = pytest.mark.filterwarnings("ignore::BytesWarning:redis")
 
@@ -40,7 +40,7 @@ def _path(tmp_path: Path) -> Path:
 
 def request(number: int) -> Request:
     body = json.dumps({"event_group": "parcel", "n": number}).encode()
-    return Request("POST", {"Karla-Signature": sign(body, SECRET)}, body)
+    return signed(body)
 
 
 def answers(store: IdempotencyStore, count: int) -> tuple[set[int], float]:

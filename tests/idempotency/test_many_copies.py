@@ -14,9 +14,9 @@ from collections.abc import Generator
 from pathlib import Path
 
 from karla_receiver import samples, sign
-from tests.idempotency.copies import SECRET
 from tests.inbox.stock import states
 from tests.many_machines.redis_server import running_redis
+from tests.signing import SECRET
 from tests.waiting import until
 
 CONNECTIONS = 200

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from karla_receiver import ConfigurationError, Event, Receiver, Request, idempotency, sign
+from karla_receiver import ConfigurationError, Event, Receiver, idempotency
 from karla_receiver import inbox as inbox_package
 from karla_receiver.errors import StorageError
 from karla_receiver.idempotency import Claim, ClaimState, IdempotencyStore, SQLiteStore
 from karla_receiver.inbox import SQLiteInbox
-from tests.inbox.stock import SECRET, delivery, query
+from tests.inbox.stock import delivery, query
 from tests.inbox.test_put import run_forks
+from tests.signing import SECRET, signed
 
 CLAIMED, IN_PROGRESS, DONE = ClaimState.CLAIMED, ClaimState.IN_PROGRESS, ClaimState.DONE
 HOUR = 3600.0
@@ -188,7 +189,7 @@ def test_it_shares_the_file_with_an_inbox(opened: Opened, path: Path) -> None:
     inbox = SQLiteInbox(path)
     receiver = Receiver(SECRET, idempotency=opened(), inbox=inbox)
     body = b'{"event_group":"x"}'
-    request = Request("POST", {"Karla-Signature": sign(body, SECRET)}, body)
+    request = signed(body)
     assert [receiver.receive(request).status for _ in range(3)] == [200] * 3
     assert inbox.put(delivery(query(path, "SELECT key FROM karla_inbox")[0][0])) == "duplicate"
     inbox.close()

@@ -14,8 +14,7 @@ import msgspec
 from karla_receiver import Receiver
 from karla_receiver.delivery import Delivery
 from karla_receiver.inbox import SQLiteInbox
-
-SECRET = "secret-of-the-tests"
+from tests.signing import SECRET
 
 
 def delivery(key: str = "one", **changes: Any) -> Delivery:

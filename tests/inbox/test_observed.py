@@ -15,9 +15,10 @@ from karla_receiver.attempt import current_attempt
 from karla_receiver.inbox import SQLiteInbox
 from karla_receiver.outcomes import Discard, RetryLater
 from karla_receiver.sqlite.file import Session
-from tests.inbox.stock import SECRET, delivery, end_leases, hurried, states
+from tests.inbox.stock import delivery, end_leases, hurried, states
 from tests.inbox.test_worker import OddDiscard, die_while_handling
 from tests.observed import Keeper
+from tests.signing import SECRET
 from tests.waiting import until
 
 MISFIT = b'{"event_group":"x","source":"shipments","ref":"shipments/delivered/X"}'

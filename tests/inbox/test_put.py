@@ -14,7 +14,8 @@ from karla_receiver import ConfigurationError, Receiver, Request, sign
 from karla_receiver.errors import StorageError
 from karla_receiver.inbox import Inbox, Novelty, SQLiteInbox
 from karla_receiver.inbox.rows import Put
-from tests.inbox.stock import SECRET, delivery, in_threads, query, states
+from tests.inbox.stock import delivery, in_threads, query, states
+from tests.signing import SECRET
 
 
 @pytest.fixture(name="path")

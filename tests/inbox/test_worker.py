@@ -25,7 +25,6 @@ from karla_receiver.outcomes import Discard, RetryLater
 from karla_receiver.sqlite.file import Session
 from karla_receiver.sqlite.group_commit import GroupCommit
 from tests.inbox.stock import (
-    SECRET,
     delivery,
     end_leases,
     hurried,
@@ -35,6 +34,7 @@ from tests.inbox.stock import (
     served,
     states,
 )
+from tests.signing import SECRET
 from tests.waiting import PATIENCE_SECONDS, until
 
 Opened = Callable[..., SQLiteInbox]

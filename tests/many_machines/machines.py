@@ -17,7 +17,8 @@ from typing import Any
 
 from kombu import Connection, Queue
 
-from karla_receiver import samples, sign
+from karla_receiver import samples
+from tests.signing import signature_header
 
 ROOT = Path(__file__).parents[2]
 
@@ -108,7 +109,7 @@ def send(port: int, body: bytes, secret: str) -> int:
     """Send a delivery once; return the answer's status, 0 if there was none."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     try:
-        connection.request("POST", "/webhooks/karla", body, {"Karla-Signature": sign(body, secret)})
+        connection.request("POST", "/webhooks/karla", body, signature_header(body, secret))
         return connection.getresponse().status
     except (OSError, http.client.HTTPException):
         return 0

@@ -11,8 +11,8 @@ from karla_receiver import Event, Receiver
 from karla_receiver.adapters import celery as adapter
 from karla_receiver.adapters.asgi import KarlaApp
 from karla_receiver.adapters.redis import RedisStore
+from tests.signing import SECRET
 
-SECRET = "secret-of-many-machines"
 HANDLING_SECONDS = float(os.environ.get("HANDLING_SECONDS", "0.03"))  # before, and after
 
 

@@ -19,7 +19,7 @@ from tests.idempotency.contract import in_child
 from tests.many_machines.machines import until
 from tests.many_machines.rabbitmq_server import RabbitServer
 from tests.many_machines.redis_server import RedisServer, running_redis
-from tests.many_machines.shop import SECRET
+from tests.signing import SECRET
 
 
 @pytest.fixture(params=["rabbitmq", "redis"])

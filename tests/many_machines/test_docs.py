@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from markdown_it import MarkdownIt
 
-from karla_receiver import Request, parse_event, samples, sign
+from karla_receiver import parse_event
 from tests.many_machines.machines import ROOT
+from tests.signing import BODY, DOCS_SECRET, signed
 
 PAGE = ROOT / "docs" / "many-machines.md"
 TEXT = PAGE.read_text()
-BODY = samples.read("shipment_delivered")
 
 
 def block(language: str) -> str:
@@ -28,7 +28,7 @@ def test_the_module_works(capsys: pytest.CaptureFixture[str]) -> None:
     program = re.sub(r"(amqp|redis)://[^\"]+", r"\1://127.0.0.1:1/", block("python"))
     names: dict[str, Any] = {"__name__": "page"}
     exec(program, names)  # noqa: S102 - it is our own page
-    request = Request("POST", {"Karla-Signature": sign(BODY, "your-webhook-secret")}, BODY)
+    request = signed(secret=DOCS_SECRET)
 
     assert names["receiver"].receive(request).status == 503
     assert names["receiver"].enabled_events == ["shipments/delivered"]

@@ -24,7 +24,7 @@ from tests.many_machines.machines import (
 )
 from tests.many_machines.rabbitmq_server import RabbitServer
 from tests.many_machines.redis_server import RedisServer
-from tests.many_machines.shop import SECRET
+from tests.signing import SECRET
 
 # More of them, as in `STRIKES=30 python -m pytest -s tests/many_machines`, take a while.
 STRIKES = int(os.environ.get("STRIKES", "3"))

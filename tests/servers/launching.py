@@ -18,13 +18,13 @@ from typing import Any
 
 import pytest
 
-from karla_receiver import samples, sign
+from karla_receiver import sign
 from tests.servers.journal import VARIABLE, Journal
 from tests.servers.live import ALIVE, CLOCKED, OLD
 from tests.servers.wire import Answer, exchange, head, parse
+from tests.signing import BODY
 
 ROOT = Path(__file__).parents[2]
-BODY = samples.read("shipment_delivered")
 SECONDS = 30.0
 
 

@@ -12,9 +12,10 @@ import pytest
 
 from karla_receiver.response import REFUSALS
 from tests.attack_table import load_cases
-from tests.servers.launching import BODY, Server, delivery, until
+from tests.servers.launching import Server, delivery, until
 from tests.servers.live import ALIVE
 from tests.servers.wire import exchange, head
+from tests.signing import BODY
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="counts what /proc shows")
 

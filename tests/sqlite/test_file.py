@@ -15,12 +15,13 @@ from typing import Any
 
 import pytest
 
-from karla_receiver import ConfigurationError, Receiver, Request, sign
+from karla_receiver import ConfigurationError, Receiver
 from karla_receiver.errors import StorageError
 from karla_receiver.inbox import SQLiteInbox
 from karla_receiver.sqlite.file import Session, SQLiteFile
 from karla_receiver.sqlite.schema import VERSION
-from tests.inbox.stock import SECRET, delivery, in_threads, query, states
+from tests.inbox.stock import delivery, in_threads, query, states
+from tests.signing import SECRET, signed
 
 
 @pytest.fixture(name="path")
@@ -394,7 +395,7 @@ def test_a_receiver_answers_503_and_says_why(
 ) -> None:
     receiver = Receiver(SECRET, inbox=inbox)
     body = b'{"event_group":"x"}'
-    request = Request("POST", {"Karla-Signature": sign(body, SECRET)}, body)
+    request = signed(body)
     remove(path)
     assert receiver.receive(request).status == 503
     assert "deleted or replaced" in caplog.text

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from karla_receiver.adapters.wsgi import Environ, StartResponse
+from tests.signing import SECRET
 
-SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
 TOLERANCE = 300
 
 

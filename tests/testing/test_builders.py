@@ -26,8 +26,8 @@ from karla_receiver.testing import (
     shipment_event,
     unknown_event,
 )
+from tests.signing import SECRET
 
-SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
 GROUPS = [group for group in EventGroup if group.startswith("shipment_")]
 
 

@@ -16,7 +16,7 @@ from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 
 import karla_receiver
-from karla_receiver import ConfigurationError, Receiver, samples
+from karla_receiver import ConfigurationError, Receiver
 from karla_receiver.adapters import asgi, wsgi
 from karla_receiver.adapters.flask import webhook
 from karla_receiver.testing import (
@@ -28,10 +28,8 @@ from karla_receiver.testing import (
     signed_delivery,
 )
 from karla_receiver.testing.clients import UnsendableError, asgi_scope, exchange_asgi
+from tests.signing import BODY, SECRET
 from tests.wsgi_server import serving
-
-SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
-BODY = samples.read("shipment_delivered")
 
 
 def echo(environ: Any, start_response: Any) -> list[bytes]:

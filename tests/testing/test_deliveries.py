@@ -7,10 +7,8 @@ import pytest
 
 from karla_receiver import ConfigurationError, Event, Receiver, Request, Verifier, samples
 from karla_receiver.testing import BadKind, bad_delivery, shipment_event, signed_delivery
+from tests.signing import BODY, NOW, SECRET
 
-SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
-NOW = 1_700_000_000
-BODY = samples.read("shipment_delivered")
 EVENT = json.loads(BODY)
 
 

@@ -26,9 +26,9 @@ from karla_receiver.adapters.wsgi import KarlaApp
 from karla_receiver.registration import KarlaAPI
 from karla_receiver.testing.fake_karla import Duplicates, FakeKarla
 from tests.cli.running import free_port
+from tests.signing import SECRET
 
 URL = "https://shop.example/webhooks/karla"
-SECRET = "secret-of-the-endpoint"
 DELIVERED = samples.read("shipment_delivered")
 CLAIM = samples.read("claim_created")
 IN_TRANSIT = samples.read("shipment_in_transit")

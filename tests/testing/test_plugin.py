@@ -19,7 +19,7 @@ from karla_receiver.testing import (
     findings,
     safety,
 )
-from tests.testing.handmade import SECRET
+from tests.signing import SECRET
 
 pytest_plugins = ["pytester"]
 
@@ -112,7 +112,8 @@ def test_secret_path_and_clock_can_be_ones_own(pytester: pytest.Pytester) -> Non
 def test_an_unsafe_endpoint_fails_the_test_with_a_table(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
-        from tests.testing.handmade import SECRET, IgnoresTheTime
+        from tests.signing import SECRET
+        from tests.testing.handmade import IgnoresTheTime
 
         def test_safe(assert_endpoint_is_safe):
             assert_endpoint_is_safe(IgnoresTheTime(), secret=SECRET, path="/anywhere")
@@ -137,7 +138,8 @@ def test_a_url_has_its_path_already(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
         from tests.wsgi_server import serving
-        from tests.testing.handmade import Endpoint, SECRET
+        from tests.signing import SECRET
+        from tests.testing.handmade import Endpoint
         from karla_receiver.testing import shipment_event
         import pytest
 

@@ -17,9 +17,9 @@ from karla_receiver.testing import (
     claim_created,
 )
 from karla_receiver.testing.findings import Kind
+from tests.signing import SECRET
 from tests.testing.handmade import (
     FAULTS,
-    SECRET,
     ComparesWithEquals,
     Endpoint,
     IgnoresTheTime,

@@ -16,8 +16,8 @@ from karla_receiver import (
     UnknownEvent,
 )
 from karla_receiver.testing import BadKind, BuiltEvent, Delivery, SettableClock, strategies
+from tests.signing import SECRET
 
-SECRET = "41013bd9-9072-42cd-9902-66da38361be9"
 CLOCK = SettableClock(1_700_000_000)
 KINDS = {
     ShipmentEvent: strategies.shipment_events(),

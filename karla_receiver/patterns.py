@@ -168,27 +168,42 @@ def _folded(parts: list[str]) -> Address:
 def addresses_of(event: Event) -> tuple[Address, ...]:
     """Return where event lies: at its ref, or at what Karla would make its ref of.
 
-    At both if its ref contradicts its source: no odd ref leads past the handlers of the source.
+    Two if its ref is odd, incomplete or contradicts its source: no such ref leads past a handler
+    that wants the event. A ref that is not odd is the only address, whatever the event's data say.
     """
     if not event.ref:
         return (_derived_address(event),)
-    address = _folded(event.ref.split("/"))
-    if address[0] == event.source or event.source not in _GRAMMARS:
+    parts = event.ref.split("/")
+    address = _folded(parts)
+    if event.source in {None, parts[0]} and _is_usual(parts):
         return (address,)
     return (address, _derived_address(event))
 
 
+def _is_usual(parts: list[str]) -> bool:
+    """Return whether a ref has the form in which Karla documents it, with words old or new."""
+    if not all(map(_PART.fullmatch, parts)) or not parts[0].islower():
+        return False
+    grammar = _GRAMMARS.get(parts[0])
+    if grammar is None:
+        return len(parts) > 1
+    # All that come before the event's name are in lower case.
+    return len(parts) == grammar.most_parts and "".join(parts[:-1]).islower()
+
+
 def _derived_address(event: Event) -> Address:
-    if event.source is None:
+    """Return what Karla would make an event's ref of: its source, phase and name."""
+    source = event.source or _source_of_group(event.event_group)
+    if source is None:
         return ()
     data = sent_data(event)
-    names = ("phase", "event_name") if event.source == Source.SHIPMENTS else ("event_name",)
-    parts = [event.source]
+    names = ("phase", "event_name") if source == Source.SHIPMENTS else ("event_name",)
+    parts = [source]
     for name in names:
         part: object = data.get(name)
         if not isinstance(part, str):
             break
-        parts.append(part)
+        parts.append(part.casefold() if name == "phase" else part)
     return _folded(parts)
 
 
@@ -201,8 +216,11 @@ def group_pattern(group: str) -> Pattern:
         return parse_pattern("claims/created")
     if group == EventGroup.CLAIM_UPDATED:
         return parse_pattern("claims/updated")
+    return parse_pattern(_source_of_group(group) or EVERYTHING)
+
+
+def _source_of_group(group: str) -> str | None:
+    """Return what the events of a group are about, if its name says so."""
     if group.startswith(("shipment_", "return_shipment_")):
-        return parse_pattern(Source.SHIPMENTS)
-    if group.startswith("claim_"):
-        return parse_pattern(Source.CLAIMS)
-    return parse_pattern(EVERYTHING)
+        return Source.SHIPMENTS
+    return Source.CLAIMS if group.startswith("claim_") else None

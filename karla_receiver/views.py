@@ -31,6 +31,8 @@ __all__ = [
     "warn_of_lost_body",
 ]
 
+_MARK = "_receives_karla_events"  # other decorators take it along
+
 _ViewT = TypeVar("_ViewT", bound=Callable[..., Any])
 _MadeT = TypeVar("_MadeT", bound=Callable[..., Any])
 
@@ -70,7 +72,8 @@ def decorator(
     make: makes what the framework calls, of a receiver and a view.
     arguments: names what the view is called with; it may need more, which come by name.
     Raises ConfigurationError as `to_receiver` does. The decorator raises it for a view that does
-    not take the arguments, or could do without the event, and if the receiver has an inbox.
+    not take the arguments, could do without the event, or is decorated already, and if the
+    receiver has an inbox.
     """
     try:
         receiver = to_receiver(secrets)
@@ -80,12 +83,26 @@ def decorator(
     def decorate(view: _ViewT) -> _MadeT:
         _check(view, arguments)
         receiver.want("*")
-        return update_wrapper(make(receiver, view), view)  # type: ignore[return-value]
+        return _wrapped(make(receiver, view), view)
 
     return decorate
 
 
+def _wrapped(made: _MadeT, view: Callable[..., Any]) -> _MadeT:
+    """Give what was made the name of its view, and what other decorators have noted on it."""
+    own = dict(vars(made))
+    update_wrapper(made, view)
+    # A view may be an object with attributes of the same names.
+    vars(made).update(own, **{_MARK: True})
+    return made
+
+
 def _check(view: Callable[..., Any], arguments: tuple[str, ...]) -> None:
+    if hasattr(view, _MARK):
+        raise ConfigurationError(
+            "the view is decorated with @webhook already: only one of the two would verify, so give"
+            " one @webhook all secrets, or a Receiver"
+        )
     check_callable(view, "a view", *arguments, others_allowed=True)
     # What comes before the event is the framework's, and is there without us too.
     bound = partial(view, *arguments[: arguments.index("event")])

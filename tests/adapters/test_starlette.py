@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from karla_receiver import Event
+from karla_receiver import Event, Receiver
 from karla_receiver.adapters.starlette import webhook
 from tests.asgi_server import knock_at, serve
 from tests.doors import PATH, asgi_scope, signed_knock
@@ -98,3 +98,25 @@ def test_a_client_that_goes_away_is_no_error_under_middleware_that_insists_on_an
     half = {"type": "http.request", "body": BODY[:9], "more_body": True}
     answer = knock_at(app, signed_knock(messages=iter([half, {"type": "http.disconnect"}])))
     assert (answer.status, answer.reason) == (None, "client_disconnected")
+
+
+def test_a_view_that_is_an_object_keeps_its_attributes_to_itself() -> None:
+    class Shop:
+        """A view whose attributes have the names of the endpoint's own."""
+
+        def __init__(self) -> None:
+            self._receiver = Receiver("another-secret")
+            self._view = print
+            self.title = "shop"
+            self.events: list[Event] = []
+
+        async def __call__(self, request: Request, event: Event) -> None:
+            self.events.append(event)
+
+    view = Shop()
+    made: Any = webhook(SECRET)(view)
+    app = Starlette(routes=[Route(PATH, made, methods=["POST"])])
+    knocks = [signed_knock(), signed_knock(secret="another-secret")]
+    assert [knock_at(app, knock).status for knock in knocks] == [200, 401]
+    assert len(view.events) == 1
+    assert made.title == "shop"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tracemalloc
 from collections.abc import Iterator
+from functools import wraps
 from importlib import import_module
 from types import TracebackType
 from typing import Any
@@ -212,6 +213,20 @@ def test_a_decorator_that_can_never_work_is_an_error_where_it_stands(name: str) 
         webhook(SECRET)(lambda: None)
     with pytest.raises(ConfigurationError, match=r"lambda.* can be called without an event"):
         webhook(SECRET)(lambda *anything: None)
+
+
+@pytest.mark.parametrize("name", sorted(SHOPS.keys() - {"fastapi"}))
+def test_a_view_is_decorated_once_also_with_another_decorator_between(name: str) -> None:
+    webhook = import_module(f"karla_receiver.adapters.{name}").webhook
+    decorated = webhook(SECRET)(lambda first, second: None)
+
+    @wraps(decorated)
+    def between(first: Any, second: Any) -> None:
+        """Stand for any other decorator."""
+
+    for view in (decorated, between):
+        with pytest.raises(ConfigurationError, match="decorated with @webhook already"):
+            webhook("another-secret")(view)
 
 
 @pytest.mark.parametrize("name", sorted(SHOPS.keys() - {"fastapi"}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeAlias, cast
 
@@ -72,20 +73,29 @@ def to_request(quart_request: QuartRequest) -> Request:
 
 async def _chunks(quart_request: QuartRequest) -> AsyncIterator[bytes]:
     body = quart_request.body
-    kept = BodyBuffer()
+    # Newer versions of Quart apply their limit in get_data() alone, and the time-out always did.
+    kept = BodyBuffer(sys.maxsize if (limit := quart_request.max_content_length) is None else limit)
     try:
-        # Quart applies its BODY_TIMEOUT in get_data() alone.
         async with asyncio.timeout(quart_request.body_timeout):
             async for chunk in body:
                 kept.add(chunk)
                 yield chunk
+            if not kept.body:  # read already: newer versions give it again to get_data() alone
+                kept.add(await body)
+                yield kept.body
     except TimeoutError:
         raise RequestError(Reason.BODY_INCOMPLETE, "BODY_TIMEOUT") from None
     except RequestEntityTooLarge:  # by Quart's own limit
         raise RequestError(Reason.BODY_TOO_LARGE, "MAX_CONTENT_LENGTH") from None
     if not kept.body and quart_request.content_length:
         views.warn_of_lost_body("request.form, request.files or request.body")
-    body.set_result(bytes(kept.body))
+    _make_readable_again(quart_request, bytes(kept.body))
+
+
+def _make_readable_again(quart_request: QuartRequest, data: bytes) -> None:
+    """Give the view a body of its own: the first one takes nothing more once it was complete."""
+    quart_request.body = quart_request.body_class(None, None)
+    quart_request.body.set_result(data)
 
 
 def _status_of(answer: ResponseTypes | HTTPException) -> int:

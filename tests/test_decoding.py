@@ -318,7 +318,8 @@ def test_depth_counts_levels_and_not_brackets() -> None:
     ("body", "detail"),
     [
         (b'{"event_group":"canary\xff"}', "UnicodeDecodeError"),
-        (b"[" * 10_000, "RecursionError"),
+        # From Python 3.14 on the depth is limited by the stack's size, not by a count.
+        (b"[" * 10_000, "RecursionError|truncated"),
         (b'{"event_group":"canary', "truncated"),
         (b'{"event_group":canary}', "byte 15"),
         (b'{"event_group":1e999}', "out of range"),

@@ -95,7 +95,8 @@ def raw(rest: bytes, *, head: bytes, is_end: bool = True) -> Callable[[int], Awa
 def test_a_body_that_never_ends_is_refused() -> None:
     chunk = b"10000\r\n" + b"a" * 65_536 + b"\r\n"
     answer, reasons = talk(raw(chunk * 20, head=b"Transfer-Encoding: chunked"))
-    assert (answer, reasons) == (b"HTTP/1.1 413 Request Entity Too Large\r\n", ["body_too_large"])
+    # The phrase that follows is the Python version's own.
+    assert (answer[:12], reasons) == (b"HTTP/1.1 413", ["body_too_large"])
 
 
 def test_nothing_is_called_when_the_client_goes_away() -> None:

@@ -62,8 +62,12 @@ def test_a_body_that_something_consumed_is_refused_and_the_log_says_so(
     assert "consumed before @webhook" in caplog.text
 
 
-def test_a_body_beyond_quarts_own_limit_is_413() -> None:
-    answer = deliver(sized_knock(), MAX_CONTENT_LENGTH=10)
+@pytest.mark.parametrize("is_declared", [True, False])
+def test_a_body_beyond_quarts_own_limit_is_413(is_declared: bool) -> None:
+    knock = sized_knock()
+    if not is_declared:
+        knock.headers = knock.headers[:1]
+    answer = deliver(knock, MAX_CONTENT_LENGTH=10)
     assert (answer.status, answer.reason) == (413, "body_too_large")
 
 

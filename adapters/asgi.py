@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from karla_receiver import Event, Receiver, Request, Response
 from karla_receiver.body import BodyBuffer
 from karla_receiver.errors import Reason, RequestError
+from karla_receiver.handling import is_success
 from karla_receiver.mounting import (
     DEFAULT_PATH,
     below_root,
@@ -122,7 +123,7 @@ class KarlaMiddleware:
         response = await _respond(self._receiver, scope, body, forward)
         if error is not None:
             raise error
-        if is_forwarded:
+        if is_forwarded and _is_of_the_app(answer.status, response):
             # Of an answer that has no end, not even its status: the server says 500 then.
             await _send(answer.messages if answer.is_complete else [], send)
         elif response is not None:
@@ -155,6 +156,11 @@ class _Answer:
         starts = (each for each in self.messages if each["type"] == "http.response.start")
         status: int = next(starts, {"status": 500})["status"]
         return status if self.is_complete else 500
+
+
+def _is_of_the_app(status: int, response: Response | None) -> bool:
+    """Return whether an app's answer stands: not if what is around it failed afterwards."""
+    return response is None or is_success(status) == is_success(response.status)
 
 
 def _drop_extensions(scope: Scope) -> None:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 
 from karla_receiver.body import BodyBuffer
 from karla_receiver.events import Event
-from karla_receiver.routing import Handler
+from karla_receiver.outcomes import Handler
 
 if TYPE_CHECKING:
     from karla_receiver.delivery import Delivery
     from karla_receiver.idempotency.protocol import IdempotencyStore
     from karla_receiver.inbox.protocol import Inbox, Novelty
 
-__all__ = ["ASYNC", "SYNC", "Called", "Driver", "call_to_end", "is_async", "run_sync"]
+__all__ = ["ASYNC", "SYNC", "Called", "Driver", "call_to_end", "is_async", "run_sync", "run_to_end"]
 
 _T = TypeVar("_T")
 
@@ -84,7 +84,7 @@ class _SyncDriver:
         called = _attempt(handler, event)
         if called is _RETURNED_NONE or not inspect.isawaitable(called.result):
             return called
-        return _attempt(_run_to_end, called.result)
+        return _attempt(run_to_end, called.result)
 
     async def use(self, store: IdempotencyStore, verb: str, *arguments: str) -> Any:
         return call_to_end(getattr(store, verb), *arguments)
@@ -217,10 +217,11 @@ def is_async(handler: Callable[..., Any]) -> bool:
 def call_to_end(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Call a function and return its result; run it on an event loop of its own if it is async."""
     result = function(*args, **kwargs)
-    return _run_to_end(result) if inspect.isawaitable(result) else result
+    return run_to_end(result) if inspect.isawaitable(result) else result
 
 
-def _run_to_end(awaitable: Awaitable[object]) -> object:
+def run_to_end(awaitable: Awaitable[object]) -> object:
+    """Run an awaitable on an event loop to its end; return and raise what it does."""
     import asyncio  # see above
 
     async def finish() -> object:

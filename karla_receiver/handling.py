@@ -10,10 +10,10 @@ from karla_receiver.driving import Driver
 from karla_receiver.errors import DeliveryError, Reason
 from karla_receiver.events import Event, UnknownEvent
 from karla_receiver.observing import Observation
-from karla_receiver.outcomes import Discard, Outcome, RetryLater
-from karla_receiver.routing import Handler, Matches
+from karla_receiver.outcomes import Discard, Handler, Outcome, RetryLater
+from karla_receiver.routing import Matches
 
-__all__ = ["AfterEach", "call_handlers"]
+__all__ = ["AfterEach", "call_handlers", "is_success", "refuse_failure"]
 
 AfterEach: TypeAlias = Callable[[Exception | None], object]
 
@@ -48,20 +48,34 @@ async def call_handlers(
                 after_each(error)
         if view is not None and all(isinstance(error, Discard) for error in raised):
             answered, error = await driver.call(view, event)
-            if error is not None:
+            if isinstance(error, DeliveryError) and error.answered is not None:
+                answered = error.answered  # `refuse_failure` was called within what is around it
+            elif error is not None:
                 raised.append(error)
     finally:
         if seen is not None:
             seen.handler_seconds = time.perf_counter() - started
-    if isinstance(answered, int):
-        if seen is not None:
-            seen.status = answered
-        if not 200 <= answered < 300:
-            refusal = DeliveryError(Reason.HANDLER_ERROR, f"the view answered {answered}")
-            refusal.answered = answered
-            raise refusal
+    if seen is not None and isinstance(answered, int):
+        seen.status = answered
+    refuse_failure(answered)
     if raised:
         _raise_worst(raised)
+
+
+def refuse_failure(answered: object) -> None:
+    """Raise DeliveryError with handler_error if a view answered with anything but success.
+
+    answered: what the view returned: the status, if it is a whole number.
+    """
+    if isinstance(answered, int) and not is_success(answered):
+        refusal = DeliveryError(Reason.HANDLER_ERROR, f"the view answered {answered}")
+        refusal.answered = answered
+        raise refusal
+
+
+def is_success(status: int) -> bool:
+    """Return whether a sender takes an answer of this status for success."""
+    return 200 <= status < 300
 
 
 def _raise_worst(raised: list[Exception]) -> NoReturn:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 from karla_receiver.errors import ConfigurationError
 
-__all__ = ["Discard", "Outcome", "RetryLater"]
+__all__ = ["Discard", "Handler", "Outcome", "RetryLater"]
+
+# Any, because a handler names the type of event that its pattern promises.
+Handler: TypeAlias = Callable[[Any], object]
 
 # A day: a longer wait is a schedule, which belongs into the application.
 _LONGEST_WAIT_SECONDS = 86_400

@@ -9,10 +9,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
 from karla_receiver import logs
+from karla_receiver.around import Around
 from karla_receiver.body import BodyBuffer, checked_body
 from karla_receiver.decoding import parse_event
 from karla_receiver.delivery import Delivery, Received
-from karla_receiver.driving import ASYNC, SYNC, Driver, run_sync
+from karla_receiver.driving import ASYNC, SYNC, Driver, run_sync, run_to_end
 from karla_receiver.errors import (
     ConfigurationError,
     DeliveryError,
@@ -21,13 +22,13 @@ from karla_receiver.errors import (
     SignatureError,
 )
 from karla_receiver.events import Event
-from karla_receiver.handling import AfterEach, call_handlers
+from karla_receiver.handling import AfterEach, call_handlers, refuse_failure
 from karla_receiver.observing import Observation, Observer, begin, checked_observer, finish
 from karla_receiver.options import checked_bool, checked_count
-from karla_receiver.outcomes import Discard, RetryLater
+from karla_receiver.outcomes import Discard, Handler, RetryLater
 from karla_receiver.request import Request, content_length, relevant_headers
 from karla_receiver.response import REFUSALS, SUCCESS, Response, retry_later
-from karla_receiver.routing import Handler, Routes, wanted_patterns
+from karla_receiver.routing import Routes, wanted_patterns
 from karla_receiver.signature import SignatureHeader, Verified, Verifier, parse_header
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ __all__ = ["Receiver", "ReceiverOptions"]
 _BYTES_LIKE = (bytes, bytearray, memoryview)
 
 _HandlerT = TypeVar("_HandlerT", bound=Handler)
+_AroundT = TypeVar("_AroundT", bound=Around)
 
 
 class ReceiverOptions(TypedDict, total=False):
@@ -92,7 +94,7 @@ class Receiver:
         self._max_body_bytes = checked_count("max_body_bytes", max_body_bytes, least=1)
         self._require_https = checked_bool("require_https", require_https)
         self._clock = clock
-        self._routes = Routes()
+        self._routes = Routes(run_to_end)
         self._keeping: Keeping | None = None
         if idempotency is not None or inbox is not None:
             # Not at the top: it takes the stores along, and most receivers need none.
@@ -135,6 +137,26 @@ class Receiver:
             return handler
 
         return register
+
+    def around(self, function: _AroundT, *, outermost: bool = False) -> _AroundT:
+        """Enter what function returns around every handler call; also usable as a decorator.
+
+        function: is called with the event before each call of each handler, in a request and in
+        an inbox's worker alike, and returns a context manager. A decorated view and a forwarded
+        app count as one handler more. Around an async handler an async context manager works
+        too, and both kinds are entered in the handler's task; around any other handler a context
+        manager is entered in the handler's thread.
+        outermost: enter it before those registered so far. The first registered is the outermost
+        otherwise. A function that is registered already changes nothing.
+        The context manager's `__exit__` gets what the handler raised; or, if a view answered with
+        anything but success, a DeliveryError. An error that is raised in the function or in the
+        context manager is the handler's error, and Discard and RetryLater mean the same as in a
+        handler. A true value that `__exit__` returns suppresses nothing: raise Discard instead.
+        Raises ConfigurationError for a function that does not take the event, or that cannot
+        return a context manager.
+        """
+        self._routes.add_around(function, outermost=checked_bool("outermost", outermost))
+        return function
 
     def want(self, *patterns: str) -> None:
         """Add patterns to `enabled_events` for something that acts on events and is no handler.
@@ -263,6 +285,8 @@ class Receiver:
     ) -> Response:
         buffer = BodyBuffer(self._max_body_bytes)
         event: Event | None = None
+        if view is not None:
+            view = self._routes.surround(view, refuse_failure)
         try:
             header = self._screen(request)
             if type(request.body) is bytes:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import NamedTuple, cast
 
+from karla_receiver.around import Around, Check, Run, refuse_bare_function, surround
 from karla_receiver.errors import ConfigurationError
 from karla_receiver.events import Event
+from karla_receiver.outcomes import Handler
 from karla_receiver.patterns import (
     Address,
     Pattern,
@@ -26,9 +27,6 @@ __all__ = [
     "refuse_generator",
     "wanted_patterns",
 ]
-
-# Any, because a handler names the type of event that its pattern promises.
-Handler: TypeAlias = Callable[[Any], object]
 
 _MOST_KINDS = 4096
 
@@ -53,9 +51,14 @@ class _Route(NamedTuple):
 
 
 class Routes:
-    """The handlers, in the order in which they were registered."""
+    """The handlers, in the order in which they were registered, and what is around them.
 
-    def __init__(self) -> None:
+    run: runs what a handler that is not async returns to await, where something is around it.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._around: list[Around] = []
         self._routes: list[_Route] = []
         self._wanted: list[Pattern] = []
         self._found: dict[object, Matches] = {}
@@ -67,6 +70,21 @@ class Routes:
         self._routes.append(_Route(handler, wanted, group))
         self._found = {}
         self.want(wanted)
+
+    def add_around(self, function: Around, *, outermost: bool) -> None:
+        """Register what is entered around every handler; see `Receiver.around`."""
+        check_callable(function, "what is around a handler", "event")
+        refuse_bare_function(function)
+        if function not in self._around:
+            self._around.insert(0 if outermost else len(self._around), function)
+            self._found = {}
+
+    def surround(self, handler: Handler, check: Check | None = None) -> Handler:
+        """Return handler within all that is registered around handlers.
+
+        check: raises if what the handler returned is a failure.
+        """
+        return surround(handler, tuple(self._around), self._run, check)
 
     def want(self, wanted: tuple[Pattern, ...]) -> None:
         """Add to `enabled_events` what is wanted, by a handler or by something else."""
@@ -90,7 +108,7 @@ class Routes:
         addresses = addresses_of(event)
         wanting = [(route.handler, route.wanting(event, addresses)) for route in self._routes]
         return Matches(
-            tuple(handler for handler, patterns in wanting if patterns),
+            tuple(self.surround(handler) for handler, patterns in wanting if patterns),
             all(
                 any(isinstance(event, pattern.event_type) for pattern in patterns)
                 for _, patterns in wanting

@@ -8,9 +8,10 @@ from functools import partial, update_wrapper
 from typing import Any, TypeAlias, TypeVar, cast
 
 from karla_receiver.body import BodyBuffer
-from karla_receiver.driving import call_to_end
+from karla_receiver.driving import is_async
 from karla_receiver.errors import ConfigurationError, Reason, RequestError
 from karla_receiver.events import Event
+from karla_receiver.handling import is_success
 from karla_receiver.logs import logger
 from karla_receiver.receiver import Receiver
 from karla_receiver.request import Request
@@ -125,7 +126,7 @@ def receive(
     aborts: raised again if the view raised one of them; any other error of it is a refusal.
     """
     call = _Call(view, status, aborts)
-    return call.answer_or(receiver.receive(request, view=call.to_end if view else None))
+    return call.answer_or(receiver.receive(request, view=call.handler if view else None))
 
 
 async def receive_async(
@@ -156,17 +157,12 @@ class _Call:
         self._aborts = aborts
         self._answer: object = None
         self._abort: Exception | None = None
+        self._answered: int | None = None
 
     @property
     def handler(self) -> Callable[[Event], object]:
-        """What to hand to a receiver on an event loop, which runs no coroutine in a thread."""
-        return self.awaited if inspect.iscoroutinefunction(self._view) else self.started
-
-    def to_end(self, event: Event) -> int:
-        try:
-            return self._keep(call_to_end(self._view, event))
-        except self._aborts as abort:
-            return self._keep_abort(abort)
+        """What to hand to a receiver: it is async if the view is."""
+        return self.awaited if is_async(self._view) else self.started
 
     def started(self, event: Event) -> int | Awaitable[int]:
         try:
@@ -185,15 +181,18 @@ class _Call:
             return self._keep_abort(abort)
 
     def _keep(self, answer: object) -> int:
-        status = SUCCESS.status if answer is None else self._status(answer)
+        self._answered = SUCCESS.status if answer is None else self._status(answer)
         self._answer = answer  # only now: what has no status is no answer
-        return status
+        return self._answered
 
     def _keep_abort(self, abort: Exception) -> int:
         self._abort = abort
-        return self._status(abort)
+        self._answered = self._status(abort)
+        return self._answered
 
     def answer_or(self, response: Response) -> object:
+        if self._answered is None or is_success(self._answered) != is_success(response.status):
+            return response  # what is around the view has failed after it, or discarded the event
         if self._abort is not None:
             raise self._abort
         return response if self._answer is None else self._answer

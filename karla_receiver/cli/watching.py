@@ -12,7 +12,7 @@ import msgspec
 from karla_receiver import Receiver, Request, RequestError, Response
 from karla_receiver.adapters.asgi import KarlaApp, Receive, Scope, Send
 from karla_receiver.cli.recording import Recorded
-from karla_receiver.routing import Handler
+from karla_receiver.outcomes import Handler
 
 __all__ = ["Seen", "WatchedApp"]
 

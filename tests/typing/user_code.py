@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from datetime import datetime
 from typing import Any, assert_type
 
@@ -67,6 +69,26 @@ async def on_claim(event: ClaimEvent) -> None:
     assert_type(event.claim_id, str)
     for item in event.event_data.selected_items:
         assert_type(item.quantity, int | None)
+
+
+@receiver.around
+@contextmanager
+def session(event: Event) -> Generator[None]:
+    yield
+
+
+@receiver.around
+@asynccontextmanager
+async def async_session(event: Event) -> AsyncGenerator[None]:
+    yield
+
+
+@receiver.around
+def application_context(event: Event) -> AbstractContextManager[None]:
+    return session(event)
+
+
+receiver.around(application_context, outermost=True)
 
 
 def parse_shipment() -> ShipmentEvent:

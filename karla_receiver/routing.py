@@ -6,6 +6,7 @@ import inspect
 from typing import NamedTuple, cast
 
 from karla_receiver.around import Around, Check, Run, refuse_bare_function, surround
+from karla_receiver.driving import run_to_end
 from karla_receiver.errors import ConfigurationError
 from karla_receiver.events import Event
 from karla_receiver.outcomes import Handler
@@ -56,7 +57,7 @@ class Routes:
     run: runs what a handler that is not async returns to await, where something is around it.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run = run_to_end) -> None:
         self._run = run
         self._around: list[Around] = []
         self._routes: list[_Route] = []

@@ -31,7 +31,8 @@ from karla_receiver import (
 from karla_receiver.adapters.asgi import KarlaMiddleware
 from karla_receiver.idempotency import MemoryStore
 from tests.doors import PATH, Knock, asgi_scope, run_asgi
-from tests.ways import BODY, SECRET, WAYS, Way, signed
+from tests.signing import SECRET
+from tests.ways import BODY, WAYS, Way, signed
 
 IN_EVERY_WAY = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 SYNC_AND_ASYNC = pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])

@@ -16,10 +16,11 @@ from karla_receiver.adapters.celery import CeleryInbox
 from karla_receiver.inbox import SQLiteInbox
 from tests.all_doors import DOORS
 from tests.doors import Door, Knock
-from tests.inbox.stock import states, until
+from tests.inbox.stock import states
 from tests.observed import Keeper
+from tests.signing import SECRET
+from tests.waiting import until
 
-SECRET = "secret-of-every-way"
 BODY = b'{"event_group":"parcel","ref":"parcels/sent"}'
 
 # Registers handlers with a receiver.

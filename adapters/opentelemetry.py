@@ -30,7 +30,8 @@ class OpenTelemetryObserver:
     children; with an inbox they run in `karla attempt`, a span for each attempt of its worker.
     Attributes: http.response.status_code, http.request.body.size, error.type (the reason of a
     refusal), karla.event_group, karla.ref, karla.clock_skew, karla.secret_index, karla.duplicate
-    ("same" delivery, or the same occurrence in "other_bytes"), karla.outcome of an attempt.
+    ("same" delivery, or the same occurrence in "other_bytes"), karla.unwanted if no handler wants
+    the event, karla.outcome of an attempt.
     The status is an error if a genuine delivery was not taken: a handler failed, or a store, or
     it was broken off. What is refused because of what was sent leaves it unset, as HTTP's
     conventions have it for a 4xx on a server's span: strangers must not spoil an error rate. The
@@ -39,8 +40,8 @@ class OpenTelemetryObserver:
     Metrics: karla.delivery.duration and karla.handler.duration in seconds,
     http.server.request.body.size; karla.clock_skew in seconds, of genuine deliveries, its
     karla.clock_skew.direction "late" or "early"; karla.secret.matches, karla.duplicates,
-    karla.attempts by karla.outcome, karla.parked. The histograms divide where those of
-    PrometheusObserver do, unless a view of the SDK says otherwise.
+    karla.unwanted, karla.attempts by karla.outcome, karla.parked. The histograms divide where
+    those of PrometheusObserver do, unless a view of the SDK says otherwise.
     """
 
     def __init__(
@@ -80,6 +81,9 @@ class OpenTelemetryObserver:
         self._duplicates = meter.create_counter(
             "karla.duplicates", "{delivery}", "Deliveries that came before"
         )
+        self._unwanted = meter.create_counter(
+            "karla.unwanted", "{delivery}", "Genuine deliveries that no handler wants"
+        )
         self._attempts = meter.create_counter(
             "karla.attempts", "{attempt}", "Of an inbox's worker, by what came of them"
         )
@@ -110,6 +114,8 @@ class OpenTelemetryObserver:
         attributes = _metric_attributes(observation)
         if observation.handler_seconds is not None:
             self._handler_duration.record(observation.handler_seconds, attributes)
+        if observation.is_unwanted:
+            self._unwanted.add(1, attributes)
         if observation.is_attempt:
             self._attempts.add(1, attributes)
             if observation.is_parked:
@@ -168,6 +174,8 @@ def _span_attributes(observation: Observation) -> _Attributes:
         attributes["karla.secret_index"] = observation.secret_index
     if observation.clock_skew is not None:
         attributes["karla.clock_skew"] = observation.clock_skew
+    if observation.is_unwanted:
+        attributes["karla.unwanted"] = True
     duplicate = _duplicate(observation)
     if duplicate is not None:
         attributes["karla.duplicate"] = duplicate

@@ -34,14 +34,17 @@ class PrometheusObserver:
     success, event_group "none" until a delivery is verified, "other" for one Karla added later.
     karla_delivery_seconds, karla_handler_seconds, karla_body_bytes: histograms.
     karla_clock_skew_seconds: our clock less the signed timestamp, of genuine deliveries only.
+    karla_unwanted_total{event_group}: deliveries that no handler wants, where handlers run: in a
+    request, or in an inbox's worker.
     karla_duplicates_total{kind}: "same" delivery, or the same occurrence in "other_bytes".
     karla_secret_matches_total{secret}, karla_secret_last_match_timestamp_seconds{secret}: which
     of the configured secrets is in use, "0" the first one.
-    karla_attempts_total{outcome, event_group}: of an inbox's worker; "handled", "discarded", or a
-    reason. karla_parked_total: deliveries that it keeps as failed.
+    karla_attempts_total{outcome, event_group}: of an inbox's worker; "handled", "discarded",
+    "unwanted" or a reason. karla_parked_total: deliveries that it keeps as failed.
 
-    Refusals, duplicates and failed attempts are there from the start, as 0, so that increase()
-    sees the first one. Raises ConfigurationError if the registry has the metrics already.
+    Refusals, duplicates, unwanted deliveries and failed attempts are there from the start, as 0, so
+    that increase() sees the first one. Raises ConfigurationError if the registry has the metrics
+    already.
     """
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
@@ -57,6 +60,8 @@ class PrometheusObserver:
         for reason, group in product(_LOST, (*GROUPS, "other")):
             self._deliveries.labels(STATUS[reason], reason, group)
             self._attempts.labels(reason, group)
+        for group in (*GROUPS, "other"):
+            self._unwanted.labels(group)
         for kind in ("same", "other_bytes"):
             self._duplicates.labels(kind)
 
@@ -86,6 +91,12 @@ class PrometheusObserver:
             "karla_clock_skew_seconds",
             "Our clock less the timestamp of a genuine delivery",
             buckets=_SKEW,
+            registry=registry,
+        )
+        self._unwanted = Counter(
+            "karla_unwanted",
+            "Genuine deliveries that no handler wants",
+            ("event_group",),
             registry=registry,
         )
         self._duplicates = Counter(
@@ -121,6 +132,8 @@ class PrometheusObserver:
     def _count(self, observation: Observation) -> None:
         if observation.handler_seconds is not None:
             self._handler_seconds.observe(observation.handler_seconds)
+        if observation.is_unwanted:
+            self._unwanted.labels(observation.known_group).inc()
         if observation.is_attempt:
             self._attempts.labels(observation.outcome, observation.known_group).inc()
             if observation.is_parked:

@@ -19,6 +19,8 @@ __all__ = [
     "postponed",
     "quoted",
     "refused",
+    "too_many_unwanted",
+    "unwanted",
 ]
 
 logger: Final = logging.getLogger("karla_receiver")
@@ -81,6 +83,24 @@ def discarded(outcome: Discard, event: Event | None) -> None:
         _ref(event),
         quoted(outcome.reason),
         extra=_told_of(event),
+    )
+
+
+def unwanted(event: Event) -> None:
+    """Log that no handler wants an event."""
+    logger.warning(
+        "no handler wants this delivery: ref %s, event group %s. It is acknowledged, and nothing"
+        " else is done. Later ones with this ref are not logged.",
+        _ref(event),
+        quoted(event.event_group),
+        extra=_told_of(event),
+    )
+
+
+def too_many_unwanted(number: int) -> None:
+    """Log that no further refs are logged that no handler wants."""
+    logger.warning(
+        "no handler wants more than %d different refs: further ones are not logged", number
     )
 
 

@@ -43,7 +43,8 @@ class Observation(msgspec.Struct, kw_only=True):
     """What became of one request; or, with an inbox, of one attempt that its worker made.
 
     is_attempt: True for a worker's attempt, of which is told: reason, event, is_discarded,
-    is_parked, handler_seconds, seconds. The rest was told of the request that brought it.
+    is_unwanted, is_parked, handler_seconds, seconds. The rest was told of the request that brought
+    it.
     status: what was answered, by a view too; None if nobody was left to answer, or a handler was
     broken off.
     reason: why it was refused, or not handled.
@@ -56,6 +57,7 @@ class Observation(msgspec.Struct, kw_only=True):
     is_duplicate: it was handled or kept before, and so not now.
     is_near_duplicate: the same occurrence came before in other bytes.
     is_discarded: a handler raised Discard.
+    is_unwanted: no handler wants the event, and there is no view: nothing was called.
     is_parked: it is kept as failed, for an operator: no attempt follows.
     handler_seconds: what the handlers took, all together; None if none was called.
     seconds: what everything took, reading the body included.
@@ -71,6 +73,7 @@ class Observation(msgspec.Struct, kw_only=True):
     is_duplicate: bool = False
     is_near_duplicate: bool = False
     is_discarded: bool = False
+    is_unwanted: bool = False
     is_parked: bool = False
     handler_seconds: float | None = None
     seconds: float = 0.0
@@ -94,9 +97,11 @@ class Observation(msgspec.Struct, kw_only=True):
 
     @property
     def outcome(self) -> str:
-        """What came of an attempt, as a metric's label: a reason, "discarded" or "handled"."""
+        """What came of an attempt, as a label: a reason, "unwanted", "discarded" or "handled"."""
         if self.reason is not None:
             return str(self.reason)
+        if self.is_unwanted:
+            return "unwanted"
         return "discarded" if self.is_discarded else "handled"
 
 

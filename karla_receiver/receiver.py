@@ -30,6 +30,7 @@ from karla_receiver.request import Request, content_length, relevant_headers
 from karla_receiver.response import REFUSALS, SUCCESS, Response, retry_later
 from karla_receiver.routing import Routes, wanted_patterns
 from karla_receiver.signature import SignatureHeader, Verified, Verifier, parse_header
+from karla_receiver.unwanted import Unwanted
 
 if TYPE_CHECKING:
     from karla_receiver.idempotency.protocol import IdempotencyStore
@@ -95,6 +96,7 @@ class Receiver:
         self._require_https = checked_bool("require_https", require_https)
         self._clock = clock
         self._routes = Routes(run_to_end)
+        self._unwanted = Unwanted()
         self._keeping: Keeping | None = None
         if idempotency is not None or inbox is not None:
             # Not at the top: it takes the stores along, and most receivers need none.
@@ -222,6 +224,7 @@ class Receiver:
     ) -> None:
         """Call every handler that wants event: what an inbox's worker does with what it kept.
 
+        An event that no handler wants is logged, once for each ref, and observed.
         seen: told what came of it. after_each: called after each handler, with what it raised, or
         None.
         Raises DeliveryError with handler_error if one raised, with undecodable_event if one
@@ -230,9 +233,8 @@ class Receiver:
         """
         seen = seen or Observation()
         seen.event = event
-        calls = call_handlers(self._routes.find(event), event, SYNC, None, seen, after_each)
         try:
-            run_sync(calls)
+            run_sync(self._handle(event, SYNC, None, seen, after_each))
         except DeliveryError as refusal:
             seen.reason = refusal.reason
             raise
@@ -298,15 +300,14 @@ class Receiver:
                 seen.proven(verified, self._clock())
             if self._keeping is None:
                 event = parse_event(buffer.body)
-                await call_handlers(self._routes.find(event), event, driver, view, seen)
+                await self._handle(event, driver, view, seen)
             else:
                 if view is not None:
                     self._refuse_inbox()
                 lines = relevant_headers(request.headers).signature
                 received = Received(bytes(buffer.body), lines, self._clock())
                 event = await self._keeping.read(received, driver)
-                matches = self._routes.find(event)
-                handle = partial(call_handlers, matches, event, driver, view, seen)
+                handle = partial(self._handle, event, driver, view, seen)
                 await self._keeping.accept(received, event, driver, handle, seen or Observation())
         except DeliveryError as refusal:
             if seen is not None and isinstance(refusal, SignatureError):
@@ -325,6 +326,19 @@ class Receiver:
             if seen is not None:
                 seen.event, seen.body_bytes = event, len(buffer.body)
         return SUCCESS
+
+    def _handle(
+        self,
+        event: Event,
+        driver: Driver,
+        view: Handler | None,
+        seen: Observation | None,
+        after_each: AfterEach | None = None,
+    ) -> Coroutine[Any, Any, None]:
+        matches = self._routes.find(event)
+        if view is None and not matches.handlers:
+            return self._unwanted.report(event, seen)
+        return call_handlers(matches, event, driver, view, seen, after_each)
 
     def _screen(self, request: Request) -> SignatureHeader:
         """Refuse what can be refused before the body is read."""

@@ -97,9 +97,22 @@ def test_a_handled_delivery_is_a_span_with_the_handlers_own_below_it() -> None:
     assert "karla.duplicates" not in metrics
 
 
+def test_what_no_handler_wants_is_an_attribute_and_a_count() -> None:
+    recorded = Recorded()
+    receiver = Receiver(SECRET, clock=lambda: NOW, observer=recorded.observer)
+    receiver.receive(signed(timestamp=NOW))
+
+    span = recorded.spans()["karla delivery"]
+    assert span.attributes["karla.unwanted"] is True
+    assert span.status.status_code == StatusCode.UNSET
+    labels = {"http.response.status_code": 200, "karla.event_group": "shipment_delivered"}
+    assert recorded.metrics()["karla.unwanted"] == [(labels, 1)]
+
+
 def test_a_skew_either_way_is_measured_without_its_sign(caplog: pytest.LogCaptureFixture) -> None:
     recorded = Recorded()
     receiver = Receiver(SECRET, clock=lambda: NOW, observer=recorded.observer)
+    receiver.on("*")(lambda event: None)
     for late in (7, -5, 0):
         receiver.receive(signed(timestamp=NOW - late))
 
@@ -113,6 +126,7 @@ def test_a_skew_either_way_is_measured_without_its_sign(caplog: pytest.LogCaptur
 def test_histograms_divide_where_those_of_prometheus_do() -> None:
     recorded = Recorded()
     receiver = Receiver(SECRET, clock=lambda: NOW, observer=recorded.observer)
+    receiver.on("*")(lambda event: None)
     receiver.receive(signed(timestamp=NOW - 7))
 
     bounds = recorded.bounds()

@@ -23,6 +23,7 @@ from karla_receiver import (
     Receiver,
     RequestError,
     parse_event,
+    samples,
 )
 from karla_receiver.adapters.prometheus import PrometheusObserver
 from karla_receiver.errors import STATUS
@@ -61,6 +62,22 @@ def test_a_handled_delivery_is_counted_and_timed(registry: CollectorRegistry) ->
     last = read("karla_secret_last_match_timestamp_seconds", {"secret": "1"})
     assert last == pytest.approx(time.time(), abs=60)
     assert read("karla_secret_matches_total", {"secret": "0"}) is None
+
+
+def test_what_no_handler_wants_is_counted_by_its_group(registry: CollectorRegistry) -> None:
+    receiver = receiver_of(registry)
+    unwanted = {"event_group": "claim_created"}
+    read = registry.get_sample_value
+    assert read("karla_unwanted_total", unwanted) == 0  # so that increase() sees the first one
+
+    receiver.receive(signed(samples.read("claim_created"), timestamp=NOW))
+    with attempt(receiver.observer) as seen:
+        receiver.handle(parse_event(samples.read("claim_created")), seen)
+
+    assert read("karla_unwanted_total", unwanted) == 2
+    attempts = {"outcome": "unwanted", "event_group": "claim_created"}
+    assert read("karla_attempts_total", attempts) == 1
+    assert read("karla_handler_seconds_count") == 0
 
 
 def test_a_refusal_is_counted_by_its_reason(registry: CollectorRegistry) -> None:

@@ -103,6 +103,16 @@ def test_what_no_handler_can_be_called_with_is_told_as_parked(
     assert keeper.attempts() == [told]
 
 
+def test_what_no_handler_wants_is_told_logged_and_done(
+    opened: Opened, keeper: Keeper, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    opened(raising(None), "claims").put(delivery())
+    until(lambda: states(tmp_path / "karla.db") == {"one": "done"} and keeper.told)
+
+    assert keeper.attempts() == [("unwanted", False, False)]
+    assert ["no handler wants" in record.getMessage() for record in caplog.records] == [True]
+
+
 def test_an_effect_that_could_not_be_committed_is_told(
     opened: Opened, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -239,16 +239,7 @@ class CeleryInbox:
             self._give_up(message, error)
             observing.parked(receiver.observer, error.reason)
             return
-        try:
-            message = self._with_proven_keys(message, event)
-        except Exception as error:  # noqa: BLE001 - logged, with its traceback
-            failed = DeliveryError(Reason.HANDLER_ERROR, "the key function raised")
-            failed.__cause__ = error
-            with observing.attempt(receiver.observer) as seen:
-                seen.event, seen.reason = event, failed.reason
-                seen.is_parked = self._is_last(message, failed)
-            self._try_again(message, failed, _backoff(message.attempt))
-            return
+        message = self._with_proven_keys(message, event)
         delivery = message.delivery
         # Not the key that the receiver claims in the same store before it publishes.
         name = f"handled:{delivery.key}"

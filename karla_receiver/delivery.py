@@ -16,6 +16,10 @@ class Received(NamedTuple):
     signature: list[str | bytes]
     moment: float
 
+    def __repr__(self) -> str:
+        # See Delivery: a report of an error may show every local variable.
+        return f"<Received {len(self.body)} bytes>"
+
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """One verified delivery.

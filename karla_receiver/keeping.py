@@ -94,13 +94,9 @@ class Keeping:
 def _delivery(
     received: Received, event: Event | None, key: Key, *, problem: str | None = None
 ) -> Delivery:
-    try:
-        name = delivery_key(received.body, event, key)
-    except Exception as error:
-        raise DeliveryError(Reason.HANDLER_ERROR, "the key function raised") from error
     lines = (each if isinstance(each, str) else each.decode() for each in received.signature)
     return Delivery(
-        key=name,
+        key=delivery_key(received.body, event, key),
         occurrence="" if event is None else delivery_key(b"", event, occurrence_key),
         body=received.body,
         headers=tuple(("karla-signature", line) for line in lines),

@@ -13,6 +13,7 @@ from karla_receiver.outcomes import Discard, RetryLater
 __all__ = [
     "claim_not_settled",
     "discarded",
+    "key_function_failed",
     "logger",
     "near_duplicate",
     "observer_failed",
@@ -111,6 +112,15 @@ def near_duplicate(delivery: Delivery) -> None:
         "the occurrence of delivery %s came before, in other bytes",
         key,
         extra={"key": key, **_told_of(delivery)},
+    )
+
+
+def key_function_failed(event: Event) -> None:
+    """Log, inside the handler of what a key function raised, that the body decides instead."""
+    logger.exception(
+        "the key function failed (ref %s): the digest of the body is this delivery's key instead",
+        _ref(event),
+        extra=_told_of(event),
     )
 
 

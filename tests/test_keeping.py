@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from karla_receiver import (
 from karla_receiver.adapters.asgi import KarlaMiddleware
 from karla_receiver.adapters.flask import webhook
 from karla_receiver.adapters.redis import RedisStore
-from karla_receiver.delivery import Delivery
+from karla_receiver.delivery import Delivery, Received
 from karla_receiver.errors import DeliveryError, StorageError
 from karla_receiver.idempotency import (
     Claim,
@@ -39,7 +40,7 @@ from karla_receiver.idempotency.keys import delivery_key
 from karla_receiver.inbox import SQLiteInbox
 from karla_receiver.inbox.protocol import EventHandler, Novelty
 from tests.receiving import Receive
-from tests.signing import BODY, SECRET, signed
+from tests.signing import BODY, SECRET, signature_header, signed
 
 
 class ScriptedStore:
@@ -318,16 +319,47 @@ def test_a_key_of_ones_own_decides(receive: Receive) -> None:
 
 
 @pytest.mark.parametrize("key", [lambda event: event.nothing, lambda event: None])
-def test_a_key_function_that_fails_is_an_error_and_nothing_is_handled(
-    receive: Receive, key: Any
+def test_where_a_key_function_fails_the_body_decides(
+    receive: Receive, key: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = ScriptedStore()
     store.key = key
     receiver = Receiver(SECRET, idempotency=store)
-    receiver.on("*")(lambda event: pytest.fail("handled without a key"))
+    events: list[Event] = []
+    receiver.on("*")(events.append)
 
-    assert receive(receiver, signed()).reason is Reason.HANDLER_ERROR
-    assert store.verbs == []
+    assert receive(receiver, signed()).status == 200
+    assert len(events) == 1
+    assert {call[1] for call in store.verbs} == {delivery_key(BODY, None, None)}
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "the key function failed (ref 'shipments/delivered/SUCCESSFULLY_DELIVERED'): the digest of"
+        " the body is this delivery's key instead"
+    )
+
+
+def test_a_report_of_a_key_function_that_fails_shows_no_body(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Tools that report errors take the local variables of each frame along."""
+    store = ScriptedStore()
+    store.key = lambda event: event.nothing
+    receiver = Receiver(SECRET, idempotency=store)
+    receiver.on("*")(lambda event: None)
+    headers = signature_header()
+    receiver.receive(Request("POST", headers, BODY))
+
+    (record,) = caplog.records
+    assert record.exc_info is not None
+    error = record.exc_info[1]
+    assert isinstance(error, AttributeError)
+    report = "".join(
+        traceback.TracebackException.from_exception(error, capture_locals=True).format()
+    )
+    assert "mira.holm" not in report
+    assert headers["Karla-Signature"][20:] not in report
+    received = Received(BODY, ["t=1,v1=00"], 0.0)
+    assert repr(received) == f"<Received {len(BODY)} bytes>"
 
 
 def test_what_is_not_verified_reaches_no_store(receive: Receive) -> None:

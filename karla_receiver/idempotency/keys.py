@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from karla_receiver import logs
 from karla_receiver.errors import ConfigurationError
 from karla_receiver.events import ClaimEvent, Event, ShipmentEvent, sent_data
 
@@ -20,17 +22,29 @@ def delivery_key(body: bytes, event: Event | None, key: Key) -> str:
     """Return the idempotency key of a delivery: 64 hex digits, whatever the parts are.
 
     key: the store's; without one, and for a body that is no event, the raw body decides.
-    Raises what key raises, and ConfigurationError if it returns anything but text of at least
-    one character: an empty key would make all events the same one, and lose all but the first.
+    The raw body decides too, and the log says so, if key raises, or returns anything but text of
+    at least one character: an empty key would make all events the same one.
     """
-    if key is None or event is None:
-        return hashlib.sha256(body).hexdigest()
-    name = key(event)
+    name = None if key is None or event is None else _chosen(key, event)
+    content = body if name is None else name.encode("utf-8", "surrogatepass")
+    return hashlib.sha256(content).hexdigest()
+
+
+def _chosen(key: Callable[[Event], str], event: Event) -> str | None:
+    # Apart from the body: a report of the error may show the local variables of this frame.
+    try:
+        return _checked(key(event))
+    except Exception:  # noqa: BLE001 - logged, with its traceback
+        logs.key_function_failed(event)
+        return None
+
+
+def _checked(name: object) -> str:
     if not isinstance(name, str) or not name:
         raise ConfigurationError(
             f"a key function returns text, 1 character or more, not {type(name).__name__}"
         )
-    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+    return name
 
 
 def occurrence_key(event: Event) -> str:

@@ -40,7 +40,7 @@ REFERENCE = {
     "karla_receiver.testing": "testing",
     **{
         f"karla_receiver.adapters.{path.stem}": "adapters"
-        for path in (ROOT / "adapters").glob("*.py")
+        for path in (ROOT / "adapters").glob("[!_]*.py")
     },
 }
 

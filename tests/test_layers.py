@@ -17,7 +17,7 @@ CORE = sorted(PACKAGE.glob("*.py"))
 SAMPLES = sorted((PACKAGE / "samples").glob("*.py"))
 TEST_KIT = sorted((PACKAGE / "testing").glob("*.py"))
 EXPLAIN = sorted((PACKAGE / "explain").glob("*.py"))
-ADAPTERS = sorted((PACKAGE / "adapters").glob("*.py"))
+ADAPTERS = sorted((PACKAGE / "adapters").glob("[!_]*.py"))
 
 # What an adapter may import beside the standard library and the core.
 FRAMEWORKS: dict[str, set[str]] = {

@@ -1,15 +1,28 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from karla_receiver.sqlite import file, forking, group_commit
 from tests.receiving import Receive, receive_async, receive_sync
+from tests.waiting import PATIENCE_SECONDS
 
 # A slow machine is no failure: nothing here is judged by the time it takes.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _patient_files() -> Generator[None]:
+    """Have SQLite files waited for as long as a busy machine may need. A few tests ask for less."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(file, "BUSY_SECONDS", PATIENCE_SECONDS)
+        patch.setattr(group_commit, "_PATIENCE_SECONDS", PATIENCE_SECONDS)
+        patch.setattr(forking, "_PATIENCE_SECONDS", PATIENCE_SECONDS)
+        yield
 
 
 @pytest.fixture(params=[receive_sync, receive_async], ids=["receive", "receive_async"])

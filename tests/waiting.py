@@ -12,9 +12,14 @@ __all__ = ["PATIENCE_SECONDS", "until"]
 PATIENCE_SECONDS: Final = 60.0
 
 
-def until(condition: Callable[[], object], what: str = "what the test waits for") -> None:
+def until(
+    condition: Callable[[], object],
+    what: str = "what the test waits for",
+    *,
+    seconds: float = PATIENCE_SECONDS,
+) -> None:
     """Return when condition holds. Raises AssertionError with what if it never does."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"not within {PATIENCE_SECONDS:g} s: {what}"
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
         time.sleep(0.005)

@@ -35,8 +35,8 @@ from karla_receiver.errors import StorageError
 from karla_receiver.idempotency import Claim, ClaimState, MemoryStore, occurrence_key
 from karla_receiver.idempotency.keys import delivery_key
 from karla_receiver.outcomes import Discard, RetryLater
-from tests.many_machines.redis_server import free_port
 from tests.observed import Keeper
+from tests.ports import reserved_port
 from tests.signing import BODY, SECRET, signature_header, signed
 
 _names = itertools.count()
@@ -626,14 +626,15 @@ def test_a_silent_broker_is_a_storage_error_soon_however_many_ask(silent: Celery
             silent.put(delivery())
         errors.append(caught.value)
 
+    # One after the other, they would take the two publishers half a minute.
     start = time.monotonic()
-    threads = [threading.Thread(target=put) for _ in range(20)]
+    threads = [threading.Thread(target=put) for _ in range(120)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(errors) == 20
-    assert time.monotonic() - start < 3
+    assert len(errors) == 120
+    assert time.monotonic() - start < 15
     silent.close()
 
 
@@ -645,18 +646,24 @@ def test_an_event_loop_goes_on_while_a_broker_is_silent(silent: CeleryInbox) -> 
         waiting = asyncio.ensure_future(silent.put_async(delivery()))
         while not waiting.done():
             turns += 1
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0)
         with pytest.raises(StorageError):
             waiting.result()
 
     asyncio.run(put())
-    assert turns > 5
+    assert turns > 50
     silent.close()
 
 
+@pytest.fixture
+def unused_port() -> Generator[int]:
+    with reserved_port() as port:
+        yield port
+
+
 @pytest.mark.parametrize("scheme", ["amqp", "redis"])
-def test_without_a_broker_the_answer_is_503(scheme: str) -> None:
-    broker = f"{scheme}://127.0.0.1:{free_port()}//"
+def test_without_a_broker_the_answer_is_503(scheme: str, unused_port: int) -> None:
+    broker = f"{scheme}://127.0.0.1:{unused_port}//"
     inbox = CeleryInbox(Celery(broker=broker, set_as_current=False))
     receiver = Receiver(SECRET, inbox=inbox)
     with pytest.raises(StorageError, match=r"OperationalError|TimeoutError"):
@@ -665,7 +672,7 @@ def test_without_a_broker_the_answer_is_503(scheme: str) -> None:
     response = receiver.receive(signed())
 
     assert response.status == 503
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 10  # seconds of the time-out and of a busy machine
     with pytest.raises(StorageError):
         inbox.requeue_failed()
     inbox.close()

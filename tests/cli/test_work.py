@@ -15,7 +15,7 @@ from karla_receiver.cli.program import program
 from karla_receiver.cli.work import _stop_with  # pyright: ignore[reportPrivateUsage]
 from karla_receiver.inbox import SQLiteInbox
 from tests.inbox.stock import delivery, states
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 PROGRAM = """
 import time
@@ -61,7 +61,7 @@ def test_it_handles_until_it_is_told_to_stop(shop: Path, number: signal.Signals)
     put(shop, 8)  # by another process, while it works
     until(lambda: list(states(shop / "karla.db").values()).count("done") == 8)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, errors
     assert (shop / "handled").read_text() == "x" * 8
     assert errors.startswith(
@@ -76,7 +76,7 @@ def test_sigterm_with_a_hundred_waiting_finishes_what_runs_and_returns_the_rest(
     process = work(shop, "shop:receiver", "--threads", "4")
     until((shop / "handled").exists)
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, errors
     counted = list(states(shop / "karla.db").values())
     assert counted.count("done") == len((shop / "handled").read_text())
@@ -97,7 +97,7 @@ def test_what_hangs_is_left_after_the_grace(shop: Path, before: str, state: str)
     process = work(shop, "shop:receiver", "--grace", "0.1")
     until((shop / ("begun" if before else "handled")).exists)
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 1, errors
     assert states(shop / "karla.db") == {"0": state}
 
@@ -131,7 +131,7 @@ def test_a_second_signal_ends_it_at_once(shop: Path) -> None:
     while "stopping" not in process.stderr.readline():
         pass
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
+    process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 128 + signal.SIGINT
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import time
+from pathlib import Path
 
 from karla_receiver import Event, Receiver
 from karla_receiver.adapters.asgi import KarlaApp
@@ -11,8 +11,7 @@ from karla_receiver.adapters.redis import RedisStore
 from karla_receiver.idempotency import MemoryStore, SQLiteStore
 from karla_receiver.inbox import SQLiteInbox
 from tests.signing import SECRET
-
-HANDLING_SECONDS = 0.5
+from tests.waiting import until
 
 
 def make_receiver(kind: str, place: str) -> Receiver:
@@ -29,13 +28,16 @@ def make_receiver(kind: str, place: str) -> Receiver:
 
 
 def make_app() -> KarlaApp:
-    """Make the app over what STORE names, as in `sqlite karla.db`; EFFECTS is the file."""
+    """Make the app over what STORE names, as in `sqlite karla.db`; EFFECTS is the file.
+
+    The handler ends when there is a file GATE.
+    """
     kind, _, place = os.environ["STORE"].partition(" ")
     receiver = make_receiver(kind, place)
 
     @receiver.on("*")
     def count(event: Event) -> None:
-        time.sleep(HANDLING_SECONDS)
+        until(Path(os.environ["GATE"]).exists)
         with open(os.environ["EFFECTS"], "ab", buffering=0) as effects:  # noqa: PTH123 - unbuffered
             effects.write(b".")
 

@@ -31,7 +31,7 @@ class RedisKit:
     is_shared = True
 
     def __init__(self, server: RedisServer) -> None:
-        self._url = server.url
+        self._url = server.patient_url
         self._client = server.client()
 
     def make(self, **options: Any) -> IdempotencyStore:

@@ -11,6 +11,7 @@ from karla_receiver import ConfigurationError
 from karla_receiver.errors import StorageError
 from karla_receiver.idempotency import ClaimState, MemoryStore
 from tests.idempotency.contract import in_child
+from tests.waiting import PATIENCE_SECONDS
 
 CLAIMED, IN_PROGRESS, DONE = ClaimState.CLAIMED, ClaimState.IN_PROGRESS, ClaimState.DONE
 
@@ -173,14 +174,14 @@ def test_a_fork_while_a_thread_is_inside_leaves_the_child_a_store_that_works() -
     def clock(wait: Callable[..., object] = leave.wait) -> float:
         if threading.current_thread().name == "slow":
             inside.set()
-            wait(30)
+            wait(PATIENCE_SECONDS)
         return 0.0
 
     store = MemoryStore(clock=clock)
     slow = threading.Thread(target=store.claim, args=("a", "a"), name="slow")
     slow.start()
     try:
-        assert inside.wait(30)
+        assert inside.wait(PATIENCE_SECONDS)
         assert in_child(lambda: states(store, "a") == [CLAIMED])
     finally:
         leave.set()

@@ -10,8 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +18,9 @@ from kombu import Connection, Queue
 
 from karla_receiver import samples
 from tests.signing import signature_header
+from tests.waiting import PATIENCE_SECONDS, until
 
 ROOT = Path(__file__).parents[2]
-
-
-def until(condition: Callable[[], bool], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 class Machines:
@@ -54,7 +47,11 @@ class Machines:
         name = f"worker-{len(self.output)}@localhost"
         command = ["celery", "-A", self._module, "worker", "-Q", "karla", "-n", name, *options]
         self.workers.append(self._start(command))
-        until(lambda: self.output.count(" ready.") > ready)
+        until(
+            lambda: self.output.count(" ready.") > ready,
+            "the worker is ready",
+            seconds=3 * PATIENCE_SECONDS,
+        )
 
     def _start(self, command: list[str], pass_fds: Sequence[int] = ()) -> subprocess.Popen[bytes]:
         with self._output.open("ab") as output:
@@ -107,7 +104,7 @@ def machines(
 
 def send(port: int, body: bytes, secret: str) -> int:
     """Send a delivery once; return the answer's status, 0 if there was none."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
     try:
         connection.request("POST", "/webhooks/karla", body, signature_header(body, secret))
         return connection.getresponse().status

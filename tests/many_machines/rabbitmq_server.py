@@ -8,14 +8,14 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 from kombu import Connection
 
-from tests.many_machines.redis_server import free_port
+from tests.ports import reserved_port
+from tests.waiting import PATIENCE_SECONDS, until
 
 __all__ = ["RabbitServer", "running_rabbitmq"]
 
@@ -26,9 +26,9 @@ _PROGRAM = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 class RabbitServer:
     """One broker on ports of its own, with its files and its name server in a folder of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, ports: tuple[int, int, int], folder: Path) -> None:
         self._folder = folder
-        self.port, distribution_port, self._names_port = (free_port() for _ in range(3))
+        self.port, distribution_port, self._names_port = ports
         self.url = f"amqp://guest:guest@127.0.0.1:{self.port}//"
         (folder / "plugins").write_text("[].")
         self._environment = {
@@ -68,10 +68,11 @@ class RabbitServer:
                         start_new_session=True,
                     )
                 )
-        deadline = time.monotonic() + 90
-        while not self._answers():
-            assert time.monotonic() < deadline, (self._folder / "output").read_text()
-            time.sleep(0.1)
+        try:
+            until(self._answers, "RabbitMQ answers", seconds=3 * PATIENCE_SECONDS)
+        except AssertionError:
+            print((self._folder / "output").read_text())  # noqa: T201 - shown with the failure
+            raise
 
     def _answers(self) -> bool:
         with Connection(self.url, connect_timeout=5) as connection:
@@ -105,8 +106,13 @@ def running_rabbitmq() -> Generator[RabbitServer]:
     """Run a RabbitMQ; skip the test on a machine that has none (which fails the run in CI)."""
     if not _PROGRAM.exists() or shutil.which("epmd") is None:
         pytest.skip("RabbitMQ is not installed (Debian: apt-get install rabbitmq-server)")
-    with tempfile.TemporaryDirectory(prefix="rabbitmq-", ignore_cleanup_errors=True) as folder:
-        server = RabbitServer(Path(folder))
+    with (
+        reserved_port() as first,
+        reserved_port() as second,
+        reserved_port() as third,
+        tempfile.TemporaryDirectory(prefix="rabbitmq-", ignore_cleanup_errors=True) as folder,
+    ):
+        server = RabbitServer((first, second, third), Path(folder))
         try:
             server.start()
             yield server

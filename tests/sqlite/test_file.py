@@ -6,7 +6,6 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -131,53 +130,84 @@ class Locker:
         self._process.communicate()
 
 
+def test_a_locked_file_is_waited_for_a_second() -> None:
+    """A fresh process has the promise itself, not the patience of these tests."""
+    program = "from karla_receiver.sqlite.file import BUSY_SECONDS as s; raise SystemExit(s != 1)"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
 def test_a_file_that_another_process_locks_is_waited_for_and_then_refused(
-    inbox: SQLiteInbox, path: Path
+    inbox: SQLiteInbox, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By all who put at once, within a second and what a busy machine adds to it."""
-    locker = Locker(path)
-    seconds: list[float] = []
+    """All who put at once are refused together: they do not wait one after the other."""
+    waits: list[float] = []
+    begin = Session.begin
+
+    def timed(session: Session) -> None:
+        begun = time.monotonic()
+        try:
+            begin(session)
+        finally:
+            waits.append(time.monotonic() - begun)
 
     def be_refused(number: int) -> None:
-        begun = time.monotonic()
         with pytest.raises(StorageError, match="another process has had it locked for 1 s"):
             inbox.put(delivery(f"refused-{number}"))
-        seconds.append(time.monotonic() - begun)
 
-    for count in (1, 32, 8):
+    locker = Locker(path)
+    for count, most_waits in ((1, 1), (32, 16), (8, 8)):
         locker.turn("locked")
-        in_threads(count, be_refused)
+        with monkeypatch.context() as patch:
+            patch.setattr("karla_receiver.sqlite.file.BUSY_SECONDS", 0.2)
+            patch.setattr(Session, "begin", timed)
+            waits.clear()
+            in_threads(count, be_refused)
+        assert 1 <= len(waits) <= most_waits
+        assert min(waits) >= 0.2
         locker.turn("unlocked")
         assert inbox.put(delivery(f"kept after {count}")) == "new"
     locker.end()
-    assert max(seconds) < 1.8
     assert set(states(path)) == {"first", "kept after 1", "kept after 32", "kept after 8"}
 
 
 def test_a_locked_file_never_blocks_the_event_loop(inbox: SQLiteInbox, path: Path) -> None:
-    async def put_and_tick() -> int:
+    async def put_and_tick(other: sqlite3.Connection) -> str:
         put = asyncio.create_task(inbox.put_async(delivery("second")))
-        ticks = 0
-        while not put.done():
-            ticks += 1
+        for _ in range(50):
             await asyncio.sleep(0.001)
-        with pytest.raises(StorageError, match="locked"):
-            put.result()
-        return ticks
+        assert not put.done()
+        other.execute("ROLLBACK")
+        return await put
 
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        ticks = asyncio.run(put_and_tick())
-    assert ticks > 50
+        assert asyncio.run(put_and_tick(other)) == "new"
 
 
-def test_a_file_that_is_unlocked_in_time_is_written(inbox: SQLiteInbox, path: Path) -> None:
-    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+def test_a_locked_file_is_refused_to_a_task(
+    inbox: SQLiteInbox, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("karla_receiver.sqlite.file.BUSY_SECONDS", 0.01)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        timer = threading.Timer(0.1, other.execute, ("ROLLBACK",))
-        timer.start()
+        with pytest.raises(StorageError, match="locked"):
+            asyncio.run(inbox.put_async(delivery("second")))
+
+
+def test_a_file_that_is_unlocked_in_time_is_written(
+    inbox: SQLiteInbox, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+
+        def unlock(*_: object) -> float:
+            if other.in_transaction:
+                other.execute("ROLLBACK")
+            return 0
+
+        monkeypatch.setattr("random.uniform", unlock)  # of the wait for the next try
         assert inbox.put(delivery("second")) == "new"
-        timer.join()
+        assert not other.in_transaction, "it was locked when it was first tried"
 
 
 def test_a_corrupt_file_is_refused_until_it_is_moved_away(path: Path) -> None:
@@ -286,7 +316,9 @@ def test_an_older_file_is_upgraded_and_keeps_what_it_has(path: Path, version: in
 def test_many_processes_may_upgrade_at_once(path: Path) -> None:
     old_file(path, 0)
     program = (
-        "import sys; from karla_receiver.inbox import SQLiteInbox; SQLiteInbox(sys.argv[1]).close()"
+        "import sys; from karla_receiver.inbox import SQLiteInbox\n"
+        "from karla_receiver.sqlite import file; file.BUSY_SECONDS = 60\n"
+        "SQLiteInbox(sys.argv[1]).close()\n"
     )
     command = [sys.executable, "-c", program, str(path)]
     children = [subprocess.Popen(command) for _ in range(4)]

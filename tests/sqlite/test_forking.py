@@ -27,7 +27,7 @@ from karla_receiver.sqlite.group_commit import GroupCommit
 from karla_receiver.sqlite.reader import Reader
 from tests.inbox.stock import delivery, in_threads, query, served, states
 from tests.inbox.test_put import put_async, put_fifty, run_forks
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 
 @pytest.fixture(name="path")
@@ -59,6 +59,7 @@ def test_children_of_a_process_that_is_putting_put_as_well(path: Path) -> None:
 PUT_FIFTY = (
     "import sys\n"
     "from karla_receiver.inbox import SQLiteInbox\n"
+    "from karla_receiver.sqlite import file; file.BUSY_SECONDS = 60\n"
     "from tests.inbox.test_put import put_fifty\n"
     "inbox = SQLiteInbox(sys.argv[1])\n"
     "put_fifty(inbox, 9)\n"
@@ -289,7 +290,7 @@ def test_a_fork_waits_for_who_looks_into_an_inbox(path: Path) -> None:
 
     def look(connection: object) -> str:
         reading.set()
-        let_go.wait(20)
+        let_go.wait(PATIENCE_SECONDS)
         return "seen"
 
     def use_it() -> None:
@@ -298,7 +299,7 @@ def test_a_fork_waits_for_who_looks_into_an_inbox(path: Path) -> None:
 
     thread = threading.Thread(target=read, args=(path, look))
     thread.start()
-    assert reading.wait(20)
+    assert reading.wait(PATIENCE_SECONDS)
     threading.Timer(0.1, let_go.set).start()
     run_forks((use_it,))
     thread.join()

@@ -13,7 +13,7 @@ from karla_receiver.errors import StorageError
 from karla_receiver.sqlite.file import Session, SQLiteFile
 from karla_receiver.sqlite.group_commit import GroupCommit
 from tests.inbox.stock import in_threads, query
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 
 @pytest.fixture(name="path")
@@ -52,7 +52,7 @@ class Slow:
 
     def __call__(self, connection: sqlite3.Connection) -> None:
         self.has_begun.set()
-        assert self.let_go.wait(20)
+        assert self.let_go.wait(PATIENCE_SECONDS)
 
 
 def notes(path: Path) -> list[str]:
@@ -67,7 +67,7 @@ def held_up(writer: GroupCommit) -> tuple[Slow, threading.Thread]:
     slow = Slow()
     thread = threading.Thread(target=writer.run, args=(slow,))
     thread.start()
-    assert slow.has_begun.wait(20)
+    assert slow.has_begun.wait(PATIENCE_SECONDS)
     return slow, thread
 
 
@@ -282,7 +282,7 @@ def test_who_is_being_written_for_waits_for_the_end(
         thread.start()
         until(lambda number=number: queue(writer) >= number)  # type: ignore[misc]
     writer.hand_back()
-    assert slow.has_begun.wait(20)
+    assert slow.has_begun.wait(PATIENCE_SECONDS)
     threading.Timer(0.2, slow.let_go.set).start()
     for thread in waiting:
         thread.join()
@@ -444,7 +444,7 @@ def test_closing_ends_its_thread_and_the_next_call_may_have_another(
         assert thread is not None
         threads.append(thread)
         writer.close()
-        thread.join(20)
+        thread.join(PATIENCE_SECONDS)
         assert not thread.is_alive()
     assert len(set(threads)) == 3
     assert notes(path) == ["0", "1", "2"]

@@ -29,6 +29,7 @@ from msgspec.structs import replace
 
 from karla_receiver import logs, observing
 from karla_receiver.attempt import CURRENT, PlainAttempt
+from karla_receiver.decodable import decodable
 from karla_receiver.decoding import parse_event
 from karla_receiver.delivery import Delivery
 from karla_receiver.errors import (
@@ -64,6 +65,7 @@ _MOST_RETURNS: Final = 10
 _QUEUES: Final[WeakKeyDictionary[Celery, set[str]]] = WeakKeyDictionary()
 
 
+@decodable
 class _Message(msgspec.Struct, frozen=True, kw_only=True):
     """What a task carries. Bytes travel as base64.
 

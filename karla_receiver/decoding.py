@@ -25,11 +25,6 @@ _SMALL_BYTES = 65_536
 
 _decode_json = msgspec.json.Decoder().decode
 
-# msgspec reads a type when it first meets it, and two threads that do so at once can crash the
-# interpreter (0.22). So it is done here, once, while nobody else is there.
-for _event_type in (ShipmentEvent, ClaimEvent, UnknownEvent):
-    msgspec.json.Decoder(_event_type)
-
 
 def parse_event(body: bytes) -> Event:
     """Decode a body into a ShipmentEvent, a ClaimEvent or an UnknownEvent.

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from karla_receiver.decodable import decodable
+
 __all__ = ["Delivery", "Received"]
 
 
@@ -21,6 +23,7 @@ class Received(NamedTuple):
         return f"<Received {len(self.body)} bytes>"
 
 
+@decodable
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """One verified delivery.
 

@@ -12,6 +12,8 @@ from typing import Annotated, Any, TypeAlias, cast
 
 import msgspec
 
+from karla_receiver.decodable import decodable
+
 __all__ = [
     "Address",
     "Claim",
@@ -230,6 +232,7 @@ class Event(_Data, frozen=True, kw_only=True):
         )
 
 
+@decodable
 class ShipmentEvent(Event, frozen=True, kw_only=True):
     """Something happened to a shipment."""
 
@@ -276,6 +279,7 @@ class ShipmentEvent(Event, frozen=True, kw_only=True):
         return self.event_data.updated_at
 
 
+@decodable
 class ClaimEvent(Event, frozen=True, kw_only=True):
     """A customer made or changed a claim, or the shop decided on it."""
 
@@ -312,6 +316,7 @@ class ClaimEvent(Event, frozen=True, kw_only=True):
         return self.event_data.updated_at
 
 
+@decodable
 class UnknownEvent(Event, frozen=True, kw_only=True):
     """A genuine event that is neither a shipment's nor a claim's, or that does not fit its type.
 

@@ -10,11 +10,13 @@ from typing import Literal
 import msgspec
 
 from karla_receiver import ConfigurationError
+from karla_receiver.decodable import decodable
 from karla_receiver.signature import HEADER
 
 __all__ = ["Recorded", "Recorder", "decoded"]
 
 
+@decodable
 class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     """One delivery as it was received, and what came of it.
 

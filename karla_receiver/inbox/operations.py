@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from karla_receiver.decodable import decodable
 from karla_receiver.decoding import parse_event
 from karla_receiver.delivery import Delivery
 from karla_receiver.errors import PayloadError
@@ -33,6 +34,7 @@ _KEPT: Final = (
 _AT_REST: Final = "state <> 'running'"
 
 
+@decodable
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
     """What the inbox knows of a delivery, without its content.
 

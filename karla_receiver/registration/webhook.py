@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeAlias, cast
 
 import msgspec
 
+from karla_receiver.decodable import decodable
 from karla_receiver.registration.secret import Secret
 
 __all__ = ["Status", "Webhook", "to_webhook"]
@@ -23,6 +24,7 @@ class Status(StrEnum):
     INACTIVE = "inactive"
 
 
+@decodable
 class Webhook(msgspec.Struct, frozen=True, kw_only=True):
     """One registered endpoint.
 

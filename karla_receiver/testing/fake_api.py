@@ -20,6 +20,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from karla_receiver.decodable import decodable
+
 __all__ = ["Answer", "Duplicates", "FakeAPI", "RegisteredWebhook"]
 
 _T = TypeVar("_T")
@@ -63,6 +65,7 @@ class Duplicates(StrEnum):
     REFUSE = "refuse"
 
 
+@decodable
 class _Query(msgspec.Struct, frozen=True):
     page: Annotated[int, msgspec.Meta(gt=0)] = 1
     per_page: Annotated[int, msgspec.Meta(ge=1, le=100)] = 30
@@ -71,6 +74,7 @@ class _Query(msgspec.Struct, frozen=True):
     url: _URL | None = None
 
 
+@decodable
 class _Creation(msgspec.Struct, frozen=True):
     url: _URL
     enabled_events: tuple[str, ...] = ("*",)
@@ -79,6 +83,7 @@ class _Creation(msgspec.Struct, frozen=True):
     status: _Status = "active"
 
 
+@decodable
 class _Change(msgspec.Struct, frozen=True):
     # No secret: it is Karla's to manage, and one that is sent is ignored.
     url: _URL | None = None

@@ -21,7 +21,11 @@ from tests.signing import BODY
 
 SECRETS = ("first-secret", "second-secret", "third-secret")
 MEBIBYTE = 1_048_576
-FORGED = sign(b"another body", SECRETS[0])
+
+
+def forged() -> str:
+    """Return a fresh header of another body. One made at import would be too old in a long run."""
+    return sign(b"another body", SECRETS[0])
 
 
 @pytest.fixture
@@ -48,7 +52,8 @@ def no_json(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_forged_request_costs_one_hash_a_secret_whatever_it_lists(
     digests: list[int], signatures: int
 ) -> None:
-    header = FORGED.split(",")[0] + ",v1=" + ",v1=".join(["0" * 64] * signatures)
+    header = forged().split(",")[0] + ",v1=" + ",v1=".join(["0" * 64] * signatures)
+    digests.clear()
     response = Receiver(*SECRETS).receive(Request("POST", {"Karla-Signature": header}, BODY))
 
     assert response.reason is Reason.SIGNATURE_MISMATCH
@@ -101,7 +106,7 @@ def test_forged_bodies_of_a_mebibyte_leave_no_memory_behind(
 ) -> None:
     monkeypatch.setattr(logger, "disabled", True)  # pytest keeps what is logged
     shop = Receiver(*SECRETS)
-    request = Request("POST", {"Karla-Signature": FORGED}, b"a" * MEBIBYTE)
+    request = Request("POST", {"Karla-Signature": forged()}, b"a" * MEBIBYTE)
     shop.receive(request)
 
     def many() -> None:
@@ -113,7 +118,7 @@ def test_forged_bodies_of_a_mebibyte_leave_no_memory_behind(
 
 @pytest.mark.parametrize("length", [None, "104857600"])
 def test_a_hundred_megabytes_are_refused_in_bounded_memory(length: str | None) -> None:
-    headers = [("karla-signature", FORGED)]
+    headers = [("karla-signature", forged())]
     headers += [] if length is None else [("content-length", length)]
     read: list[int] = []
 
@@ -134,7 +139,7 @@ def test_a_body_in_many_chunks_is_held_once() -> None:
     chunk = b"a" * 1024
 
     def receive() -> None:
-        request = Request("POST", {"Karla-Signature": FORGED}, repeat(chunk, 1024))
+        request = Request("POST", {"Karla-Signature": forged()}, repeat(chunk, 1024))
         assert Receiver(*SECRETS).receive(request).status == 401
 
     # A growing buffer is moved now and then, and is never twice the size of what it holds.
@@ -162,4 +167,4 @@ def test_thousands_of_aborted_uploads_leave_no_task_and_no_thread() -> None:
 
     threads = threading.active_count()
     assert asyncio.run(abort_many()) == 1
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads  # one of another test may end meanwhile

@@ -18,10 +18,12 @@ from tests.inbox.stock import delivery, states
 from tests.waiting import PATIENCE_SECONDS, until
 
 PROGRAM = """
-import time
+import msgspec, time
 from karla_receiver import Receiver, current_attempt
 from karla_receiver.inbox import SQLiteInbox
-receiver = Receiver("secret-of-the-shop", inbox=SQLiteInbox("karla.db", lease=1))
+inbox = SQLiteInbox("karla.db", lease=1)
+inbox._options = msgspec.structs.replace(inbox._options, poll=0.01, last_wait=0.1)
+receiver = Receiver("secret-of-the-shop", inbox=inbox)
 without = Receiver("secret-of-the-shop")
 @receiver.on("*")
 def handle(event):
@@ -71,7 +73,7 @@ def test_it_handles_until_it_is_told_to_stop(shop: Path, number: signal.Signals)
 
 
 def test_sigterm_with_a_hundred_waiting_finishes_what_runs_and_returns_the_rest(shop: Path) -> None:
-    (shop / "shop.py").write_text(PROGRAM.format(seconds=0.8, before=""))
+    (shop / "shop.py").write_text(PROGRAM.format(seconds=0.3, before=""))
     put(shop, 100)
     process = work(shop, "shop:receiver", "--threads", "4")
     until((shop / "handled").exists)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +16,9 @@ from karla_receiver.registration import (
     UnavailableError,
     UnexpectedAnswerError,
 )
+from tests.ports import reserved_port
 from tests.registration.driven import URL, Driven, driven, environ_of, http, serving
+from tests.waiting import PATIENCE_SECONDS, until
 
 UUID = "7b0f3e52-8f0e-4f6e-9a39-1f5f6c0d2a11"
 WEBHOOK = b'{"uuid": "%b", "url": "https://shop.example", "enabled_events": ["*"]}' % UUID.encode()
@@ -263,7 +264,7 @@ FAULTS = [
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_a_fault_is_got_over_or_told(fault: Fault, kind: str) -> None:
     # Time only where it has to run out.
-    timeout = 0.2 if None in fault.answers else 20
+    timeout = 0.2 if None in fault.answers else PATIENCE_SECONDS
     with (
         serving(*fault.answers) as (address, requests),
         driven(kind, environ_of(address), timeout=timeout) as api,
@@ -278,13 +279,16 @@ def test_a_fault_is_got_over_or_told(fault: Fault, kind: str) -> None:
             )
         else:
             assert fault.operation(api) == fault.result
+        until(lambda: len(requests) >= fault.calls)
         assert len(requests) == fault.calls
 
 
 def test_a_refused_connection_is_told_and_was_certainly_not_done(kind: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        address = "{}:{}".format(*listener.getsockname())
-    with driven(kind, environ_of(address)) as api, pytest.raises(UnavailableError) as failure:
+    with (
+        reserved_port() as port,
+        driven(kind, environ_of(f"127.0.0.1:{port}")) as api,
+        pytest.raises(UnavailableError) as failure,
+    ):
         api.create(URL)
     assert "no answer: ConnectError: " in str(failure.value)
     assert failure.value.status is None

@@ -20,6 +20,7 @@ from karla_receiver.registration.credentials import Credentials, credentials_in
 from karla_receiver.testing.fake_karla import FakeKarla
 from tests.registration.driven import URL, driven, environ_of, http, serving
 from tests.test_secrecy import shown
+from tests.waiting import PATIENCE_SECONDS
 
 # In two parts, so that no line of this file that a traceback quotes holds them.
 KEY = "canary-of-the-key-" + "5f0c9f1f"
@@ -83,9 +84,10 @@ def test_no_failed_call_shows_a_secret(
     answer: bytes | None, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, logger="")
+    timeout = 0.5 if answer is None else PATIENCE_SECONDS
     with (
         serving(answer) as (address, requests),
-        driven(kind, environ_of(address, KARLA_API_KEY=KEY), timeout=0.5) as api,
+        driven(kind, environ_of(address, KARLA_API_KEY=KEY), timeout=timeout) as api,
         pytest.raises(RegistrationError) as failure,
     ):
         api.create(URL, secret=SECRET)

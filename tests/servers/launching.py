@@ -23,9 +23,10 @@ from tests.servers.journal import VARIABLE, Journal
 from tests.servers.live import ALIVE, CLOCKED, OLD
 from tests.servers.wire import Answer, exchange, head, parse
 from tests.signing import BODY
+from tests.waiting import PATIENCE_SECONDS
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 30.0
+SECONDS = PATIENCE_SECONDS
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from itertools import chain
 from typing import Any, Final, TypeAlias
 
 from karla_receiver.mounting import DEFAULT_PATH
+from tests.waiting import PATIENCE_SECONDS
 
-SECONDS = 20.0
+SECONDS = PATIENCE_SECONDS
 
 
 @dataclass(frozen=True)

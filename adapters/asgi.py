@@ -14,17 +14,25 @@ from karla_receiver.body import BodyBuffer
 from karla_receiver.errors import Reason, RequestError
 from karla_receiver.handling import is_success
 from karla_receiver.mounting import (
-    DEFAULT_PATH,
+    EVENT,
+    HEALTH_PATH,
+    HealthCheck,
     below_root,
-    checked_path,
-    has_encoded_slash,
-    may_lead_to,
-    path_names,
+    require_event,
+    webhook_path,
 )
-from karla_receiver.options import checked_bool
 from karla_receiver.wiring import check_app, check_receiver
 
-__all__ = ["ASGIApp", "KarlaApp", "KarlaMiddleware", "Message", "Receive", "Scope", "Send"]
+__all__ = [
+    "ASGIApp",
+    "KarlaApp",
+    "KarlaMiddleware",
+    "Message",
+    "Receive",
+    "Scope",
+    "Send",
+    "require_event",
+]
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -39,30 +47,23 @@ class KarlaMiddleware:
 
     app: the ASGI app to wrap.
     receiver: verifies, and calls its handlers.
-    path: compared exactly, below the root_path that the middleware is mounted at.
+    path: "/webhooks/karla" unless given. Compared exactly, below the root_path that the middleware
+    is mounted at.
     forward: False: the receiver answers. True: the receiver answers what it refuses; the rest
     goes on to the app, body unread, with the event in scope["karla.event"], and the app answers.
-    Its answer is kept, however long, and sent when the app has returned: what it does after
-    sending counts as handling, and if it raises there is no answer of success on its way. Then
-    every spelling of path that the app's router might take for it is verified as well.
+    Its answer is sent when the app has returned; if it raises, the answer is 500. The path must
+    be given, and every path that holds its letters and digits is verified.
     Raises ConfigurationError for arguments that can never work.
     """
 
     def __init__(
-        self,
-        app: ASGIApp,
-        receiver: Receiver,
-        path: str = DEFAULT_PATH,
-        forward: bool = False,
+        self, app: ASGIApp, receiver: Receiver, path: str | None = None, forward: bool = False
     ) -> None:
         check_app(app, "an ASGI app", "scope", "receive", "send")
         self._app = app
         self._receiver = check_receiver(receiver)
-        self._path = checked_path(path)
-        self._names = path_names(path.encode())
-        self._forward = checked_bool("forward", forward)
-        if forward:
-            receiver.want("*")
+        self._path = webhook_path(path, receiver, forward)
+        self._is_forwarding = forward
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
@@ -70,75 +71,71 @@ class KarlaMiddleware:
             await self._app(scope, _stopping(self._receiver, receive), send)
         elif scope["type"] != "http" or not self._is_ours(scope):
             await self._app(scope, receive, send)
-        elif self._forward:
-            await self._serve_and_forward(scope, receive, send)
+        elif self._is_forwarding:
+            await _Forwarding(self._app, receive).serve(self._receiver, scope, send)
         else:
             await _serve(self._receiver, scope, receive, send)
 
     def _is_ours(self, scope: Scope) -> bool:
-        path: str = scope["path"]
-        root: str = scope.get("root_path") or ""
-        is_exact = (
-            path.endswith(self._path)
-            and below_root(path, root) == self._path
-            and not has_encoded_slash(scope.get("raw_path") or b"")
-        )
-        return is_exact or (
-            self._forward and may_lead_to(self._names, _encoded(path), _encoded(root))
-        )
+        root, target = scope.get("root_path") or "", scope.get("raw_path") or b""
+        return self._path.matches(scope["method"], _path(scope), root, target)
 
-    async def _serve_and_forward(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = _Answer()
-        body = _Body(receive, keep=True)
-        error: Exception | None = None
-        is_forwarded = False
 
-        async def receive_again() -> Message:
-            again = None if answer.is_complete else body.taken()
-            if again is not None:
-                return {"type": "http.request", "body": again, "more_body": False}
-            # What servers say when the client is gone, or has the answer: this one waits for it.
-            await answer.is_over.wait()
-            return {"type": "http.disconnect"}
+class _Forwarding:
+    """One verified delivery on its way through the app, whose answer is kept until it returns."""
 
-        async def watch() -> None:
-            if (await receive())["type"] == "http.disconnect":
-                answer.is_over.set()
+    def __init__(self, app: ASGIApp, receive: Receive) -> None:
+        self._app = app
+        self._receive = receive
+        self._body = _Body(receive, keep=True)
+        self._answer: list[Message] = []
+        self._status = 500
+        self._is_answered = False
+        self._is_over = asyncio.Event()  # answered, or the client is gone
 
-        async def forward(event: Event) -> int:
-            nonlocal error, is_forwarded
-            is_forwarded = True
-            scope["karla.event"] = event
+    async def serve(self, receiver: Receiver, scope: Scope, send: Send) -> None:
+        async def view(event: Event) -> int:
+            scope[EVENT] = event
             _drop_extensions(scope)
-            watching = asyncio.ensure_future(watch())
-            try:
-                await self._app(scope, receive_again, answer.keep)
-            except Exception as raised:
-                error = raised
-                raise
-            finally:
-                watching.cancel()
-            return answer.status
+            return await self._call(scope)
 
-        response = await _respond(self._receiver, scope, body, forward)
-        if error is not None:
-            raise error
-        if is_forwarded and _is_of_the_app(answer.status, response):
-            # Of an answer that has no end, not even its status: the server says 500 then.
-            await _send(answer.messages if answer.is_complete else [], send)
-        elif response is not None:
-            await _send(_messages(response), send)
+        response = await _respond(receiver, scope, self._body, view)
+        if response is None:
+            return
+        # Unless what is around the app has failed after it, or has discarded the event.
+        is_the_apps = self._answer and is_success(self._status) == is_success(response.status)
+        await _send(self._answer if is_the_apps else _messages(response), send)
 
+    async def _call(self, scope: Scope) -> int:
+        """Have the app answer, and return its status: 500 if the answer has no end."""
+        watching = asyncio.ensure_future(self._watch())
+        try:
+            await self._app(scope, self._receive_again, self._keep)
+        except Exception:
+            self._answer.clear()
+            raise
+        finally:
+            watching.cancel()
+        for message in self._answer if self._is_answered else []:
+            if message["type"] == "http.response.start":
+                self._status = message["status"]
+                return self._status
+        self._answer.clear()
+        return self._status
 
-class _Answer:
-    """What an app sends, kept until it has returned."""
+    async def _watch(self) -> None:
+        if (await self._receive())["type"] == "http.disconnect":
+            self._is_over.set()
 
-    def __init__(self) -> None:
-        self.messages: list[Message] = []
-        self.is_complete = False
-        self.is_over = asyncio.Event()  # complete, or the client is gone
+    async def _receive_again(self) -> Message:
+        body = None if self._is_answered else self._body.taken()
+        if body is not None:
+            return {"type": "http.request", "body": body, "more_body": False}
+        # What servers say when the client is gone, or has the answer: this one waits for it.
+        await self._is_over.wait()
+        return {"type": "http.disconnect"}
 
-    async def keep(self, message: Message) -> None:
+    async def _keep(self, message: Message) -> None:
         # Copied, since an app may use the message, and what is in it, again.
         kept = dict(message)
         if "headers" in kept:
@@ -146,21 +143,9 @@ class _Answer:
         if kept["type"] == "http.response.body":
             kept["body"] = bytes(kept.get("body", b""))
             if not kept.get("more_body", False):
-                self.is_complete = True
-                self.is_over.set()
-        self.messages.append(kept)
-
-    @property
-    def status(self) -> int:
-        """The status of a complete answer; 500 for any other, which says nothing to a sender."""
-        starts = (each for each in self.messages if each["type"] == "http.response.start")
-        status: int = next(starts, {"status": 500})["status"]
-        return status if self.is_complete else 500
-
-
-def _is_of_the_app(status: int, response: Response | None) -> bool:
-    """Return whether an app's answer stands: not if what is around it failed afterwards."""
-    return response is None or is_success(status) == is_success(response.status)
+                self._is_answered = True
+                self._is_over.set()
+        self._answer.append(kept)
 
 
 def _drop_extensions(scope: Scope) -> None:
@@ -173,24 +158,27 @@ def _drop_extensions(scope: Scope) -> None:
         }
 
 
-def _encoded(path: str) -> bytes:
-    return path.encode("utf-8", "surrogatepass")
-
-
 class KarlaApp:
     """Receives a delivery with every request: to be served alone, or mounted at a path.
 
     receiver: verifies, and calls its handlers.
-    Raises ConfigurationError if receiver is not a Receiver.
+    health: a GET or HEAD of this path, below the root_path that the app is mounted at, is
+    answered 200, for a load balancer to see that the server is up. None: there is no such path.
+    Raises ConfigurationError for arguments that can never work.
     """
 
-    def __init__(self, receiver: Receiver) -> None:
+    def __init__(self, receiver: Receiver, health: str | None = HEALTH_PATH) -> None:
         self._receiver = check_receiver(receiver)
+        self._health = HealthCheck(health)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
         if scope["type"] == "http":
-            await _serve(self._receiver, scope, receive, send)
+            health = self._health.answer(scope["method"], _path(scope))
+            if health is not None:
+                await _send(_messages(health), send)
+            else:
+                await _serve(self._receiver, scope, receive, send)
         elif scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.close"})  # before accepting: the server answers 403
@@ -198,6 +186,10 @@ class KarlaApp:
             await _live(_stopping(self._receiver, receive), send)
         else:
             raise NotImplementedError(f"ASGI scope {scope['type']!a}")
+
+
+def _path(scope: Scope) -> str:
+    return below_root(scope["path"], scope.get("root_path") or "")
 
 
 class _Body:

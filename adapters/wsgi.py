@@ -9,14 +9,8 @@ from typing import Any, Protocol, TypeAlias
 from karla_receiver import Event, Receiver, Request, Response
 from karla_receiver.body import BodyBuffer
 from karla_receiver.errors import Reason, RequestError
-from karla_receiver.mounting import (
-    DEFAULT_PATH,
-    checked_path,
-    has_encoded_slash,
-    may_lead_to,
-    path_names,
-)
-from karla_receiver.options import checked_bool
+from karla_receiver.handling import is_success
+from karla_receiver.mounting import EVENT, HEALTH_PATH, HealthCheck, require_event, webhook_path
 from karla_receiver.request import content_length
 from karla_receiver.wiring import check_app, check_receiver
 
@@ -28,6 +22,7 @@ __all__ = [
     "StartResponse",
     "WSGIApp",
     "read_chunk",
+    "require_event",
     "to_request",
 ]
 
@@ -42,108 +37,98 @@ class KarlaMiddleware:
     """Receives deliveries at one path; hands every other request, untouched, to the app.
 
     app: the WSGI app to wrap.
-    path: compared exactly, below the SCRIPT_NAME that the middleware is mounted at.
-    receiver, forward: as in `karla_receiver.adapters.asgi`, with the event in
-    environ["karla.event"].
+    receiver, path, forward: as in `karla_receiver.adapters.asgi`, with SCRIPT_NAME as the mount
+    point, and the event in environ["karla.event"].
     Raises ConfigurationError for arguments that can never work.
     """
 
     def __init__(
-        self,
-        app: WSGIApp,
-        receiver: Receiver,
-        path: str = DEFAULT_PATH,
-        forward: bool = False,
+        self, app: WSGIApp, receiver: Receiver, path: str | None = None, forward: bool = False
     ) -> None:
         check_app(app, "a WSGI app", "environ", "start_response")
         self._app = app
         self._receiver = check_receiver(receiver)
-        # PATH_INFO holds the path's bytes, one a code point.
-        self._path = checked_path(path).encode().decode("latin-1")
-        self._names = path_names(path.encode())
-        self._forward = checked_bool("forward", forward)
-        if forward:
-            receiver.want("*")
+        self._path = webhook_path(path, receiver, forward)
+        self._is_forwarding = forward
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request."""
-        if not self._is_ours(environ):
+        # RAW_URI is what gunicorn and werkzeug call it.
+        target = environ.get("RAW_URI") or environ.get("REQUEST_URI") or ""
+        root, path = _text(environ, "SCRIPT_NAME"), _text(environ, "PATH_INFO")
+        if not self._path.matches(environ["REQUEST_METHOD"], path, root, target):
             return self._app(environ, start_response)
-        if self._forward:
-            return self._serve_and_forward(environ, start_response)
+        if self._is_forwarding:
+            return self._forward(environ, start_response)
         return _answer(self._receiver.receive(to_request(environ)), start_response)
 
-    def _is_ours(self, environ: Environ) -> bool:
-        path: str = environ.get("PATH_INFO", "")
-        # Where the server tells how the path was written: RAW_URI is gunicorn's and werkzeug's
-        # name for it, REQUEST_URI everybody else's.
-        is_exact = path == self._path and not has_encoded_slash(
-            environ.get("RAW_URI") or environ.get("REQUEST_URI") or ""
-        )
-        return is_exact or (self._forward and self._may_reach_the_view(environ))
+    def _forward(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        kept = _KeptAnswer()
 
-    def _may_reach_the_view(self, environ: Environ) -> bool:
-        path, root = (
-            environ.get(name, "").encode("latin-1", "replace")
-            for name in ("PATH_INFO", "SCRIPT_NAME")
-        )
-        return may_lead_to(self._names, path, root)
+        def view(event: Event) -> int:
+            environ[EVENT] = event
+            return kept.take(self._app(environ, kept.start_response))
 
-    def _serve_and_forward(
-        self, environ: Environ, start_response: StartResponse
-    ) -> Iterable[bytes]:
-        answers: list[Iterable[bytes]] = []
-        errors: list[Exception] = []
-        statuses: list[str] = []
-
-        def start(status: str, *rest: Any) -> Any:
-            statuses.append(status)
-            return start_response(status, *rest)
-
-        def forward(event: Event) -> int:
-            environ["karla.event"] = event
-            try:
-                answers.append(_completed(self._app(environ, start)))
-            except Exception as raised:
-                errors.append(raised)
-                raise
-            return _code(statuses)
-
-        response = self._receiver.receive(to_request(environ, restore=True), view=forward)
-        if errors:
-            raise errors[0]
-        return answers[0] if answers else _answer(response, start_response)
+        response = self._receiver.receive(to_request(environ, restore=True), view=view)
+        if kept.body is None or is_success(kept.status) != is_success(response.status):
+            # What is around the app may have failed after it, or discarded the event.
+            return _answer(response, start_response)
+        start_response(*kept.start)
+        return [kept.body]
 
 
-def _completed(response: Iterable[bytes]) -> list[bytes]:
-    """Iterate a response to its end: whatever the app does on the way counts as handling."""
-    try:
-        return list(response)
-    finally:
-        close = getattr(response, "close", None)
-        if close is not None:
-            close()
+class _KeptAnswer:
+    """What an app answers, kept until it has returned and its body has ended."""
 
+    def __init__(self) -> None:
+        self.start: tuple[str, list[tuple[str, str]]] = ("", [])
+        self.status = 500
+        self.body: bytes | None = None  # None: there is no whole answer
+        self._parts: list[bytes] = []
 
-def _code(statuses: list[str]) -> int:
-    # The last one counts: an app may start another response after an error (PEP 3333).
-    code = statuses[-1][:3] if statuses else ""
-    return int(code) if code.isdecimal() else 500
+    def start_response(
+        self, status: str, headers: list[tuple[str, str]], exc_info: object = None
+    ) -> Callable[[bytes], object]:
+        # It may be another answer, after an error: of the first one nothing has been sent.
+        self.start = (status, list(headers))
+        self._parts.clear()
+        return self._parts.append
+
+    def take(self, body: Iterable[bytes]) -> int:
+        """Iterate the body to its end, and return the status: 500 if the app has stated none."""
+        try:
+            for part in body:
+                self._parts.append(part)
+        finally:
+            getattr(body, "close", lambda: None)()
+        code = self.start[0][:3]
+        if code.isdecimal():
+            self.status, self.body = int(code), b"".join(self._parts)
+        return self.status
 
 
 class KarlaApp:
     """Receives a delivery with every request: to be served alone, or mounted at a path.
 
-    receiver: verifies, and calls its handlers.
-    Raises ConfigurationError if receiver is not a Receiver.
+    receiver, health: as in `karla_receiver.adapters.asgi`.
+    Raises ConfigurationError for arguments that can never work.
     """
 
-    def __init__(self, receiver: Receiver) -> None:
+    def __init__(self, receiver: Receiver, health: str | None = HEALTH_PATH) -> None:
         self._receiver = check_receiver(receiver)
+        self._health = HealthCheck(health)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request."""
-        return _answer(self._receiver.receive(to_request(environ)), start_response)
+        answer = self._health.answer(environ["REQUEST_METHOD"], _text(environ, "PATH_INFO"))
+        return _answer(answer or self._receiver.receive(to_request(environ)), start_response)
+
+
+def _text(environ: Environ, key: str) -> str:
+    text: str = environ.get(key, "")  # bytes, one a code point
+    if text.isascii():
+        return text
+    return text.encode("latin-1", "replace").decode("utf-8", "surrogateescape")
 
 
 class Input(Protocol):

@@ -13,7 +13,7 @@ from typing import Any
 from wsgiref.simple_server import make_server
 
 from karla_receiver import Receiver
-from karla_receiver.adapters.wsgi import KarlaMiddleware
+from karla_receiver.adapters.wsgi import KarlaMiddleware, require_event
 
 
 def legacy_app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
@@ -21,14 +21,14 @@ def legacy_app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     if environ["PATH_INFO"] != "/webhooks/karla":
         start_response("200 OK", [("Content-Type", "text/plain")])
         return [b"Tea, and webhooks.\n"]
+    event = require_event(environ)  # new: the delivery, verified and typed
     payload = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
-    event = environ["karla.event"]  # new: the same, verified and typed
     print(f"{payload['event_group']}: order {event.order_number}", flush=True)
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"thanks\n"]
 
 
-app = KarlaMiddleware(legacy_app, Receiver.from_env(), forward=True)
+app = KarlaMiddleware(legacy_app, Receiver.from_env(), "/webhooks/karla", forward=True)
 
 if __name__ == "__main__":
     port = int(os.environ.get("PORT", "8000"))

@@ -501,7 +501,7 @@ def test_an_inbox_leaves_no_request_for_a_view_to_answer() -> None:
         raise AssertionError
 
     with pytest.raises(ConfigurationError, match="forwarded app"):
-        KarlaMiddleware(app, receiver, forward=True)
+        KarlaMiddleware(app, receiver, "/karla", forward=True)
     KarlaMiddleware(app, receiver)
 
 

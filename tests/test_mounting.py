@@ -1,14 +1,21 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 from posixpath import normpath
+from time import process_time
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from karla_receiver.mounting import DEFAULT_PATH, may_lead_to, path_names
+from karla_receiver.mounting import DEFAULT_PATH, ViewPath
+
+
+def may_lead_to(view: str, path: str, root: str = "") -> bool:
+    return ViewPath(view).matches("POST", path, root, "")
 
 
 def by_rfc_3986(path: str) -> str:
@@ -32,7 +39,6 @@ def by_cutting(path: str) -> str:
     return normpath(re.split("[?#]", path)[0])
 
 
-VIEW = path_names(DEFAULT_PATH.encode())
 ODD = ["", ".", "x", "x;y", ";x", ".;", "..;", "?", "x?", "#", " ", "\x01", "\u200b", "\\", "a\\.."]
 # What leads nowhere, to many a router: parts that are dropped, and names that are taken back.
 DETOURS = st.lists(
@@ -49,85 +55,114 @@ PATHS = st.tuples(DETOURS, DETOURS, DETOURS).map(
 def test_whatever_a_router_resolves_to_the_view_is_known_for_it(
     resolve: Callable[[str], str], path: str
 ) -> None:
-    is_known = may_lead_to(VIEW, path.encode(), b"")
-    assert is_known or resolve(path) != DEFAULT_PATH
+    assert may_lead_to(DEFAULT_PATH, path) or resolve(path) != DEFAULT_PATH
+
+
+@pytest.mark.parametrize(
+    ("view", "path", "expected"),
+    [
+        # letters and digits of each part, in order
+        ("/webhooks/karla", "/webhooks/karla", True),
+        ("/webhooks/karla", "/WebHooks/KARLA/x.html", True),
+        ("/webhooks/karla", "http://shop/webhooks/karla", True),
+        ("/webhooks/karla", "webhooks/karla", True),
+        ("/webhooks/karla", "/docs/our-webhooks-for-karla", True),
+        ("/webhooks/karla", "/karla/webhooks", False),
+        ("/webhooks/karla", "/webhooks/kar", False),
+        ("/webhooks/karla", "/webhook/karla", False),
+        ("/karla_hook", "/karla-hook", True),
+        ("/karla/arla", "/karla", False),
+        ("/v1/karla", "/v1/karla", True),
+        ("/v1/karla", "/v2/karla", False),
+        # percent-encoding
+        ("/webhooks/karla", "/webhooks%2Fkarla", True),
+        ("/webhooks/karla", "/webhooks/%6Barla", True),
+        ("/webhooks/karla", "/webhooks/%256Barla", True),
+        ("/webhooks/karla", "/webhooks/%25256Barla", True),
+        ("/webhooks/karla", "/webhooks/%u006Barla", True),
+        ("/webhooks/karla", "/webhooks/%25%36%42arla", True),
+        ("/webhooks/karla", "/webhooks/k%FFarla", True),
+        ("/webhooks/karla", "/webhooks/k%arla", True),
+        ("/abc", "/%abc", True),  # the letters count decoded and as they came
+        ("/webhooks/karla", "/" + "%25" * 9 + "25" * 9 + "41", True),  # no end of decoding in sight
+        ("/webhooks/karla", "/save/100%", False),
+        ("/webhooks/karla", "/save/100%2525", False),
+        # other letters and digits
+        ("/webhooks/karla", "/webhooks/\uff2barla", True),
+        ("/webhooks/karla", "/webhooks/\u212aarla", True),
+        ("/webhooks/karla", "/webhooks/k\u00e4rla", True),
+        ("/webhooks/karla", "/webhooks/ka\u0308rla", True),
+        ("/webhooks/karla", "/webhook\u017f/karla", True),
+        ("/webhooks/karla", "/webhooks/k\u200barla", True),
+        ("/webhooks/karla", "/webhooks/k\udcffarla", True),
+        ("/v1/karla", "/v\u0661/karla", True),
+        ("/v1/karla", "/v\u00b9/karla", True),
+        ("/größe", "/GRÖẞE", True),
+        ("/größe", "/groesse", False),
+        ("/配送", "/x-配-送", True),
+        ("/配送", "/products", False),
+        # a view at the root may be led to by everything
+        ("/", "/products", True),
+        ("/", "", True),
+    ],
+)
+def test_a_path_may_lead_to_a_view_if_it_holds_its_letters_and_digits(
+    view: str, path: str, expected: bool
+) -> None:
+    assert may_lead_to(view, path) is expected
+    assert may_lead_to(view, quote(path.encode("utf-8", "surrogateescape"))) is expected
+
+
+@pytest.mark.parametrize(
+    ("view", "path", "root", "expected"),
+    [
+        ("/webhooks/karla", "/webhooks/karla", "/shop", True),
+        ("/webhooks/karla", "/products", "/shop", False),
+        # Frameworks that do not cut a root off see both.
+        ("/webhooks/karla", "/karla", "/webhooks", True),
+        ("/webhooks/karla", "/products", "/webhooks", False),
+        ("/webhooks/karla", "hooks/karla", "/web", True),
+        # A root that holds the letters by accident closes nothing.
+        ("/karla", "/products", "/karla-shop", False),
+        ("/karla", "", "/karla-shop", False),
+        ("/karla", "/karla", "/karla-shop", True),
+        ("/webhooks/karla", "/karla", "/webhooks/karlas", False),
+        # A root that is the view's path is the view.
+        ("/webhooks/karla", "", "/webhooks/karla", True),
+        ("/webhooks/karla", "/x", "/shop/webhooks/karla/", True),
+    ],
+)
+def test_the_mount_point_counts_unless_it_holds_the_views_letters_by_accident(
+    view: str, path: str, root: str, expected: bool
+) -> None:
+    assert may_lead_to(view, path, root) is expected
+
+
+def test_letters_are_compared_as_loosely_as_by_a_pattern_that_ignores_case() -> None:
+    # The letters that have a letter of ASCII for another case of theirs.
+    for letter in [chr(code) for code in range(128, 0x3000)]:
+        for plain in "aeikostz":
+            if re.fullmatch(plain, letter, re.IGNORECASE):
+                assert may_lead_to(f"/x{plain}", f"/x{letter}")
+
+
+@given(path=st.text(), view=st.text(st.characters(categories=["L", "N"]), min_size=1))
+def test_a_path_is_the_same_in_each_normal_form_and_case(path: str, view: str) -> None:
+    for changed in (view, view.upper(), view.lower(), unicodedata.normalize("NFD", view)):
+        assert may_lead_to(f"/{view}", f"/{path}/{changed}")
 
 
 @pytest.mark.parametrize(
     "path",
     [
-        "/",
-        "/webhooks",
-        "/karla",
-        "/webhooks/karlas",
-        "/webhooks/karla/refunds",
-        "/webhooks/?/karla",
-        "/webhooks/../refunds",
-        "/karla/../webhooks",
-        "/...",
+        "/" + "\u0315" * 11_000 + "\u0300" * 11_000,  # marks that normalisation sorts
+        "/" + "%25" * 20_000 + "41",
+        "/" + "webhooks" * 8_000,
+        "/" + "\ufdfa" * 20_000,  # 18 letters each, decomposed
     ],
+    ids=["marks", "percents", "names", "ligatures"],
 )
-def test_the_path_of_another_view_is_not(path: str) -> None:
-    assert not may_lead_to(VIEW, path.encode(), b"")
-
-
-@pytest.mark.parametrize(
-    ("path", "root"),
-    [
-        ("/shop/webhooks/karla", ""),  # Django with FORCE_SCRIPT_NAME
-        ("//x/webhooks/karla", ""),
-        ("/apiwebhooks/karla", "/api"),  # Quart
-        ("/apihttp://x/webhooks/karla", "/api"),
-        ("/x/apiwebhooks/karla", "/api"),  # Litestar
-        ("/api/webhooks/karla", "/api/"),
-        ("/webhooks/karla", "/karla"),
-    ],
-)
-def test_what_stands_before_the_path_may_be_where_an_app_is_mounted(path: str, root: str) -> None:
-    assert may_lead_to(VIEW, path.encode(), root.encode())
-
-
-def test_a_path_with_a_colon_may_be_a_url_or_not() -> None:
-    assert may_lead_to(VIEW, b"/apix:webhooks/karla", b"/api")
-    assert may_lead_to(path_names(b"/v1:karla"), b"/apiv1:karla", b"/api")
-
-
-@pytest.mark.parametrize("path", ["", "/", "/api", "/apis", "/apikarla", "/api/webhooks"])
-def test_below_a_root_the_path_of_another_view_is_not(path: str) -> None:
-    assert not may_lead_to(VIEW, path.encode(), b"/api")
-
-
-@pytest.mark.parametrize(
-    ("path", "root", "expected"),
-    [
-        ("/", "", True),
-        ("", "", True),
-        ("/shop", "/shop", True),
-        ("/shop/", "/shop", True),
-        ("/orders", "", False),
-        ("/orders", "/shop", False),
-        ("/shop/orders", "/shop", False),
-    ],
-)
-def test_a_view_at_the_root_is_led_to_by_no_names(path: str, root: str, expected: bool) -> None:
-    assert may_lead_to([], path.encode(), root.encode()) is expected
-
-
-@pytest.mark.parametrize(
-    ("path", "expected"),
-    [("", False), ("/", False), ("/a", False), ("a", True), ("http://x/a", True), ("?", True)],
-)
-def test_what_has_no_slash_in_front_is_no_path(path: str, expected: bool) -> None:
-    assert may_lead_to(VIEW, path.encode(), b"") is expected
-
-
-def test_letters_are_compared_as_loosely_as_by_a_pattern_that_ignores_case() -> None:
-    def folded(letter: str) -> list[str]:
-        return path_names(f"/a{letter}".encode())
-
-    # The letters that have a letter of ASCII for another case of theirs.
-    for letter in [chr(code) for code in range(128, 0x3000)]:
-        for plain in "aeikostz":
-            if re.fullmatch(plain, letter, re.IGNORECASE):
-                assert folded(letter) == folded(plain)
-    assert folded("\u0131") == folded("\u0130") == folded("I")
+def test_a_long_path_costs_no_seconds(path: str) -> None:
+    started = process_time()
+    may_lead_to(DEFAULT_PATH, path)
+    assert process_time() - started < 1, "some hundredths; as the square of the length, 5 s"

@@ -168,5 +168,5 @@ def test_what_quart_alone_takes_for_the_path_of_a_view_is_verified_before(
         return status
 
     assert (status_of(app), ran) == (200, [path])
-    assert status_of(KarlaMiddleware(app, Receiver(SECRET), forward=True)) == 401
+    assert status_of(KarlaMiddleware(app, Receiver(SECRET), PATH, forward=True)) == 401
     assert ran == [path]

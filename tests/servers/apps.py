@@ -138,7 +138,9 @@ async def asgi_behind(scope: Any, receive: Any, send: Any) -> None:
 
 
 ASGI = {name: asgi.KarlaMiddleware(asgi_not_found, found) for name, found in RECEIVERS.items()}
-ASGI[FORWARDED] = asgi.KarlaMiddleware(asgi_behind, RECEIVERS[FORWARDED], forward=True)
+ASGI[FORWARDED] = asgi.KarlaMiddleware(
+    asgi_behind, RECEIVERS[FORWARDED], DEFAULT_PATH, forward=True
+)
 ASGI_ALONE = asgi.KarlaApp(RECEIVERS[ALIVE])
 
 
@@ -177,7 +179,9 @@ def wsgi_behind(environ: Any, start_response: Any) -> list[bytes]:
 WSGI = {name: wsgi.KarlaMiddleware(wsgi_not_found, found) for name, found in RECEIVERS.items()}
 
 
-WSGI[FORWARDED] = wsgi.KarlaMiddleware(wsgi_behind, RECEIVERS[FORWARDED], forward=True)
+WSGI[FORWARDED] = wsgi.KarlaMiddleware(
+    wsgi_behind, RECEIVERS[FORWARDED], DEFAULT_PATH, forward=True
+)
 
 
 def wsgi_app(environ: Any, start_response: Any) -> Iterable[bytes]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 from karla_receiver import logs
 from karla_receiver.around import Around
 from karla_receiver.body import BodyBuffer, checked_body
+from karla_receiver.clocks import wall_clock
 from karla_receiver.decoding import parse_event
 from karla_receiver.delivery import Delivery, Received
 from karla_receiver.driving import ASYNC, SYNC, Driver, run_sync, run_to_end
@@ -49,7 +50,7 @@ class ReceiverOptions(TypedDict, total=False):
     """The options of a `Receiver`, for functions that hand them on."""
 
     tolerance: float
-    clock: Callable[[], float]
+    clock: Callable[[], float] | None
     max_body_bytes: int
     require_https: bool
     idempotency: IdempotencyStore | None
@@ -78,7 +79,7 @@ class Receiver:
         self,
         *secrets: str | bytes,
         tolerance: float = 300,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
         max_body_bytes: int = 1_048_576,
         require_https: bool = False,
         idempotency: IdempotencyStore | None = None,
@@ -94,7 +95,7 @@ class Receiver:
         self._observer = observer
         self._max_body_bytes = checked_count("max_body_bytes", max_body_bytes, least=1)
         self._require_https = checked_bool("require_https", require_https)
-        self._clock = clock
+        self._clock = wall_clock if clock is None else clock
         self._routes = Routes(run_to_end)
         self._unwanted = Unwanted()
         self._keeping: Keeping | None = None

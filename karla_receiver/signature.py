@@ -165,7 +165,8 @@ class Verifier:
     secrets: one or more; each is used as given. During a rotation pass the new and the old one.
     tolerance: seconds that the signed timestamp may lie from now, either way and inclusive;
     finite and not negative. 300 is what Karla's own receiver uses; 0 means 0.
-    clock: returns unix seconds; called once at once, to see that it does.
+    clock: returns unix seconds; called once at once, to see that it does. None: `time.time`, which
+    is looked up each time, so that a test may replace it.
     Raises ConfigurationError for an unusable secret or option.
 
     A verifier may be shared by threads and event loops, and be forked.
@@ -177,14 +178,14 @@ class Verifier:
         self,
         *secrets: str | bytes,
         tolerance: float = 300,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         try:
             self._keys = make_keys(secrets)
         finally:
             del secrets  # see make_keys
         self._tolerance = _checked_tolerance(tolerance)
-        self._clock = checked_clock(clock)
+        self._clock = None if clock is None else checked_clock(clock)
 
     def replace_secrets(self, *secrets: str | bytes) -> None:
         """Use these secrets from now on, instead of the present ones.
@@ -230,7 +231,8 @@ class Verifier:
                     outer = key.outer.copy()
                     outer.update(inner.digest())
                     if compare_digest(signature, outer.digest()):
-                        skew = self._clock() - timestamp
+                        clock = self._clock
+                        skew = (time.time() if clock is None else clock()) - timestamp
                         if abs(skew) <= self._tolerance:
                             return _new_verified(Verified, (timestamp, secret_index))
                         raise self._stale(skew, Verified(timestamp, secret_index))
@@ -256,7 +258,7 @@ class Verifier:
                 for signature in header.signatures:
                     if compare_digest(signature, expected):
                         # After the MAC: so too old or in the future always means genuine.
-                        skew = (self._clock() if now is None else now) - timestamp
+                        skew = (self._now() if now is None else now) - timestamp
                         if abs(skew) <= self._tolerance:  # which no clock that shows NaN meets
                             return _new_verified(Verified, (timestamp, secret_index))
                         raise self._stale(skew, Verified(timestamp, secret_index))
@@ -268,8 +270,11 @@ class Verifier:
         return SignatureError(
             Reason.SIGNATURE_MISMATCH,
             "no v1 is the MAC of this body under a configured secret",
-            self._clock() - timestamp,
+            self._now() - timestamp,
         )
+
+    def _now(self) -> float:
+        return time.time() if self._clock is None else self._clock()
 
     def _stale(self, skew: float, verified: Verified) -> SignatureError:
         error = SignatureError(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
+from karla_receiver.clocks import monotonic_clock
 from karla_receiver.errors import StorageError
 from karla_receiver.idempotency.limits import (
     DEFAULT_LEASE,
@@ -44,8 +44,8 @@ class MemoryStore:
     When so many are known, the one that was handled longest ago is forgotten before its window
     ends, which the log says. A claim in progress is never forgotten: when all are, the next is
     refused with StorageError.
-    clock: returns seconds from any origin. The default takes no part in what is done to the
-    system's clock; one that jumps back stands still here until it has caught up.
+    clock: returns seconds from any origin. The default, `time.monotonic`, takes no part in what is
+    done to the system's clock; one that jumps back stands still here until it has caught up.
     Raises ConfigurationError for anything else.
     """
 
@@ -57,14 +57,14 @@ class MemoryStore:
         window: float = DEFAULT_WINDOW,
         lease: float = DEFAULT_LEASE,
         max_keys: int = 100_000,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         self._endpoint = checked_endpoint(endpoint)
         self._key = checked_key(key)
         self._window = checked_window(window)
         self._lease = checked_lease(lease, window)
         self._max_keys = checked_count("max_keys", max_keys, least=1)
-        self._clock = checked_clock(clock)
+        self._clock = checked_clock(monotonic_clock if clock is None else clock)
         self._tokens = itertools.count(1)  # goes on after a fork: no token is ever used twice
         self._is_forked = False
         self._start_empty()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Callable
 from sqlite3 import Connection
 from typing import Final
 
+from karla_receiver.clocks import monotonic_clock, wall_clock
 from karla_receiver.idempotency.limits import (
     DEFAULT_LEASE,
     DEFAULT_WINDOW,
@@ -37,7 +37,8 @@ class SQLiteStore:
     window: seconds for which a handled delivery is remembered; 600 or more.
     lease: seconds after which a claim expires whose owner has not finished: longer than any
     handler takes. By the monotonic clock, which no jump of the time of day moves.
-    clock: returns unix seconds.
+    clock: returns unix seconds; None: `time.time`. monotonic: None: `time.monotonic`. Both are
+    looked up each time, so that a test may replace them.
     Raises ConfigurationError for an unusable option or file.
 
     Safe for threads, several processes, and fork.
@@ -51,15 +52,17 @@ class SQLiteStore:
         key: Key = None,
         window: float = DEFAULT_WINDOW,
         lease: float = DEFAULT_LEASE,
-        clock: Callable[[], float] = time.time,
-        monotonic: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] | None = None,
+        monotonic: Callable[[], float] | None = None,
     ) -> None:
         self._window = checked_window(window)
         self._lease = checked_lease(lease, window)
         self._endpoint = checked_endpoint(endpoint)
         self._key = checked_key(key)
-        self._clock = checked_clock(clock)
-        self._monotonic = checked_clock(monotonic, name="monotonic", returns="seconds")
+        self._clock = checked_clock(wall_clock if clock is None else clock)
+        self._monotonic = checked_clock(
+            monotonic_clock if monotonic is None else monotonic, name="monotonic", returns="seconds"
+        )
         self._file = SQLiteFile(path)
         self._writer = GroupCommit(self._file)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import atexit
 import threading
-import time
 from collections.abc import Callable
 from sqlite3 import Connection
 
+from karla_receiver.clocks import wall_clock
 from karla_receiver.decoding import parse_event
 from karla_receiver.delivery import Delivery
 from karla_receiver.errors import ConfigurationError
@@ -58,7 +58,7 @@ class SQLiteInbox:
     serial_by: returns a name from the event, such as `by_subject`; deliveries of one name are
     handled one at a time, the oldest first. None, or for an event that has none: side by side.
     first_retry, longest_retry: seconds to the second attempt; doubled for each one, up to that.
-    clock: returns unix seconds.
+    clock: returns unix seconds; None: `time.time`, looked up each time.
     Raises ConfigurationError for an unusable option or file.
 
     Safe for threads, event loops, several processes, and fork.
@@ -78,7 +78,7 @@ class SQLiteInbox:
         serial_by: Callable[[Event], str | None] | None = None,
         first_retry: float = 5,
         longest_retry: float = 3600,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         self._window = checked_window(window)
         if retention is not None:
@@ -89,14 +89,14 @@ class SQLiteInbox:
         self._endpoint = checked_endpoint(endpoint)
         self._key = checked_key(key)
         self._serial_by = serial_by
-        self._clock = checked_clock(clock)
+        self._clock = checked_clock(wall_clock if clock is None else clock)
         self._threads = checked_count("workers", workers, least=0, most=256)
         self._options = WorkerOptions(
             endpoint=endpoint,
             max_attempts=checked_count("max_attempts", max_attempts, least=1, most=1000),
             lease=checked_seconds("lease", lease, least=1, most=86_400),
             retention=window if retention is None else retention,
-            clock=clock,
+            clock=self._clock,
         )
         self._backoff = Backoff(
             first=checked_seconds("first_retry", first_retry, least=0, most=86_400),

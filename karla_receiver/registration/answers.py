@@ -6,7 +6,6 @@ variable, and an error quotes only the fields of Karla's error bodies, with secr
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -14,6 +13,7 @@ from typing import Any, TypeAlias, cast
 
 import msgspec
 
+from karla_receiver.clocks import wall_clock
 from karla_receiver.registration.calls import Call
 from karla_receiver.registration.errors import (
     CredentialsError,
@@ -52,7 +52,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         """Whether Karla may have carried out the call, though it did not say so."""
         return self.status >= 500
 
-    def retry_after(self, clock: Callable[[], float] = time.time) -> float | None:
+    def retry_after(self, clock: Callable[[], float] = wall_clock) -> float | None:
         """Return the seconds that Karla asks to wait (RFC 9110, 10.2.3), if it does."""
         text = self.retry_after_text.strip()
         if text.isascii() and text.isdigit():

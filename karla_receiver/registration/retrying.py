@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
+from karla_receiver.clocks import wall_clock
 from karla_receiver.errors import ConfigurationError
 from karla_receiver.options import checked_seconds
 from karla_receiver.registration.answers import Answer, NoAnswer, Outcome
@@ -50,7 +50,7 @@ class Retries(msgspec.Struct, frozen=True, kw_only=True):
         attempt: int,
         *,
         jitter: Callable[[], float] = random.random,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = wall_clock,
     ) -> float | None:
         """Return the seconds to wait before the next attempt; None if there is to be none.
 

@@ -24,6 +24,7 @@ from pytest_httpserver import HTTPServer
 from werkzeug.serving import BaseWSGIServer
 from werkzeug.wrappers import Request, Response
 
+from karla_receiver.clocks import wall_clock
 from karla_receiver.errors import ConfigurationError
 from karla_receiver.options import checked_count, checked_seconds
 from karla_receiver.signature import sign
@@ -79,7 +80,7 @@ class FakeKarla:
         username: str = "nordwind",
         api_key: str = "fake-api-key",
         server: HTTPServer | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = wall_clock,
         sleep: Callable[[float], None] = time.sleep,
         duplicates: Duplicates = Duplicates.ADD,
         page_limit: int = 100,

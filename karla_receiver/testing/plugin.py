@@ -58,11 +58,10 @@ def karla_deliver(
 
     See `karla_receiver.testing.delivering.Deliverer`.
     """
-    import time
-
+    from karla_receiver.clocks import wall_clock
     from karla_receiver.testing.delivering import Deliverer
 
-    clock = time.time
+    clock = wall_clock
     if "karla_clock" in request.fixturenames:
         clock = request.getfixturevalue("karla_clock")
     deliverer = Deliverer(karla_secret, path=karla_path, clock=clock)

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Any, Final, cast
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -43,6 +42,7 @@ from karla_receiver.errors import (
 from karla_receiver.events import Event
 from karla_receiver.idempotency.keys import delivery_key, occurrence_key
 from karla_receiver.idempotency.protocol import Claim, ClaimState, IdempotencyStore, Key
+from karla_receiver.inbox.backoff import Backoff
 from karla_receiver.inbox.protocol import EventHandler, Novelty
 from karla_receiver.logs import logger
 from karla_receiver.options import checked_count
@@ -50,10 +50,10 @@ from karla_receiver.outcomes import Discard, RetryLater
 
 __all__ = ["CeleryInbox"]
 
-_FIRST_WAIT: Final = 10
 # A message that waits is in a worker's memory, unacknowledged: RabbitMQ takes it away after half
 # an hour, Redis after an hour. A longer wait is done in several.
 _LONGEST_WAIT: Final = 900
+_BACKOFF: Final = Backoff(first=10, longest=_LONGEST_WAIT)
 # Until a claim is looked at again, or a store that could not be reached.
 _SHORT_WAIT: Final = 10
 _PAUSE: Final = 1
@@ -146,7 +146,10 @@ class CeleryInbox:
         taken.add(self._queue.name)
 
         def work(content: object) -> None:
-            message = _read(content)
+            try:
+                message = _read(content)
+            finally:
+                del content  # an error report with local variables would show body and signature
             try:
                 self._work(receiver, message)
             except Exception as error:
@@ -181,16 +184,16 @@ class CeleryInbox:
                 future.result(self._timeout)
             finally:
                 future.cancel()  # if it has not begun, the broker shall not have it later
-        except Exception as error:
-            raise _unconfirmed(error) from error
+        except Exception as error:  # noqa: BLE001 - whatever the broker's client raises
+            raise _unconfirmed(error) from None
         return Novelty.NEW
 
     async def put_async(self, delivery: Delivery) -> Novelty:
         """Same as `put`, in one of the publishers' threads."""
         try:
             await asyncio.wait_for(asyncio.wrap_future(self._submit(delivery)), self._timeout)
-        except Exception as error:
-            raise _unconfirmed(error) from error
+        except Exception as error:  # noqa: BLE001 - whatever the broker's client raises
+            raise _unconfirmed(error) from None
         return Novelty.NEW
 
     def close(self) -> None:
@@ -304,7 +307,7 @@ class CeleryInbox:
                     logs.discarded(discard, event)
                 except (RetryLater, DeliveryError) as error:
                     seen.is_parked = self._is_last(message, error)
-                    usual = _backoff(message.attempt)
+                    usual = _BACKOFF.wait(message.attempt)
                     wait = error.after if isinstance(error, RetryLater) else usual
                     return partial(self._try_again, message, error, wait)
         finally:
@@ -359,28 +362,38 @@ class CeleryInbox:
     def requeue_failed(self, limit: int | None = None) -> int:
         """Give what was given up its attempts again, oldest first; return how many.
 
-        limit: how many at most; None: all that are there now.
+        limit: how many at most; None: all that are there now. Messages that are not deliveries
+        stay in the queue; the log says how many.
         Raises StorageError if the broker does not answer, or does not confirm: what was moved
         until then stays moved, and nothing is lost.
         """
-        moved = 0
         try:
             with _connection(self._app, self._timeout) as connection:
-                kept = self._failed(connection.default_channel)
-                count: int = cast("Any", kept.queue_declare()).message_count
-                for _ in range(count if limit is None else min(limit, count)):
-                    found = kept.get()
-                    if found is None:
-                        break
-                    (content,), *_ = found.payload
-                    message = replace(
-                        _read(content), attempt=1, not_before=0, returns=0, failure=None
-                    )
-                    self._publish(message, self._queue).result(self._timeout)
-                    found.ack()
-                    moved += 1
-        except Exception as error:
-            raise _unconfirmed(error) from error
+                return self._requeue(self._failed(connection.default_channel), limit)
+        except Exception as error:  # noqa: BLE001 - whatever the broker's client raises
+            raise _unconfirmed(error) from None
+
+    def _requeue(self, failed: Any, limit: int | None) -> int:
+        moved = 0
+        strays: list[Any] = []
+        for _ in range(failed.queue_declare().message_count):
+            found = None if moved == limit else failed.get()
+            if found is None:
+                break
+            message = _read_failed(found)
+            if message is None:
+                strays.append(found)
+                continue
+            fresh = replace(message, attempt=1, not_before=0, returns=0, failure=None)
+            self._publish(fresh, self._queue).result(self._timeout)
+            found.ack()
+            moved += 1
+        for stray in strays:
+            stray.requeue()  # not before: it would be the next to be got
+        if strays:
+            logger.warning(
+                "%d messages in %s are not deliveries and stay there", len(strays), failed.name
+            )
         return moved
 
 
@@ -425,12 +438,12 @@ class _Publisher:
         is_used = hasattr(self._local, "producer")
         try:
             send(self._producer())
-        except Exception:
+        except Exception as error:  # noqa: BLE001 - the same
             self._drop()
             # A connection may have died while it was idle, and what was declared over it be gone:
             # such an error comes at once. After one that took its time, nobody waits any more.
             if not is_used or time.monotonic() - start > self._timeout / 2:
-                raise
+                raise _unconfirmed(error) from None
             self._run(send)
 
     def _producer(self) -> Producer:
@@ -481,6 +494,17 @@ def _read(content: object) -> _Message:
     except msgspec.ValidationError as error:
         # Nothing that this module has written.
         raise Reject(f"not a delivery: {error}", requeue=False) from None
+    finally:
+        del content  # as in `work`
+
+
+def _read_failed(found: Any) -> _Message | None:
+    """Return the message that a broker's message carries; None if it is not one of ours."""
+    try:
+        (content,), *_ = found.payload
+        return _read(content)
+    except Exception:  # noqa: BLE001 - of what somebody else wrote, in whatever encoding
+        return None
 
 
 def _in_short(error: Exception) -> str:
@@ -488,10 +512,8 @@ def _in_short(error: Exception) -> str:
     return logs.quoted(error.reason) if isinstance(error, RetryLater) else str(error)
 
 
-def _backoff(attempt: int) -> float:
-    wait = min(_FIRST_WAIT * 2 ** (attempt - 1), _LONGEST_WAIT)
-    return random.uniform(wait / 2, wait)  # noqa: S311 - so that not all come back at once
-
-
 def _unconfirmed(error: Exception) -> StorageError:
+    """Return the error to raise `from None`: frames of the broker's client hold the body."""
+    if isinstance(error, StorageError):
+        return error
     return StorageError(f"the broker did not confirm: {type(error).__name__}: {error}")

@@ -23,5 +23,7 @@ class Backoff(msgspec.Struct, frozen=True, kw_only=True):
 
     def wait(self, attempt: int) -> float:
         """Return the seconds to wait after that attempt, the first being 1."""
-        full = min(self.longest, self.first * 2.0 ** min(attempt - 1, 60))
+        # Between bounds: the number may come from a broker, and a huge power takes minutes.
+        doublings = max(0, min(attempt - 1, 60))
+        full = min(self.longest, self.first * 2.0**doublings)
         return full * (0.5 + self.chance() / 2)

@@ -34,6 +34,7 @@ from karla_receiver.delivery import Delivery
 from karla_receiver.errors import StorageError
 from karla_receiver.idempotency import Claim, ClaimState, MemoryStore, occurrence_key
 from karla_receiver.idempotency.keys import delivery_key
+from karla_receiver.inbox.backoff import Backoff
 from karla_receiver.outcomes import Discard, RetryLater
 from tests.observed import Keeper
 from tests.ports import reserved_port
@@ -48,7 +49,8 @@ class Shop:
     def __init__(self, **options: Any) -> None:
         self.name = f"karla-{next(_names)}"
         self.app = Celery("shop", broker="memory://", set_as_current=False)
-        self.inbox = CeleryInbox(self.app, queue=self.name, **options)
+        # A broker in memory confirms when the machine gets to it.
+        self.inbox = CeleryInbox(self.app, queue=self.name, **{"timeout": 30, **options})
         self.keeper = Keeper()
         self.receiver = Receiver(SECRET, inbox=self.inbox, observer=self.keeper)
         self.events: list[Event] = []
@@ -105,7 +107,7 @@ def shop() -> Generator[Shop]:
 
 @pytest.fixture
 def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("karla_receiver.adapters.celery._FIRST_WAIT", 0)
+    monkeypatch.setattr("karla_receiver.adapters.celery._BACKOFF", Backoff(first=0))
     monkeypatch.setattr("karla_receiver.adapters.celery._SHORT_WAIT", 0)
     monkeypatch.setattr("karla_receiver.adapters.celery._PAUSE", 0)
 
@@ -273,6 +275,43 @@ def test_what_was_given_up_stays_until_it_is_asked_for(shop: Shop) -> None:
     assert shop.inbox.requeue_failed(limit=2) == 2
     assert [message.payload[0][0]["delivery"]["key"] for message in shop.messages()] == ["0", "1"]
     assert shop.failures() == ["broken"]
+
+
+def publish(shop: Shop, body: object, **options: Any) -> None:
+    """Put a message into the queue of what was given up, as anybody at the broker can."""
+    with cast("Any", shop.app).connection_for_write() as connection:
+        queue: Any = Queue(f"{shop.name}.failed")(connection.default_channel)
+        queue.declare()
+        producer = connection.Producer()
+        producer.publish(body, routing_key=queue.name, **options)
+
+
+@pytest.mark.parametrize("limit", [None, 2])
+def test_messages_that_are_not_deliveries_are_passed_over_and_reported(
+    shop: Shop, caplog: pytest.LogCaptureFixture, limit: int | None
+) -> None:
+    publish(shop, "a stray")
+    publish(shop, [[{"delivery": 5}], {}, {}])
+    shop.inbox.put(delivery(key="first", problem="broken"))
+    publish(shop, "\x80\x04]\x94.", content_type="application/x-python-serialize")
+    publish(shop, "{", content_type="application/json")
+    shop.inbox.put(delivery(key="second", problem="broken"))
+
+    assert shop.inbox.requeue_failed(limit) == 2
+    moved = [message.payload[0][0]["delivery"]["key"] for message in shop.messages()]
+    assert moved == ["first", "second"]
+    assert f"4 messages in {shop.name}.failed are not deliveries" in caplog.text
+    assert len(shop.messages(".failed")) == 4
+
+
+@pytest.mark.parametrize("attempt", [10**9, -(10**9)])
+def test_an_absurd_count_of_attempts_costs_a_worker_nothing(attempt: int) -> None:
+    shop = Shop(max_attempts=10**10)
+    shop.raises = [ValueError()]
+    shop.task({"delivery": delivery_content(shop), "attempt": attempt})
+    (message,) = shop.messages()
+    shop.inbox.close()
+    assert message.payload[0][0]["not_before"] - time.time() <= 900
 
 
 def test_two_operators_do_not_get_in_each_others_way(

@@ -252,10 +252,8 @@ class Receiver:
         For a worker that got it through something that others can write to. Raises
         SignatureError, also for a secret that was replaced since.
         """
-        lines = relevant_headers(delivery.headers).signature
-        return self._verifier.verify_parsed(
-            delivery.body, parse_header(lines), now=delivery.received_at
-        )
+        header = parse_header(relevant_headers(delivery.headers).signature)
+        return self._verifier.verify_parsed(delivery.body, header, now=delivery.received_at)
 
     def _respond(
         self, request: Request, driver: Driver, view: Handler | None
@@ -305,8 +303,10 @@ class Receiver:
             else:
                 if view is not None:
                     self._refuse_inbox()
-                lines = relevant_headers(request.headers).signature
-                received = Received(bytes(buffer.body), lines, self._clock())
+                # Not in a local variable of its own: error reports show those.
+                received = Received(
+                    bytes(buffer.body), relevant_headers(request.headers).signature, self._clock()
+                )
                 event = await self._keeping.read(received, driver)
                 handle = partial(self._handle, event, driver, view, seen)
                 await self._keeping.accept(received, event, driver, handle, seen or Observation())

@@ -74,6 +74,9 @@ class RelevantHeaders(NamedTuple):
     signature: list[str | bytes]
     content_length: list[str | bytes]
 
+    def __repr__(self) -> str:
+        return f"<RelevantHeaders with {len(self.signature)} signature lines>"
+
 
 # Half the cost of calling the class.
 _new_relevant: Callable[..., RelevantHeaders] = cast("Any", tuple).__new__

@@ -44,6 +44,9 @@ class SignatureHeader(NamedTuple):
     timestamp: str
     signatures: tuple[bytes, ...]
 
+    def __repr__(self) -> str:
+        return f"<SignatureHeader with {len(self.signatures)} digests>"
+
 
 class Verified(NamedTuple):
     """What a verification proved.

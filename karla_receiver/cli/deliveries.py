@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
@@ -44,9 +44,9 @@ class Delivery:
     sent: str
     label: str | None = None
     method: str = "POST"
-    body: bytes
+    body: bytes = field(repr=False)
     content_type: str = "application/json"
-    signature: str | None
+    signature: str | None = field(repr=False)
     reason: Reason | None
 
 

@@ -48,6 +48,9 @@ class Reading(NamedTuple):
     cut: str
     changes: tuple[Change, ...]
 
+    def __repr__(self) -> str:
+        return f"<Reading with {len(self.signatures)} digests>"
+
 
 def as_lines(header: str | bytes | Sequence[str | bytes] | None) -> HeaderLines:
     """Return the header's lines as text."""

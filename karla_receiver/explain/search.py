@@ -148,6 +148,9 @@ class _Target(NamedTuple):
     changes: tuple[Change, ...]
     timestamp: int | None
 
+    def __repr__(self) -> str:
+        return f"<_Target {self.reading!r}>"
+
 
 class _Search:
     """Tries what may have been signed with what may be the key, the likeliest first."""

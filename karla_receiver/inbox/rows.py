@@ -49,6 +49,10 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
     received_at: float
     body: bytes
 
+    def __repr__(self) -> str:
+        # Not the body: it holds personal data.
+        return f"<Taken {self.key[:16]!a}, attempt {self.attempts}, {len(self.body)} bytes>"
+
 
 _COLUMNS: Final = (
     "identity, endpoint, state, due, attempts, takes, lane, changed_at, received_at, key,"

@@ -42,9 +42,9 @@ class Setting:
     body: of a good event, in cases whose body only has to be one.
     """
 
-    secret: str | bytes | None = None
+    secret: str | bytes | None = field(default=None, repr=False)
     now: int | None = None
-    body: bytes | None = None
+    body: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +59,10 @@ class Case:
     title: str
     layer: str
     why: str
-    secrets: list[Secret]
+    secrets: list[Secret] = field(repr=False)
     now: float
-    header_lines: list[str]
-    body: bytes
+    header_lines: list[str] = field(repr=False)
+    body: bytes = field(repr=False)
     expect: dict[str, Any]
     skew: float | None
     is_plain: bool

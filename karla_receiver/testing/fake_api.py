@@ -52,8 +52,8 @@ class Answer:
     """An answer of the API; body is what its JSON says."""
 
     status: int
-    body: object = None
-    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    body: object = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
 
 
 @unique
@@ -81,6 +81,9 @@ class _Creation(msgspec.Struct, frozen=True):
     secret: _Secret | None = None
     description: str | None = None
     status: _Status = "active"
+
+    def __repr__(self) -> str:
+        return f"<_Creation {self.url!a}>"
 
 
 @decodable

@@ -16,6 +16,7 @@ import pytest
 
 from karla_receiver.testing import assert_endpoint_is_safe
 from tests.signing import SECRET
+from tests.waiting import PATIENCE_SECONDS
 
 FOLDER = Path(__file__).parent.parent / "examples"
 TESTS = "test_my_receiver"
@@ -67,7 +68,7 @@ def environment(secret: str) -> dict[str, str]:
 
 @contextmanager
 def served(command: list[str]) -> Generator[subprocess.Popen[str]]:
-    """Run a server from the examples' folder; whatever happens, it is gone after a minute."""
+    """Run a server from the examples' folder; whatever happens, it is gone after minutes."""
     process = subprocess.Popen(
         [sys.executable, *command],
         cwd=FOLDER,
@@ -76,7 +77,7 @@ def served(command: list[str]) -> Generator[subprocess.Popen[str]]:
         stderr=subprocess.STDOUT,
         text=True,
     )
-    watchdog = threading.Timer(60, process.kill)
+    watchdog = threading.Timer(5 * PATIENCE_SECONDS, process.kill)
     watchdog.start()
     try:
         yield process
@@ -105,7 +106,7 @@ def send(url: str, *arguments: str, secret: str = SECRET) -> subprocess.Complete
         env=environment(secret),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
 
@@ -141,7 +142,7 @@ def test_the_tests_of_the_example_pass() -> None:
         cwd=FOLDER,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=5 * PATIENCE_SECONDS,
         check=False,
     )
     assert re.search(r"^5 passed", run.stdout, re.MULTILINE), run.stdout

@@ -323,7 +323,7 @@ def test_the_fuzzer_finds_a_planted_defect_and_keeps_the_input(tmp_path: Path) -
     for seed in SEEDS["planted"]:
         assert planted.check(seed), "no seed shows the defect"
 
-    run = fuzz("planted", "--seconds", "60", "--seed", "1", "--crashes", str(tmp_path))
+    run = fuzz("planted", "--seconds", "600", "--seed", "1", "--crashes", str(tmp_path))
 
     assert run.returncode == 1, run.stdout + run.stderr
     assert "A promise is broken: ValueError" in run.stdout

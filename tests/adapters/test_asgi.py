@@ -31,6 +31,7 @@ from tests.doors import (
 )
 from tests.observed import Keeper
 from tests.signing import BODY, SECRET, signature_header
+from tests.waiting import PATIENCE_SECONDS
 
 
 def receiver_into(events: list[Event]) -> Receiver:
@@ -486,7 +487,7 @@ def behind_a_server(shop: Any, *later: Any) -> list[Any]:
             sent.append(message)
 
         app = KarlaMiddleware(shop, Receiver(SECRET), PATH, forward=True)
-        await asyncio.wait_for(app(asgi_scope(signed_knock()), receive, send), 20)
+        await asyncio.wait_for(app(asgi_scope(signed_knock()), receive, send), PATIENCE_SECONDS)
         await asyncio.sleep(0)
         assert asyncio.all_tasks() == {asyncio.current_task()}
         return sent

@@ -13,6 +13,7 @@ from karla_receiver.adapters.quart import endpoint, webhook
 from tests.asgi_server import knock_at, serve
 from tests.doors import PATH, Answer, Knock, asgi_scope, logged_reasons, run_asgi, signed_knock
 from tests.signing import BODY, SECRET
+from tests.waiting import PATIENCE_SECONDS
 
 
 def sized_knock(body: bytes = BODY, **fields: Any) -> Knock:
@@ -84,7 +85,9 @@ def test_a_body_that_takes_longer_than_quarts_own_limit_is_refused() -> None:
         async def send(message: Any) -> None:
             sent.append(message)
 
-        await asyncio.wait_for(cast("Any", app)(asgi_scope(sized_knock()), messages.get, send), 10)
+        await asyncio.wait_for(
+            cast("Any", app)(asgi_scope(sized_knock()), messages.get, send), PATIENCE_SECONDS
+        )
 
     with logged_reasons() as reasons:
         asyncio.run(serve_one())

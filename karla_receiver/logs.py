@@ -41,16 +41,18 @@ def quoted(text: object) -> str:
     return ascii(str(text)[:80])
 
 
-def refused(refusal: DeliveryError, *, size: int, event: Event | None) -> None:
+def refused(refusal: DeliveryError, *, size: int, event: Event | None, hint: str = "") -> None:
     """Log one refusal, with the traceback of the handler's error that caused it, if any.
 
     size: bytes of the body that were read.
     event: if the delivery came so far; its ref is named.
+    hint: what may be wrong beside the refusal's own detail.
     """
     level = _LEVELS.get(refusal.reason, logging.WARNING)
     if not logger.isEnabledFor(level):
         return
     skew = refusal.clock_skew if isinstance(refusal, SignatureError) else None
+    detail = "; ".join(filter(None, (refusal.detail, hint)))
     logger.log(
         level,
         "refused a delivery: %s (status %s, %d bytes%s%s)%s",
@@ -59,7 +61,7 @@ def refused(refusal: DeliveryError, *, size: int, event: Event | None) -> None:
         size,
         "" if skew is None else f", clock skew {skew:+.1f} s",
         "" if event is None else f", ref {_ref(event)}",
-        f": {refusal.detail}" if refusal.detail else "",
+        f": {detail}" if detail else "",
         exc_info=refusal.__cause__,
         extra={
             "reason": str(refusal.reason),

@@ -24,6 +24,7 @@ from karla_receiver.errors import (
 )
 from karla_receiver.events import Event
 from karla_receiver.handling import AfterEach, call_handlers, refuse_failure
+from karla_receiver.hints import hint_of_empty_body
 from karla_receiver.observing import Observation, Observer, begin, checked_observer, finish
 from karla_receiver.options import checked_bool, checked_count
 from karla_receiver.outcomes import Discard, Handler, RetryLater
@@ -114,7 +115,7 @@ class Receiver:
         KARLA_WEBHOOK_SECRET holds one secret, taken as it is; or KARLA_WEBHOOK_SECRETS several,
         separated by commas, while one replaces the other.
         options: as for `Receiver`.
-        Raises ConfigurationError if both are set, or none.
+        Raises ConfigurationError if both are set, or none, or one that is empty.
         """
         try:
             return cls(*_secrets_in(environ), **options)
@@ -313,7 +314,8 @@ class Receiver:
         except DeliveryError as refusal:
             if seen is not None and isinstance(refusal, SignatureError):
                 seen.proven(refusal.verified, self._clock())
-            logs.refused(refusal, size=len(buffer.body), event=event)
+            hint = _hint_of(request, refusal, len(buffer.body))
+            logs.refused(refusal, size=len(buffer.body), event=event, hint=hint)
             if refusal.status is None:
                 raise
             response = REFUSALS[refusal.reason]
@@ -359,6 +361,12 @@ def _secrets_in(environ: Mapping[str, str]) -> list[str]:
     has_one = "KARLA_WEBHOOK_SECRET" in environ
     has_several = "KARLA_WEBHOOK_SECRETS" in environ
     try:
+        for name in ("KARLA_WEBHOOK_SECRET", "KARLA_WEBHOOK_SECRETS"):
+            if name in environ and not environ[name].strip(" \t\r\n,"):
+                raise ConfigurationError(
+                    f"{name} is set, but empty: give it a value, or unset it (in a container's"
+                    " environment: leave it out)"
+                )
         if has_one and not has_several:
             return [environ["KARLA_WEBHOOK_SECRET"]]
         if has_several and not has_one:
@@ -370,6 +378,13 @@ def _secrets_in(environ: Mapping[str, str]) -> list[str]:
         )
     finally:
         del environ
+
+
+def _hint_of(request: Request, refusal: DeliveryError, size: int) -> str:
+    if size or refusal.reason is not Reason.SIGNATURE_MISMATCH:
+        return ""
+    # The headers were read before, or there would be no mismatch.
+    return hint_of_empty_body(content_length(relevant_headers(request.headers).content_length))
 
 
 async def _read(request: Request, buffer: BodyBuffer, driver: Driver) -> None:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, cast
 
 from karla_receiver.body import checked_body
 from karla_receiver.errors import ConfigurationError, Reason, SignatureError
+from karla_receiver.hints import hint_of_secrets
 from karla_receiver.keys import make_keys
 from karla_receiver.options import checked_clock, is_finite
 
@@ -36,6 +37,8 @@ _TIMESTAMP = re.compile(r"0|[1-9][0-9]{0,14}")
 # The header as Karla writes it, which is nearly every one; any other takes the long way.
 _USUAL_LENGTH = len("t=1700000000,v1=") + 64
 _match_usual = re.compile(r"t=(0|[1-9][0-9]{0,14}),v1=([0-9a-f]{64})").fullmatch
+
+_MISMATCH = "no v1 is the MAC of this body under a configured secret"
 
 
 class SignatureHeader(NamedTuple):
@@ -175,7 +178,7 @@ class Verifier:
     A verifier may be shared by threads and event loops, and be forked.
     """
 
-    __slots__ = ("_clock", "_keys", "_tolerance")
+    __slots__ = ("_clock", "_hint", "_keys", "_tolerance")
 
     def __init__(
         self,
@@ -185,6 +188,7 @@ class Verifier:
     ) -> None:
         try:
             self._keys = make_keys(secrets)
+            self._hint = hint_of_secrets(secrets)
         finally:
             del secrets  # see make_keys
         self._tolerance = _checked_tolerance(tolerance)
@@ -198,6 +202,7 @@ class Verifier:
         """
         try:
             self._keys = make_keys(secrets)
+            self._hint = hint_of_secrets(secrets)
         finally:
             del secrets  # see make_keys
 
@@ -270,9 +275,10 @@ class Verifier:
             del expected  # an error report with local variables must not show the right one
 
     def _mismatch(self, timestamp: int) -> SignatureError:
+        hint = self._hint
         return SignatureError(
             Reason.SIGNATURE_MISMATCH,
-            "no v1 is the MAC of this body under a configured secret",
+            f"{_MISMATCH}; {hint}" if hint else _MISMATCH,
             self._now() - timestamp,
         )
 

@@ -566,7 +566,16 @@ def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch)
             " separated by commas: neither is set",
         ),
         ({"KARLA_WEBHOOK_SECRET": "canary", "KARLA_WEBHOOK_SECRETS": "canary"}, "both are set"),
-        ({"KARLA_WEBHOOK_SECRET": ""}, "secret 1 is empty"),
+        (
+            {"KARLA_WEBHOOK_SECRET": ""},
+            "KARLA_WEBHOOK_SECRET is set, but empty: give it a value, or",
+        ),
+        ({"KARLA_WEBHOOK_SECRETS": ""}, "KARLA_WEBHOOK_SECRETS is set, but empty"),
+        ({"KARLA_WEBHOOK_SECRETS": " ,"}, "KARLA_WEBHOOK_SECRETS is set, but empty"),
+        (
+            {"KARLA_WEBHOOK_SECRET": "canary", "KARLA_WEBHOOK_SECRETS": ""},
+            "KARLA_WEBHOOK_SECRETS is set, but empty",
+        ),
         ({"KARLA_WEBHOOK_SECRETS": "canary,"}, "secret 2 is empty"),
         ({"KARLA_WEBHOOK_SECRETS": "canary, canary"}, "secret 2 starts or ends with a space"),
     ],

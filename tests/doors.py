@@ -80,7 +80,8 @@ def signed_knock(
     """Return the request that Karla would send. fields: what it has instead."""
     signature = signature_header(signed_body, secret, timestamp=timestamp)
     headers = [*signature.items(), ("Content-Type", "application/json")]
-    return Knock(**{"headers": headers, "body": signed_body, **fields})
+    given: dict[str, Any] = {"headers": headers, "body": signed_body, **fields}
+    return Knock(**given)
 
 
 @dataclass(kw_only=True)

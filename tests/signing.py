@@ -33,4 +33,5 @@ def signed(
 ) -> Request:
     """Return the request that Karla would send. fields: what it has instead, as another body."""
     headers = signature_header(signed_body, secret, timestamp=timestamp)
-    return Request(**{"method": "POST", "headers": headers, "body": signed_body, **fields})
+    given: dict[str, Any] = {"method": "POST", "headers": headers, "body": signed_body, **fields}
+    return Request(**given)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import repeat
 from typing import Any
 
@@ -58,15 +58,33 @@ def run(case: Case, door: Callable[[Receiver, Knock], Answer], knock: Knock) -> 
     check(case, answer, len(events))
 
 
+def at_every_door(cases: list[Case], doors: Iterable[str] = DOORS) -> pytest.MarkDecorator:
+    """Parametrise by case and door: all at the core, and a case for each reason elsewhere.
+
+    The rest is slow.
+    """
+    of_reason = {case.expect["reason"]: case.id for case in reversed(cases)}
+    return pytest.mark.parametrize(
+        ("case", "door"),
+        [
+            pytest.param(
+                case,
+                door,
+                id=f"{case}-{door}",
+                marks=[] if door == "core" or case.id in of_reason.values() else pytest.mark.slow,
+            )
+            for case in cases
+            for door in doors
+        ],
+    )
+
+
 # What a framework does not let in: no server hands over a header with a newline in it, and
 # Quart insists on that. (Case by case, so that what it begins to let in is noticed.)
 NOT_LET_IN = {"quart": {"HEAD-046", "HEAD-054"}}
 
 
-@pytest.mark.parametrize("door", DOORS)
-@pytest.mark.parametrize(
-    "case", [case for case in CORE if case not in CONFIGURATION and case.id != VECTORS], ids=str
-)
+@at_every_door([case for case in CORE if case not in CONFIGURATION and case.id != VECTORS])
 def test_every_door_gives_the_documented_answer_to_a_delivery(case: Case, door: str) -> None:
     if case.id in NOT_LET_IN.get(door, ()):
         with pytest.raises(ValueError, match="newline"):
@@ -102,8 +120,7 @@ PLAIN = [
 ]
 
 
-@pytest.mark.parametrize("door", DOORS)
-@pytest.mark.parametrize("case", PLAIN, ids=str)
+@at_every_door(PLAIN)
 def test_every_door_gives_the_documented_answer_to_a_request(case: Case, door: str) -> None:
     run(case, DOORS[door], knock_of(case))
 
@@ -116,10 +133,9 @@ HANDLER_ERRORS: dict[str, type[BaseException]] = {
 }
 
 
-@pytest.mark.parametrize("door", [*DOORS, "core async"])
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync handler", "async handler"])
-@pytest.mark.parametrize(
-    "case", [case for case in BY_HANDLER if case.http["handler"] in HANDLER_ERRORS], ids=str
+@at_every_door(
+    [case for case in BY_HANDLER if case.http["handler"] in HANDLER_ERRORS], [*DOORS, "core async"]
 )
 def test_an_error_in_a_handler_is_never_success_nor_a_refusal_of_ours(
     case: Case, is_async: bool, door: str
@@ -146,10 +162,7 @@ def test_an_error_in_a_handler_is_never_success_nor_a_refusal_of_ours(
         assert len(calls) == case.expect["handler_calls"]
 
 
-@pytest.mark.parametrize("door", DOORS)
-@pytest.mark.parametrize(
-    "case", [case for case in BY_HANDLER if case.http["handler"] not in HANDLER_ERRORS], ids=str
-)
+@at_every_door([case for case in BY_HANDLER if case.http["handler"] not in HANDLER_ERRORS])
 def test_an_async_handler_runs_to_its_end_at_every_door(case: Case, door: str) -> None:
     assert case.http["handler"] == "async def under WSGI"
     finished: list[Event] = []
@@ -227,15 +240,13 @@ def test_wsgi_bodies_are_read_by_their_length_and_never_beyond(case: Case, door:
     run(case, DOORS[door], knock)
 
 
-@pytest.mark.parametrize("door", sorted(DOORS.keys() - {"wsgi", "flask", "django"}))
-@pytest.mark.parametrize(
-    "case",
+@at_every_door(
     [
         case
         for case in BY_LENGTH
         if case.expect["reason"] in {"bad_content_length", "body_too_large"}
     ],
-    ids=str,
+    sorted(DOORS.keys() - {"wsgi", "flask", "django"}),
 )
 def test_a_declared_length_is_judged_alike_at_the_other_doors(case: Case, door: str) -> None:
     knock = knock_of(case)

@@ -1,9 +1,8 @@
-"""The measuring itself: arithmetic shown on known samples, and a rule that fails when it must."""
+"""What the pages tell of the benchmarks, and the rule that fails a run when it must."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -12,14 +11,10 @@ import pytest
 from benchmarks import __main__ as program
 from benchmarks import resources
 from benchmarks.deliveries import BODY, SECRET, body_of, hash_floor
-from benchmarks.slices import Samples, added, ratio, time_slices
 from benchmarks.tables import (
     Row,
     Run,
     Table,
-    at_least,
-    at_most,
-    by_medians,
     figure,
     formatted,
     gross_losses,
@@ -29,47 +24,6 @@ from karla_receiver import Receiver, ShipmentEvent, Verifier, parse_event, sign
 
 FOLDER = Path(__file__).parents[1]
 RECORD = (FOLDER / "benchmarks" / "recorded.json").read_bytes()
-
-
-def test_the_ratio_is_of_the_least_and_the_median_is_of_neighbours() -> None:
-    base = Samples([1.0, 10.0, 2.0])
-    subject = Samples([3.0, 20.0, 2.0])
-    assert ratio(subject, base) == (2.0, 2.0)
-    assert ratio(Samples([3.0, 50.0, 4.0]), base) == (3.0, 3.0)
-
-
-def test_what_is_added_is_the_difference_of_the_least_and_of_each_pair() -> None:
-    extra = added(Samples([5.0, 9.0]), Samples([2.0, 1.0]))
-    assert extra.seconds == [4.0, 3.0, 8.0]
-
-
-def test_slices_take_turns_and_what_calling_costs_is_taken_off() -> None:
-    turns: list[str] = []
-
-    def spend(name: str, count: int) -> Callable[[], object]:
-        def work() -> int:
-            turns.append(name)
-            return sum(range(count))
-
-        return work
-
-    taken = time_slices({"little": spend("little", 10_000), "much": spend("much", 100_000)}, 7)
-    assert [len(samples.seconds) for samples in taken.values()] == [7, 7]
-    assert taken["much"].best > 2 * taken["little"].best > 0
-    measured = turns[len(turns) // 2 :]
-    assert {"little", "much"} == set(measured)
-    nothing = time_slices({"nothing": lambda: None}, 50)["nothing"]
-    assert nothing.best < taken["little"].best / 10
-
-
-def test_costs_and_speeds_point_in_opposite_directions() -> None:
-    ours, theirs = Samples([2.0, 2.0]), Samples([6.0, 6.0])
-    cost, speed = at_most(None, "cost", ours, theirs), at_least(None, "speed", ours, theirs)
-    assert cost.best == pytest.approx(1 / 3)
-    assert speed.best == pytest.approx(3)
-    assert (speed.cost, speed.base) == (2e6, 6e6)
-    difference = by_medians(2.5, "added", Samples([9.0, 2.0, 2.0]), Samples([3.0, 1.0, 1.0]))
-    assert (difference.best, difference.median) == (2.0, 3.0)
 
 
 @pytest.mark.parametrize(
@@ -93,16 +47,10 @@ def test_a_goal_is_met_or_shown_as_missed(row: Row, is_met: bool) -> None:
         (figure(1.05, "x", 2.09), None, False),
         (figure(1.05, "x", 2.11), None, True),
         (figure(1.05, "x", 2.5), 1.3, False),  # recorded worse than its goal: that counts
-        (figure(1.05, "x", 2.7), 1.3, True),
-        (figure(1.05, "x", 2.11), 0.5, True),
         (figure(None, "x", 3.1), 1.5, True),
-        (figure(None, "x", 2.9), 1.5, False),
         (figure(None, "x", 1e9), None, False),  # nothing to compare with
-        (figure(0.9, "x", 0.46, is_speed=True), None, False),
         (figure(0.9, "x", 0.44, is_speed=True), None, True),
-        (figure(0.9, "x", 0.44, is_speed=True), 0.8, False),
         (Row(name="x", goal=1.0, best=2.5, median=1.5), None, False),  # not in both
-        (Row(name="x", goal=1.0, best=1.5, median=2.5), None, False),
     ],
 )
 def test_a_ratio_twice_as_bad_as_recorded_is_a_gross_loss(
@@ -131,12 +79,6 @@ def test_the_short_form_fails_for_what_is_a_gross_loss_each_time(
     assert f"{status} gross losses" in capsys.readouterr().out
     assert recorded_ratios(path.read_bytes()) == {name: measured[-1]}
     assert next(tables, None) is None
-
-
-def test_only_the_short_form_judges(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = Table("receive", "X", (figure(2.1, "receive", 50.0),))
-    monkeypatch.setattr(program, "_run", lambda name, rounds: table)
-    assert program.main(["--only", "receive"]) == 0
 
 
 def test_a_benchmark_that_needs_more_says_what_to_install(

@@ -112,6 +112,7 @@ def test_the_python_of_a_page_runs_and_prints_what_the_page_shows(
             assert printed == (after.content if after.language == "text" else "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", TESTED, ids=name)
 def test_the_tests_of_a_page_pass(page: Path, pytester: pytest.Pytester) -> None:
     names = names_of_tests(page)

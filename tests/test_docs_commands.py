@@ -1,7 +1,8 @@
 """Has every command that the pages, the README and CONTRIBUTING show parsed by its own program.
 
 A command is a line of sh, or an indented line. It is run with --help at its end, so that what comes
-before has been parsed; or, if its program takes no arguments, it must have none.
+before has been parsed; or, if its program takes no arguments, it must have none. Those that are run
+as processes are slow.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from tests.cli.running import run
 from tests.test_docs import PACKAGE, PAGES, ROOT, blocks, name
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -26,7 +28,9 @@ WITH_COMMANDS = [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 # Whose sh is run as one script, from the first line to the last, by the module that OWN names.
 RUN_WHOLE = {"register-an-endpoint.md"}
 # Installed with the tests, with a parser that refuses what it does not know before it helps.
-PROGRAMS = {"celery", "flask", "karla-receiver", "quart", "uvicorn"}
+PROGRAMS = {"celery", "flask", "quart", "uvicorn"}
+# What a process is started for.
+STARTED = {*PROGRAMS, "gunicorn", "pip", "python"}
 # Installed by the line before, from a group of its own.
 GROUPS = {"mutmut": "mutation"}
 # What stands alone on an indented line, and is no command.
@@ -42,7 +46,7 @@ class Command(NamedTuple):
 
     folder: Path
     program: str
-    arguments: list[str]
+    arguments: tuple[str, ...]
 
 
 def is_shown_only(line: str) -> bool:
@@ -62,11 +66,11 @@ def commands_in(line: str) -> list[Command]:
     for part in re.split(r"\s+&&\s+", line):
         words = shlex.split(part, comments=True)
         while words and re.match(r"[A-Z_]+=", words[0]):
-            found.append(Command(folder, "export", [words.pop(0)]))
+            found.append(Command(folder, "export", (words.pop(0),)))
         if words[:1] == ["cd"]:
             folder = ROOT / words[1]
         elif words:
-            found.append(Command(folder, words[0].removeprefix(".venv/bin/"), words[1:]))
+            found.append(Command(folder, words[0].removeprefix(".venv/bin/"), tuple(words[1:])))
     return found
 
 
@@ -80,10 +84,19 @@ def commands(page: Path) -> list[Command]:
     return found
 
 
+def marks_of(command: Command) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.slow] if command.program in STARTED else []
+
+
+# The page that shows it last names a command that several show.
+PAGE_OF = {command: page for page in WITH_COMMANDS for command in commands(page)}
 ALL_COMMANDS = [
-    pytest.param(command, id=f"{name(page)}: {command.program} {' '.join(command.arguments[:2])}")
-    for page in WITH_COMMANDS
-    for command in commands(page)
+    pytest.param(
+        command,
+        id=f"{name(page)}: {command.program} {' '.join(command.arguments[:2])}",
+        marks=marks_of(command),
+    )
+    for command, page in PAGE_OF.items()
 ]
 
 
@@ -96,7 +109,7 @@ def help_of(folder: Path, *words: object) -> str:
     return ended.stdout
 
 
-def require_options(arguments: list[str], told: str) -> None:
+def require_options(arguments: Iterable[str], told: str) -> None:
     """Check what a parser leaves unchecked that helps as soon as it meets --help."""
     options = {word.partition("=")[0] for word in arguments if word.startswith("-")}
     assert all(re.search(rf"(^|[\s,\[]){re.escape(option)}\b", told) for option in options)
@@ -112,7 +125,7 @@ def parse_export(command: Command) -> None:
 
 
 def parse_python3(command: Command) -> None:
-    assert command.arguments == ["-m", "venv", ".venv"]
+    assert command.arguments == ("-m", "venv", ".venv")
 
 
 def parse_pip(command: Command) -> None:
@@ -132,7 +145,7 @@ def parse_python(command: Command) -> None:
         assert spec.origin is not None
         file, words = Path(spec.origin), ["-m", target]
     elif command.arguments[0] == "shop.py":  # which the page has the reader write
-        assert command.arguments == ["shop.py"]
+        assert command.arguments == ("shop.py",)
         return
     elif command.arguments[0] == "manage.py":  # which every project in Django has
         help_of(ROOT, sys.executable, "-m", "django", *command.arguments[1:])
@@ -147,7 +160,7 @@ def parse_python(command: Command) -> None:
         return
     require_options(arguments, help_of(ROOT, sys.executable, *words, *arguments))
     if target == "pytest":
-        assert all((ROOT / path).exists() for path in arguments if not path.startswith("-"))
+        assert all((ROOT / path).exists() for path in arguments if path.startswith("tests"))
 
 
 def parse_gunicorn(command: Command) -> None:
@@ -155,10 +168,15 @@ def parse_gunicorn(command: Command) -> None:
     require_options(command.arguments, told)
 
 
+def parse_ours(command: Command) -> None:
+    assert run(*command.arguments, "--help").status == 0
+
+
 PARSE: dict[str, Callable[[Command], None]] = {
     "bash": parse_bash,
     "export": parse_export,
     "gunicorn": parse_gunicorn,
+    "karla-receiver": parse_ours,
     "pip": parse_pip,
     "python": parse_python,
     "python3": parse_python3,
@@ -187,30 +205,33 @@ def test_a_command_is_one_that_its_program_takes(command: Command) -> None:
     parse(command)
 
 
+NO_COMMANDS = [
+    "rm -rf .",
+    "karla-reciever demo",
+    "KARLA_WEBHOOK_SERCET=a",
+    "rate(karla_delivery_total[5m])",
+    "cd nowhere && uvicorn shop:app",
+    "karla-receiver send --two https://shop.example",
+    "uvicorn shop:app --prot 80",
+    "gunicorn shop:app --forwarded-ips 10.0.0.5",
+    "celery -A many_machines werker",
+    "pip install --grup docs",
+    "pip install --group dogs",
+    "python -m benchmarks --lony receive",
+    "python -m benchmark",
+    "python manage.py runsever",
+    "python shop.py --port 80",
+    "python -m fuzzing signatur",
+    "python -m pytest tests/server",
+    "python -m karla_receiver.testing.fake_karla --prot 80",
+    "python .ci/build_site.py docs",
+    "bash .ci/runs",
+]
+
+
 @pytest.mark.parametrize(
     "line",
-    [
-        "rm -rf .",
-        "karla-reciever demo",
-        "KARLA_WEBHOOK_SERCET=a",
-        "rate(karla_delivery_total[5m])",
-        "cd nowhere && uvicorn shop:app",
-        "karla-receiver send --two https://shop.example",
-        "uvicorn shop:app --prot 80",
-        "gunicorn shop:app --forwarded-ips 10.0.0.5",
-        "celery -A many_machines werker",
-        "pip install --grup docs",
-        "pip install --group dogs",
-        "python -m benchmarks --lony receive",
-        "python -m benchmark",
-        "python manage.py runsever",
-        "python shop.py --port 80",
-        "python -m fuzzing signatur",
-        "python -m pytest tests/server",
-        "python -m karla_receiver.testing.fake_karla --prot 80",
-        "python .ci/build_site.py docs",
-        "bash .ci/runs",
-    ],
+    [pytest.param(line, marks=marks_of(commands_in(line)[-1])) for line in NO_COMMANDS],
 )
 def test_a_command_that_there_is_not_is_noticed(line: str) -> None:
     assert not is_shown_only(line)

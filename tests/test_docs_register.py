@@ -61,6 +61,7 @@ def run_commands(script: str, folder: Path, *names: str) -> str:
     return ended.stdout
 
 
+@pytest.mark.slow
 def test_the_commands_register_an_endpoint(karla: FakeKarla, tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(blocks(PAGE, "python")[0])
     # What --dry-run ends with while there is a difference would end the script.
@@ -78,6 +79,7 @@ def test_the_commands_register_an_endpoint(karla: FakeKarla, tmp_path: Path) -> 
 UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
+@pytest.mark.slow
 def test_the_commands_of_a_rotation_leave_the_new_secret_and_no_gap(
     karla: FakeKarla, tmp_path: Path
 ) -> None:

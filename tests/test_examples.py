@@ -123,6 +123,7 @@ def test_an_example_handles_a_genuine_delivery_and_refuses_a_forged_one(example:
         read_until(process, example.handled)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", EXAMPLES.values(), ids=EXAMPLES)
 def test_an_example_is_safe_on_its_real_server(example: Example) -> None:
     with served(example.command) as process:
@@ -136,6 +137,7 @@ def test_an_example_is_safe_on_its_real_server(example: Example) -> None:
     assert report.sent > 240
 
 
+@pytest.mark.slow
 def test_the_tests_of_the_example_pass() -> None:
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"{TESTS}.py"],

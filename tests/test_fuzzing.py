@@ -1,8 +1,7 @@
-"""What the fuzzer judges by, on every seed; and that it finds what is broken."""
+"""What the fuzzer judges by, on every seed; that it finds what is broken; its command."""
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections import Counter
@@ -10,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import msgspec
@@ -18,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fuzzing import campaign, decoding, documents, planted, signature
+from fuzzing import campaign, decoding, planted, signature
 from fuzzing.__main__ import main
 from fuzzing.promises import PromiseError
 from fuzzing.targets import TARGETS
@@ -26,13 +24,11 @@ from karla_receiver import (
     Event,
     PayloadError,
     Reason,
-    ShipmentEvent,
     SignatureError,
     UnknownEvent,
     Verified,
     Verifier,
     parse_event,
-    sign,
 )
 from tests import reference
 
@@ -97,10 +93,6 @@ def verify_ignoring(*reasons: Reason) -> signature.Verify:
     return verify
 
 
-def verify_with(change: Callable[[Any], Any]) -> signature.Verify:
-    return lambda body, header, now: signature.verify(body, change(header), now)
-
-
 def tell_the_secret(body: bytes, header: signature.Header, now: float) -> Verified:
     try:
         return signature.verify(body, header, now)
@@ -108,23 +100,8 @@ def tell_the_secret(body: bytes, header: signature.Header, now: float) -> Verifi
         raise SignatureError(refusal.reason, f"not by {signature.SECRETS[0].decode()}") from None
 
 
-def escape(body: bytes, header: signature.Header, now: float) -> Verified:
-    if isinstance(header, bytes):
-        header.decode("ascii")
-    return signature.verify(body, header, now)
-
-
 BROKEN_VERIFIERS: dict[str, signature.Verify] = {
     "a stranger's signature is accepted": verify_ignoring(Reason.SIGNATURE_MISMATCH),
-    "a late delivery is accepted": verify_ignoring(Reason.TIMESTAMP_TOO_OLD),
-    "a delivery of the future is accepted": verify_ignoring(Reason.TIMESTAMP_IN_FUTURE),
-    "a broken header is accepted": verify_ignoring(Reason.MALFORMED_HEADER),
-    "only the first of several lines is read": verify_with(
-        lambda header: header[0] if isinstance(header, list) else header
-    ),
-    "line ends are forgiven": verify_with(
-        lambda header: header.strip() if isinstance(header, str) else header
-    ),
     "only the first secret is tried": lambda body, header, now: Verifier(
         signature.SECRETS[0], clock=lambda: now
     ).verify(body, header),
@@ -132,7 +109,6 @@ BROKEN_VERIFIERS: dict[str, signature.Verify] = {
         body, header, now
     )._replace(secret_index=1),
     "an error shows a secret": tell_the_secret,
-    "an error of Python's own escapes": escape,
 }
 
 
@@ -142,12 +118,8 @@ def test_a_broken_verifier_is_noticed_on_the_seeds(verify: signature.Verify) -> 
         check_all("signature", lambda seed: signature.check(seed, verify))
 
 
-def parse_with(change: Callable[[Event], Event]) -> decoding.Parse:
-    return lambda body: change(parse_event(body))
-
-
 def changed(**fields: Any) -> decoding.Parse:
-    return parse_with(lambda event: msgspec.structs.replace(event, **fields))
+    return lambda body: msgspec.structs.replace(parse_event(body), **fields)
 
 
 def accept_anything(body: bytes) -> Event:
@@ -157,49 +129,10 @@ def accept_anything(body: bytes) -> Event:
         return UnknownEvent(event_group="x", problem="?")
 
 
-def refuse_unknown(body: bytes) -> Event:
-    event = parse_event(body)
-    if isinstance(event, UnknownEvent):
-        raise PayloadError(Reason.INVALID_ENVELOPE)
-    return event
-
-
-def lose_the_number(event: Event) -> Event:
-    if not isinstance(event, ShipmentEvent):
-        return event
-    data = msgspec.structs.replace(event.event_data, tracking_number=None)
-    return msgspec.structs.replace(event, event_data=data)
-
-
-def round_prices(event: Event) -> Event:
-    if event.order is None or event.order.total_order_price is None:
-        return event
-    order = msgspec.structs.replace(
-        event.order, total_order_price=event.order.total_order_price + 0.01
-    )
-    return msgspec.structs.replace(
-        event, context=msgspec.structs.replace(event.context, order=order)
-    )
-
-
 BROKEN_PARSERS: dict[str, decoding.Parse] = {
     "what is no event is accepted": accept_anything,
-    "an unknown event is refused": refuse_unknown,
     "raw is emptied": changed(raw={}),
-    "raw has 1.0 for 1": parse_with(
-        lambda event: msgspec.structs.replace(
-            event,
-            raw={
-                key: float(value) if type(value) is int else value
-                for key, value in event.raw.items()
-            },
-        )
-    ),
-    "the event group is another": changed(event_group="shipment_created"),
     "the ref is another": changed(ref="shipments/delivered"),
-    "the shop is another": changed(shop_slug="another-shop"),
-    "a text is lost": parse_with(lose_the_number),
-    "a number is another": parse_with(round_prices),
     "all events are unknown": lambda body: UnknownEvent(
         event_group=parse_event(body).event_group, raw=parse_event(body).raw, problem="?"
     ),
@@ -210,63 +143,6 @@ BROKEN_PARSERS: dict[str, decoding.Parse] = {
 def test_a_broken_decoder_is_noticed_on_the_seeds(parse: decoding.Parse) -> None:
     with pytest.raises(PromiseError):
         check_all("decoding", lambda seed: decoding.check(seed, parse))
-
-
-# --- inputs --------------------------------------------------------------------------------------
-
-
-def test_marks_stand_for_the_signatures_that_a_fuzzer_cannot_guess() -> None:
-    genuine, other = (
-        sign(b"{}", secret, timestamp=1_700_000_000)[-64:] for secret in signature.SECRETS
-    )
-    data = b"1t=1700000000,v1=$0\r\nv1=$1,v1=$2\r\n\r\n{}"
-
-    assert signature.read(data) == signature.Delivery(
-        [f"t=1700000000,v1={genuine}", f"v1={other},v1={genuine.upper()}"], b"{}", 1_700_000_300
-    )
-    assert signature.read(b"") == signature.Delivery([""], b"", signature.NOW)
-
-
-@pytest.mark.parametrize(
-    ("mark", "verdict"),
-    [
-        ("$0", "accept"),
-        ("$2", "accept"),
-        ("$3", "signature_mismatch"),
-        ("$4", "signature_mismatch"),
-    ],
-)
-def test_each_mark_is_judged_as_what_it_is(mark: str, verdict: str) -> None:
-    assert signature.check(f"0t=1700000000,v1={mark}\r\n\r\n{{}}".encode()) == verdict
-
-
-@given(seed=st.integers(0, 2**32 - 1), place=st.integers(0, 200))
-def test_a_changed_document_is_still_json_unless_its_octets_were_changed(
-    seed: int, place: int
-) -> None:
-    data = SEEDS["decoding"][place % len(SEEDS["decoding"])]
-    octets_changed: list[bytes] = []
-
-    def change_bytes(piece: bytes, most: int) -> bytes:
-        octets_changed.append(piece)
-        return piece[:most]
-
-    result = documents.change(data, 8192, seed, change_bytes)
-    assert len(result) <= 8192
-    assert result == documents.change(data, 8192, seed, lambda piece, most: piece[:most])
-    if data not in octets_changed:
-        assert json.loads(result) is not None
-
-
-def test_changing_documents_leads_to_every_kind_of_event() -> None:
-    reached: set[str] = set()
-    draw = Random(1)  # noqa: S311
-    data = decoding.SHORTEST[0]
-    for _ in range(2000):
-        data = documents.change(data, 500, draw.getrandbits(32), lambda piece, most: piece[:most])
-        reached.add(decoding.check(data))
-        data = draw.choice([data, *decoding.SHORTEST])
-    assert reached == {"invalid_envelope", "ShipmentEvent", "ClaimEvent", "UnknownEvent"}
 
 
 # --- the command ---------------------------------------------------------------------------------
@@ -318,6 +194,7 @@ def fuzz(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 @needs_the_fuzzer
 def test_the_fuzzer_finds_a_planted_defect_and_keeps_the_input(tmp_path: Path) -> None:
     for seed in SEEDS["planted"]:
@@ -334,6 +211,7 @@ def test_the_fuzzer_finds_a_planted_defect_and_keeps_the_input(tmp_path: Path) -
     assert reference.kind_of(dict(msgspec.json.decode(kept.read_bytes()))) == "ClaimEvent"
 
 
+@pytest.mark.slow
 @needs_the_fuzzer
 def test_a_run_without_a_finding_says_what_it_did_and_keeps_what_is_new(tmp_path: Path) -> None:
     corpus = tmp_path / "corpus"
@@ -347,6 +225,7 @@ def test_a_run_without_a_finding_says_what_it_did_and_keeps_what_is_new(tmp_path
     assert list(corpus.iterdir())
 
 
+@pytest.mark.slow
 @needs_the_fuzzer
 def test_an_engine_that_does_not_start_is_an_error_and_no_success(tmp_path: Path) -> None:
     broken = replace(planted.TARGET, name="nothing of this name")

@@ -228,6 +228,7 @@ def gunicorn(folder: Path) -> Generator[str]:
         process.communicate(timeout=PATIENCE_SECONDS)
 
 
+@pytest.mark.slow
 def test_the_counts_of_all_workers_are_added_up(tmp_path: Path) -> None:
     with gunicorn(tmp_path) as url:
         headers = signature_header(secret="a-secret")

@@ -310,6 +310,7 @@ def test_a_claim_whose_answer_is_lost_is_still_ones_own(server: RedisServer) -> 
         proxy.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("appendonly", [True, False], ids=["AOF", "no persistence"])
 def test_a_killed_redis_remembers_what_it_has_written_down(appendonly: bool) -> None:
     with running_redis(appendonly=appendonly) as server:
@@ -338,6 +339,7 @@ signal.pause()
 """
 
 
+@pytest.mark.slow
 def test_the_claim_of_an_owner_that_was_killed_expires(server: RedisServer) -> None:
     store = RedisStore(server.patient_url)
     command = [sys.executable, "-c", CLAIM_AND_HANG, server.patient_url]

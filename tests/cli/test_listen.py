@@ -205,6 +205,7 @@ def test_a_port_in_use_names_itself() -> None:
         assert "Traceback" not in errors
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="a process cannot be sent Ctrl-C alone")
 @pytest.mark.parametrize("option", ["--json", "--keep=5"])
 def test_an_interrupt_ends_it_quietly(option: str) -> None:
@@ -217,6 +218,7 @@ def test_an_interrupt_ends_it_quietly(option: str) -> None:
     assert errors == ""
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_ends_it_without_complaint() -> None:
     with started("listen", "--port", "0", "--json", KARLA_WEBHOOK_SECRET=SECRET) as process:
         assert process.stdout is not None
@@ -229,6 +231,7 @@ def test_a_closed_pipe_ends_it_without_complaint() -> None:
         assert process.wait(timeout=60) == 0
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_ends_rows_without_complaint() -> None:
     with started("listen", "--port", "0", KARLA_WEBHOOK_SECRET=SECRET) as process:
         assert process.stdout is not None

@@ -27,6 +27,7 @@ def python(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", ["typer", "rich", "httpx2", "uvicorn", "waitress"])
 def test_without_the_extra_it_says_how_to_install_it(library: str) -> None:
     run = python(WITHOUT.format(library), "demo")
@@ -41,6 +42,7 @@ def test_it_needs_nothing_of_the_test_kits(library: str) -> None:
     assert python(WITHOUT.format(library), "send", "--help").returncode == 0
 
 
+@pytest.mark.slow
 def test_without_flask_only_the_demo_of_flask_is_missing() -> None:
     flask = python(WITHOUT.format("flask"), "demo", "--adapter", "flask")
     assert (flask.returncode, flask.stdout) == (2, "")
@@ -77,6 +79,7 @@ def test_an_interrupt_while_it_loads_leaves_no_traceback(monkeypatch: pytest.Mon
         main()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="a process cannot be sent Ctrl-C alone")
 @pytest.mark.parametrize("option", [f"--adapter={adapter}" for adapter in Adapter] + ["--json"])
 def test_an_interrupt_stops_it_cleanly(option: str) -> None:
@@ -96,6 +99,7 @@ def test_an_interrupt_stops_it_cleanly(option: str) -> None:
     assert '"summary"' not in output
 
 
+@pytest.mark.slow
 def test_its_output_may_be_closed_early() -> None:
     command = [sys.executable, "-W", "error", "-c", ENDLESS + MAIN, "demo", "--json"]
     with subprocess.Popen(
@@ -109,6 +113,7 @@ def test_its_output_may_be_closed_early() -> None:
         assert process.wait(timeout=60) == 0
 
 
+@pytest.mark.slow
 def test_nothing_but_its_own_rows_is_written() -> None:
     run = python(MAIN, "demo", "--json")
 

@@ -127,6 +127,7 @@ def test_a_closed_pipe_is_left_to_the_program() -> None:
         terminal.print("a row")
 
 
+@pytest.mark.slow
 def test_nothing_more_is_written_to_a_closed_pipe(tmp_path: Path) -> None:
     target = tmp_path / "out"
     program_text = (
@@ -158,6 +159,7 @@ def test_its_output_may_be_closed_early(arguments: list[str]) -> None:
     assert run_into_closed_pipe(*arguments) == (0, "", "")
 
 
+@pytest.mark.slow
 def test_no_color_is_honoured_even_by_a_terminal() -> None:
     colourful = {"FORCE_COLOR": "1", "TERM": "xterm", "KARLA_WEBHOOK_SECRET": SECRET}
     outputs: list[str] = []
@@ -168,6 +170,7 @@ def test_no_color_is_honoured_even_by_a_terminal() -> None:
     assert "\x1b[31m" not in outputs[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("typed", "completed"),
     [("karla-receiver sa", "samples"), ("karla-receiver send --bad for", "forged")],
@@ -182,6 +185,7 @@ def test_the_shell_completes_commands_and_choices(typed: str, completed: str) ->
         assert process.communicate(timeout=60)[0].split() == [completed]
 
 
+@pytest.mark.slow
 def test_without_debug_no_command_shows_a_traceback() -> None:
     with started("sign", "nothing.json", KARLA_WEBHOOK_SECRET=SECRET) as process:
         output, errors = process.communicate(timeout=60)

@@ -454,6 +454,7 @@ def test_wrong_use_of_replay_is_told(recording: Path) -> None:
         assert message in wrong.told
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="a process cannot be sent Ctrl-C alone")
 def test_an_interrupt_stops_sending_quietly() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:

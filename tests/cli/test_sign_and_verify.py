@@ -260,6 +260,7 @@ def told_until(process: subprocess.Popen[bytes], ending: bytes) -> bytes:
     return told
 
 
+@pytest.mark.slow
 def test_an_interrupt_at_the_prompt_leaves_quietly(body: Path) -> None:
     with at_a_terminal("sign", body) as process:
         told_until(process, b"Karla's webhook secret: ")
@@ -268,6 +269,7 @@ def test_an_interrupt_at_the_prompt_leaves_quietly(body: Path) -> None:
     assert (process.returncode, output, errors.strip()) == (130, b"", b"")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["sign", "explain"])
 def test_whoever_sits_at_a_terminal_is_told_that_it_is_read(command: str) -> None:
     with at_a_terminal(command, KARLA_WEBHOOK_SECRET=SECRET) as process:

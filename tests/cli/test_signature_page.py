@@ -35,6 +35,7 @@ def test_every_block_is_of_a_kind_that_is_run() -> None:
     assert [token.info for token in FENCES] == ["sh"] * 4 + ["text", "sh", "python"]
 
 
+@pytest.mark.slow
 def test_the_three_commands_lead_to_the_cause(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -261,6 +261,7 @@ def test_a_secret_that_did_not_reach_the_disk_is_lost(
     assert not file.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_a_secret_that_nobody_reads_is_lost_and_that_is_told(
     options: list[str], karla: FakeKarla
@@ -274,6 +275,7 @@ def test_a_secret_that_nobody_reads_is_lost_and_that_is_told(
     assert len(karla.webhooks) == 1
 
 
+@pytest.mark.slow
 def test_a_secret_that_is_in_a_file_is_not_lost_where_nobody_reads(
     karla: FakeKarla, tmp_path: Path
 ) -> None:
@@ -283,12 +285,14 @@ def test_a_secret_that_is_in_a_file_is_not_lost_where_nobody_reads(
     assert file.read_text() == karla.webhooks[0].secret
 
 
+@pytest.mark.slow
 def test_where_no_secret_comes_none_is_lost() -> None:
     with FakeKarla(duplicates=Duplicates.RETURN_EXISTING) as karla:
         karla.register(URL)
         assert run_into_closed_pipe("webhooks", "create", URL, **karla.environ) == (0, "", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_a_list_may_be_closed_early(options: list[str], karla: FakeKarla) -> None:
     karla.register(URL)
@@ -669,6 +673,7 @@ def test_every_example_of_the_help_is_a_command_that_parses(
             assert "No such" not in run(*words).stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="a process cannot be sent Ctrl-C alone")
 def test_an_interrupt_leaves_quietly(karla: FakeKarla) -> None:
     karla.register(URL)

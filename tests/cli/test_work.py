@@ -72,6 +72,7 @@ def test_it_handles_until_it_is_told_to_stop(shop: Path, number: signal.Signals)
     assert "stopping: what runs is finished" in errors
 
 
+@pytest.mark.slow
 def test_sigterm_with_a_hundred_waiting_finishes_what_runs_and_returns_the_rest(shop: Path) -> None:
     (shop / "shop.py").write_text(PROGRAM.format(seconds=0.3, before=""))
     put(shop, 100)
@@ -85,6 +86,7 @@ def test_sigterm_with_a_hundred_waiting_finishes_what_runs_and_returns_the_rest(
     assert counted.count("waiting") == 100 - counted.count("done")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "state"),
     [

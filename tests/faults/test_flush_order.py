@@ -13,6 +13,8 @@ from tests.faults.serving import SERVERS, deliver, serving
 from tests.inbox.stock import states
 from tests.waiting import until
 
+pytestmark = pytest.mark.slow
+
 DELIVERIES = 25
 CALLS = "pwrite64,pwritev,fsync,fdatasync,write,writev,sendto,sendmsg"
 

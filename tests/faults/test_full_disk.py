@@ -12,6 +12,8 @@ from karla_receiver.errors import StorageError
 from karla_receiver.inbox import SQLiteInbox
 from tests.inbox.stock import delivery, query, states
 
+pytestmark = pytest.mark.slow
+
 BODY = bytes(2000)
 _CAP_SYS_ADMIN = 21
 

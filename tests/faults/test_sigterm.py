@@ -12,6 +12,8 @@ from tests.faults.serving import IN_FLIGHT, SERVERS, body_of, deliver, serving
 from tests.inbox.stock import states
 from tests.waiting import PATIENCE_SECONDS, until
 
+pytestmark = pytest.mark.slow
+
 
 def keys(numbers: list[int]) -> set[str]:
     return {hashlib.sha256(body_of(number)).hexdigest() for number in numbers}

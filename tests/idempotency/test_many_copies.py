@@ -13,11 +13,15 @@ from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
 
+import pytest
+
 from karla_receiver import samples, sign
 from tests.inbox.stock import states
 from tests.many_machines.redis_server import running_redis
 from tests.signing import SECRET
 from tests.waiting import PATIENCE_SECONDS, until
+
+pytestmark = pytest.mark.slow
 
 CONNECTIONS = 200
 

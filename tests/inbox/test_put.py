@@ -145,6 +145,7 @@ def put_many(inbox: SQLiteInbox, name: int) -> None:
         assert inbox.put(delivery(f"{name}-{number}")) == "new"
 
 
+@pytest.mark.slow
 def test_four_processes_write_one_file_and_lose_nothing(path: Path) -> None:
     run_forks(*[(put_many, SQLiteInbox(path), name) for name in range(4)])
     assert len(states(path)) == 400

@@ -20,6 +20,8 @@ from tests.many_machines.redis_server import RedisServer, running_redis
 from tests.signing import SECRET
 from tests.waiting import PATIENCE_SECONDS, until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(params=["rabbitmq", "redis"])
 def broker(request: pytest.FixtureRequest) -> RabbitServer | RedisServer:

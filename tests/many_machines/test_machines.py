@@ -11,6 +11,8 @@ from collections import Counter
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 from tests.many_machines.machines import (
     ROOT,
     has,
@@ -25,6 +27,8 @@ from tests.many_machines.rabbitmq_server import RabbitServer
 from tests.many_machines.redis_server import RedisServer
 from tests.signing import SECRET
 from tests.waiting import PATIENCE_SECONDS, until
+
+pytestmark = pytest.mark.slow
 
 # More of them, as in `STRIKES=30 python -m pytest -s tests/many_machines`, take a while.
 STRIKES = int(os.environ.get("STRIKES", "3"))

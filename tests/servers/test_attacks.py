@@ -16,6 +16,8 @@ from tests.servers.launching import Server
 from tests.servers.live import ALIVE
 from tests.servers.wire import Answer, exchange
 
+pytestmark = pytest.mark.slow
+
 OUR_TYPES = {SUCCESS.headers[0][1], REFUSALS[Reason.NO_V1].headers[0][1]}
 
 # How often each case has called a handler so far, on the server that runs.

@@ -9,6 +9,8 @@ from tests.servers.launching import Server, delivery
 from tests.servers.live import FORWARDED, NEW, OLD
 from tests.servers.wire import exchange
 
+pytestmark = pytest.mark.slow
+
 SPELLINGS = [
     b"/webhooks/karla",
     b"/%77ebhooks/karla",

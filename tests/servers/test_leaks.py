@@ -17,7 +17,10 @@ from tests.servers.live import ALIVE
 from tests.servers.wire import exchange, head
 from tests.signing import BODY
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="counts what /proc shows")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="counts what /proc shows"),
+]
 
 ABORTED = 2000
 AT_ONCE = 50

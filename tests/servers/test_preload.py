@@ -12,6 +12,8 @@ from tests.servers.launching import PRELOADED, Kind, Server, delivery, running, 
 from tests.servers.live import ALIVE, NEW
 from tests.servers.wire import exchange
 
+pytestmark = pytest.mark.slow
+
 BODIES = [samples.read(name) for name in samples.names()]
 
 

@@ -18,6 +18,8 @@ from tests.servers.launching import KINDS, Kind, Server, delivery, running, unti
 from tests.servers.live import ALIVE, CLOCKED, FAILING_ONCE, NEW, OLD, ROTATING, SLOW
 from tests.servers.wire import exchange
 
+pytestmark = pytest.mark.slow
+
 TESTS = Path(__file__).parent.parent
 BODIES = [samples.read(name) for name in samples.names()]
 

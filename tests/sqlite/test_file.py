@@ -313,6 +313,7 @@ def test_an_older_file_is_upgraded_and_keeps_what_it_has(path: Path, version: in
     assert query(path, "SELECT count(*) FROM orders") == [(0,)]
 
 
+@pytest.mark.slow
 def test_many_processes_may_upgrade_at_once(path: Path) -> None:
     old_file(path, 0)
     program = (
@@ -351,6 +352,7 @@ print(" ".join(kept))
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_refused_and_used_again_when_there_is_room(path: Path) -> None:
     run = subprocess.run(
         [sys.executable, "-c", FULL, str(path)],

@@ -507,12 +507,14 @@ def is_export(line: str) -> bool:
 PROGRAM = [sys.executable, "-m", "karla_receiver.testing.fake_karla"]
 
 
+@pytest.mark.slow
 def test_as_a_program_it_explains_itself() -> None:
     ended = subprocess.run([*PROGRAM, "--help"], capture_output=True, text=True, check=True)
     assert "usage: python -m karla_receiver.testing.fake_karla [-h] [--port PORT]" in ended.stdout
     assert "Exit status: 0" in ended.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("port", ["70000", "-1", "x", "taken"])
 def test_as_a_program_it_refuses_a_port_that_it_cannot_have(port: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -523,6 +525,7 @@ def test_as_a_program_it_refuses_a_port_that_it_cannot_have(port: str) -> None:
     assert f"port {given}: " in ended.stderr or "invalid int value: 'x'" in ended.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [[], ["--port"]])
 def test_as_a_program_it_says_how_to_reach_it_and_ends_quietly(options: list[str]) -> None:
     with (

@@ -29,7 +29,7 @@ ADAPTERS: dict[str, str] = {
 }
 # Its oldest version wants an older Starlette than the oldest of the extra `starlette`.
 APART = "fastapi"
-DOORS = {path.stem.removeprefix("doors_") for path in (ROOT / "tests").glob("doors_*.py")}
+FRAMEWORKS = {path.parent.name for path in (ROOT / "tests/frameworks").glob("*/__init__.py")}
 TOOLS = ["pytest", "hypothesis", "httpx2", "pyyaml", "gunicorn", "opentelemetry-sdk", "flask"]
 
 
@@ -77,19 +77,22 @@ def install(folder: Path, requirements: dict[str, str], core: str = CORE) -> lis
     ask = "import importlib.metadata as m, sys; print(*map(m.version, sys.argv[1:]))"
     versions = run([python, "-c", ask, *packages]).split()
     print(*map(" ".join, zip(packages, versions, strict=True)), sep=", ", flush=True)
-    doors = DOORS & requirements.keys()
-    own = [f"tests/adapters/test_{name}.py" for name in requirements]
-    suites = [["tests/adapters/test_views.py", "tests/test_decoding.py", *own]]
-    if attacked := doors | {"flask"} & requirements.keys():
-        suites.insert(0, ["tests/test_attacks.py", "-k", " or ".join(sorted(attacked))])
+    doors = FRAMEWORKS & requirements.keys()
+    own = [
+        f"tests/frameworks/{name}" if name in doors else f"tests/adapters/test_{name}.py"
+        for name in requirements
+    ]
+    suites = [["tests/frameworks/test_views.py", "tests/test_decoding.py", *own]]
+    if doors:
+        suites.insert(0, ["tests/test_attacks.py", "-k", " or ".join(sorted(doors))])
     return [Job(python, doors, suite) for suite in suites]
 
 
 def test(job: Job) -> str:
     """Run the tests; return how many passed."""
-    command = [job.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *job.tests]
+    command = [job.python, "-m", "pytest", "-m", "", "-q", "-p", "no:cacheprovider", *job.tests]
     # CI: what needs a framework that is not there is left out on purpose.
-    said = run(command, KARLA_DOORS=",".join({"aws_lambda", *job.doors}), CI="")
+    said = run(command, KARLA_DOORS=",".join({"aws_lambda", "flask", *job.doors}), CI="")
     return said.splitlines()[-1]
 
 

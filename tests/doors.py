@@ -1,4 +1,4 @@
-"""The four doors of a receiver: the core, ASGI, WSGI and Flask, behind one way to knock."""
+"""The doors of a receiver that need no framework, and one way to knock at all doors."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from flask import Flask
-
 from karla_receiver import Event, Receiver, Request
 from karla_receiver.adapters import asgi, wsgi
-from karla_receiver.adapters.flask import webhook
 from karla_receiver.errors import DeliveryError
 from karla_receiver.mounting import DEFAULT_PATH as PATH
 from karla_receiver.testing import clients
@@ -36,7 +33,6 @@ __all__ = [
     "through_asgi",
     "through_core",
     "through_core_async",
-    "through_flask",
     "through_wsgi",
     "wsgi_environ",
     "wsgi_not_found",
@@ -57,7 +53,7 @@ class Knock:
     query: str = ""
     # ASGI only: the messages, instead of one with the whole body.
     messages: Iterator[dict[str, Any]] | None = None
-    # WSGI and Flask only.
+    # WSGI only, and what is built on it.
     environ: dict[str, Any] = field(default_factory=dict[str, Any])
     read_at_most: int = 1 << 30
 
@@ -200,29 +196,8 @@ def through_wsgi(receiver: Receiver, knock: Knock) -> Answer:
         return answer_of(reasons, *run_wsgi(app, wsgi_environ(knock)))
 
 
-def through_flask(
-    receiver: Receiver, knock: Knock, prepare: Callable[[Flask], None] | None = None
-) -> Answer:
-    app = Flask("shop")
-
-    def nothing(event: Event) -> None:
-        """Leave it to the receiver's handlers."""
-
-    app.add_url_rule(
-        PATH,
-        view_func=webhook(receiver)(nothing),
-        methods=[knock.method],
-        provide_automatic_options=False,
-    )
-    if prepare is not None:
-        prepare(app)
-    with logged_reasons() as reasons:
-        return answer_of(reasons, *run_wsgi(app, wsgi_environ(knock)))
-
-
 DOORS: dict[str, Door] = {
     "core": through_core,
     "asgi": through_asgi,
     "wsgi": through_wsgi,
-    "flask": through_flask,
 }

@@ -17,9 +17,9 @@ from tests.doors import (
     through_asgi,
     through_core,
     through_core_async,
-    through_flask,
     through_wsgi,
 )
+from tests.frameworks.flask import through_flask
 from tests.signing import NOW, SECRET
 
 SAMPLES = [samples.read(name) for name in samples.names()]

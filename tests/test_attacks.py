@@ -15,7 +15,6 @@ from flask import Flask, request
 from karla_receiver import ConfigurationError, Event, Reason, Receiver, SignatureError, Verifier
 from karla_receiver.adapters.asgi import KarlaApp
 from karla_receiver.adapters.flask import webhook
-from tests.all_doors import DOORS, installed
 from tests.attack_table import Case, load_cases
 from tests.doors import (
     Answer,
@@ -23,8 +22,9 @@ from tests.doors import (
     asgi_scope,
     run_asgi,
     through_core_async,
-    through_flask,
 )
+from tests.frameworks.chosen import DOORS, FRAMEWORKS
+from tests.frameworks.flask import through_flask
 
 CORE = load_cases("core")
 ADAPTER = load_cases("adapter")
@@ -79,9 +79,13 @@ def at_every_door(cases: list[Case], doors: Iterable[str] = DOORS) -> pytest.Mar
     )
 
 
-# What a framework does not let in: no server hands over a header with a newline in it, and
-# Quart insists on that. (Case by case, so that what it begins to let in is noticed.)
-NOT_LET_IN = {"quart": {"HEAD-046", "HEAD-054"}}
+# What the framework of a door does not let in: case by case, so that what it begins to let in is
+# noticed.
+NOT_LET_IN = {
+    door: framework.not_let_in for framework in FRAMEWORKS.values() for door in framework.doors
+}
+JOINING = ["asgi", *(door for each in FRAMEWORKS.values() for door in each.joins_messages)]
+BY_LENGTH_DOORS = ["wsgi", *(door for each in FRAMEWORKS.values() for door in each.reads_by_length)]
 
 
 @at_every_door([case for case in CORE if case not in CONFIGURATION and case.id != VECTORS])
@@ -193,7 +197,7 @@ def messages_of(case: Case) -> Iterator[dict[str, Any]]:
             yield {"type": "http.request", "body": body, "more_body": place < len(spec)}
 
 
-@pytest.mark.parametrize("door", installed("asgi", "starlette", "fastapi", "fastapi router"))
+@pytest.mark.parametrize("door", JOINING)
 @pytest.mark.parametrize("case", BY_MESSAGES, ids=str)
 def test_asgi_bodies_are_joined_cut_off_or_given_up_as_documented(
     case: Case, door: str, caplog: pytest.LogCaptureFixture
@@ -223,7 +227,7 @@ def test_the_asgi_app_answers_other_scopes_as_asgi_says(case: Case) -> None:
     }[kind]
 
 
-@pytest.mark.parametrize("door", installed("wsgi", "flask", "django"))
+@pytest.mark.parametrize("door", BY_LENGTH_DOORS)
 @pytest.mark.parametrize("case", BY_LENGTH, ids=str)
 def test_wsgi_bodies_are_read_by_their_length_and_never_beyond(case: Case, door: str) -> None:
     knock = knock_of(case)
@@ -246,7 +250,7 @@ def test_wsgi_bodies_are_read_by_their_length_and_never_beyond(case: Case, door:
         for case in BY_LENGTH
         if case.expect["reason"] in {"bad_content_length", "body_too_large"}
     ],
-    sorted(DOORS.keys() - {"wsgi", "flask", "django"}),
+    sorted(DOORS.keys() - {*BY_LENGTH_DOORS}),
 )
 def test_a_declared_length_is_judged_alike_at_the_other_doors(case: Case, door: str) -> None:
     knock = knock_of(case)

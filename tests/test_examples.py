@@ -10,11 +10,12 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from karla_receiver.testing import assert_endpoint_is_safe
+from tests.frameworks.chosen import FRAMEWORKS
+from tests.frameworks.contract import Example
 from tests.signing import SECRET
 from tests.waiting import PATIENCE_SECONDS
 
@@ -24,41 +25,9 @@ TESTS = "test_my_receiver"
 TOOLS = {"send", TESTS}
 
 
-class Example(NamedTuple):
-    """How to start an example, and what it prints when it has handled the delivery."""
-
-    command: list[str]
-    handled: str
-
-
 EXAMPLES = {
-    "flask_shop": Example(
-        ["-m", "flask", "--app", "flask_shop.py", "run", "--port", "0"],
-        "order NT-20417: thank the customer",
-    ),
-    "starlette_middleware": Example(
-        ["-m", "uvicorn", "starlette_middleware:app", "--port", "0"],
-        "order NT-20417: thank the customer",
-    ),
-    "starlette_shop": Example(
-        ["-m", "uvicorn", "starlette_shop:app", "--port", "0"],
-        "order NT-20417: thank the customer",
-    ),
-    "fastapi_shop": Example(
-        ["-m", "uvicorn", "fastapi_shop:app", "--port", "0"],
-        "order NT-20417: thank the customer",
-    ),
-    "django_shop": Example(["django_shop.py"], "order NT-20417: thank the customer"),
-    "aiohttp_shop": Example(["aiohttp_shop.py"], "order NT-20417: thank the customer"),
-    "quart_shop": Example(
-        ["-m", "uvicorn", "quart_shop:app", "--port", "0"],
-        "order NT-20417: thank the customer",
-    ),
-    "lambda_function": Example(["lambda_function.py"], "order NT-20417: thank the customer"),
-    "legacy_wsgi": Example(
-        ["legacy_wsgi.py"],
-        "shipment_delivered: order NT-20417",
-    ),
+    "legacy_wsgi": Example("legacy_wsgi.py", "shipment_delivered: order NT-20417"),
+    **{name: one for framework in FRAMEWORKS.values() for name, one in framework.examples.items()},
 }
 
 
@@ -67,10 +36,10 @@ def environment(secret: str) -> dict[str, str]:
 
 
 @contextmanager
-def served(command: list[str]) -> Generator[subprocess.Popen[str]]:
+def served(command: str) -> Generator[subprocess.Popen[str]]:
     """Run a server from the examples' folder; whatever happens, it is gone after minutes."""
     process = subprocess.Popen(
-        [sys.executable, *command],
+        [sys.executable, *command.split()],
         cwd=FOLDER,
         env=environment(SECRET),
         stdout=subprocess.PIPE,
@@ -111,7 +80,13 @@ def send(url: str, *arguments: str, secret: str = SECRET) -> subprocess.Complete
     )
 
 
-@pytest.mark.parametrize("example", EXAMPLES.values(), ids=EXAMPLES)
+@pytest.mark.parametrize(
+    "example",
+    [
+        pytest.param(example, id=name, marks=[] if name == "flask_shop" else pytest.mark.slow)
+        for name, example in EXAMPLES.items()
+    ],
+)
 def test_an_example_handles_a_genuine_delivery_and_refuses_a_forged_one(example: Example) -> None:
     with served(example.command) as process:
         origin = read_until(process, r"http://127\.0\.0\.1:\d+")[0]

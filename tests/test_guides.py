@@ -2,91 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import tomllib
-from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import pytest
-from aiohttp import ClientSession, web
-from django.core.handlers.wsgi import WSGIHandler
-from django.test.utils import override_settings
 from markdown_it import MarkdownIt
 
 from karla_receiver import Receiver, samples
-from tests.asgi_server import knock_at, serve
+from tests.asgi_server import serve
 from tests.doors import PATH, Knock, asgi_scope, run_wsgi, signed_knock, wsgi_environ
-from tests.doors_aws_lambda import version_2
-from tests.doors_django import routed_by
+from tests.frameworks.chosen import FRAMEWORKS
+from tests.frameworks.contract import Ask, ask_asgi, ask_wsgi
 from tests.signing import DOCS_SECRET
 
 DOCS = Path(__file__).parent.parent / "docs"
 GUIDES = sorted((DOCS / "guides").glob("*.md"))
 OWN = DOCS / "write-your-own-adapter.md"
 
-# How an app is served, and the port where that is by itself.
-SERVES = {
-    "uvicorn shop:app": 8000,
-    "gunicorn shop:app": 8000,
-    "flask --app shop run": 5000,
-    "quart --app shop run": 5000,
-    "python shop.py": 8000,
-    "python manage.py runserver": 8000,
+# How what a guide's programs make is asked, and by which command it is served, at which port.
+ASK: dict[str, Ask] = {"asgi": ask_asgi, "wsgi": ask_wsgi}
+SERVES: dict[str, tuple[str, int] | None] = {
+    "asgi": ("uvicorn shop:app", 8000),
+    "wsgi": ("gunicorn shop:app", 8000),
 }
-
-# What each guide's programs make, and how it is asked: with deliveries, for statuses.
-Ask: TypeAlias = Callable[[dict[str, Any], list[Knock]], list[int | None]]
-
-
-def ask_asgi(names: dict[str, Any], knocks: list[Knock]) -> list[int | None]:
-    return [knock_at(names["app"], knock).status for knock in knocks]
-
-
-def ask_wsgi(names: dict[str, Any], knocks: list[Knock]) -> list[int | None]:
-    return [run_wsgi(names["app"], wsgi_environ(knock))[0] for knock in knocks]
-
-
-def ask_django(names: dict[str, Any], knocks: list[Knock]) -> list[int | None]:
-    with routed_by(names["urlpatterns"]):
-        return [run_wsgi(WSGIHandler(), wsgi_environ(knock))[0] for knock in knocks]
-
-
-def ask_lambda(names: dict[str, Any], knocks: list[Knock]) -> list[int | None]:
-    return [names["lambda_handler"](version_2(knock), None)["statusCode"] for knock in knocks]
-
-
-def ask_aiohttp(names: dict[str, Any], knocks: list[Knock]) -> list[int | None]:
-    async def post(session: ClientSession, url: str, knock: Knock) -> int:
-        async with session.post(url, data=knock.body, headers=dict(knock.headers)) as answer:
-            return answer.status
-
-    async def ask() -> list[int | None]:
-        runner = web.AppRunner(names["app"])
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        url = f"http://127.0.0.1:{runner.addresses[0][1]}{PATH}"
-        try:
-            async with ClientSession() as session:
-                return [await post(session, url, knock) for knock in knocks]
-        finally:
-            await runner.cleanup()
-
-    return asyncio.run(ask())
-
-
-ASK: dict[str, Ask] = {
-    "aiohttp": ask_aiohttp,
-    "asgi": ask_asgi,
-    "aws_lambda": ask_lambda,
-    "django": ask_django,
-    "fastapi": ask_asgi,
-    "flask": ask_wsgi,
-    "quart": ask_asgi,
-    "starlette": ask_asgi,
-    "wsgi": ask_wsgi,
-}
+for _name, _framework in FRAMEWORKS.items():
+    ASK[_name], SERVES[_name] = _framework.ask, _framework.serves
 
 
 def genuine_and_forged(sample: str) -> list[Knock]:
@@ -118,7 +61,8 @@ def test_a_guides_programs_work(
     for program in first:
         exec(program, made)  # noqa: S102 - it is our own guide
     settings = {name: value for name, value in made.items() if name.isupper()}
-    with override_settings(**settings):
+    framework = FRAMEWORKS.get(guide.stem)
+    with nullcontext() if framework is None else framework.configured(settings):
         names = run_alone(view)
         assert ask(names, genuine_and_forged("shipment_delivered")) == [200, 401]
         names = run_alone(handlers)
@@ -145,13 +89,15 @@ def test_an_app_that_keeps_its_view_still_serves_its_other_pages(guide: str) -> 
 def test_a_guide_tells_how_to_send_it_a_delivery(guide: Path) -> None:
     text = guide.read_text()
     (url,) = re.findall(r"^    .*karla-receiver send .*--to (\S+)$", text, re.MULTILINE)
-    serves = [command for command in SERVES if re.search(rf"^    .*{command}$", text, re.MULTILINE)]
+    commands = {served[0] for served in SERVES.values() if served is not None}
+    serves = [each for each in commands if re.search(rf"^    .*{each}$", text, re.MULTILINE)]
     assert 'karla-receiver[cli]"\n' in text
-    if guide.stem == "aws_lambda":  # which nothing serves but AWS
+    served = SERVES[guide.stem]
+    if served is None:
         assert (serves, url.startswith("https://")) == ([], True)
     else:
-        (command,) = serves
-        assert url == f"http://127.0.0.1:{SERVES[command]}{PATH}"
+        command, port = served
+        assert (serves, url) == ([command], f"http://127.0.0.1:{port}{PATH}")
 
 
 def names_of_own(old: str = "", new: str = "") -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 from karla_receiver import ConfigurationError, Event, Receiver, sign
 from karla_receiver.adapters.aws_lambda import endpoint, to_request, webhook
 from tests.doors import Knock, logged_reasons, signed_knock
-from tests.doors_aws_lambda import FORMS, balancer, balancer_multi, version_1, version_2
+from tests.frameworks.aws_lambda import FORMS, balancer, balancer_multi, version_1, version_2
 from tests.signing import BODY, SECRET
 
 

@@ -32,7 +32,7 @@ from tests.doors import (
     signed_knock,
     wsgi_environ,
 )
-from tests.doors_django import nothing, nothing_async, routed, routed_by
+from tests.frameworks.django import nothing, nothing_async, routed, routed_by
 from tests.observed import Keeper
 from tests.signing import BODY, SECRET
 

@@ -1,4 +1,4 @@
-"""The doors of AWS Lambda: the forms in which it is handed a request."""
+"""AWS Lambda: the forms in which it is handed a request."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import copy
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from karla_receiver import Receiver
-from karla_receiver.adapters.aws_lambda import endpoint
+from karla_receiver import Event, Receiver
+from karla_receiver.adapters.aws_lambda import endpoint, webhook
 from tests.doors import PATH, Answer, Door, Knock, answer_of, logged_reasons
+from tests.frameworks.contract import Behaviour, Example, Framework, outcome
 
 Form: TypeAlias = Callable[[Knock], dict[str, Any]]
 
@@ -106,4 +107,37 @@ FORMS: dict[str, Form] = {
     "load balancer": balancer,
     "load balancer, multi": balancer_multi,
 }
-DOORS: dict[str, Door] = {f"lambda, {name}": through(form) for name, form in FORMS.items()}
+
+
+def own(status: int | None) -> Any:
+    return None if status is None else {"statusCode": status, "headers": {}, "body": "own"}
+
+
+def shop(behaviour: Behaviour, secrets: tuple[Any, ...], is_async: bool, knock: Knock) -> Answer:
+    async def async_view(event: Event, context: Any) -> Any:
+        return view(event, context)
+
+    def view(event: Event, context: Any) -> Any:
+        assert context == "the context"
+        return own(outcome(behaviour, event, knock.body))
+
+    handler = webhook(*secrets)(async_view if is_async else view)
+    with logged_reasons() as reasons:
+        answer = handler(version_2(knock), "the context")
+    headers = list(answer["headers"].items())
+    return answer_of(reasons, answer["statusCode"], headers, answer["body"].encode())
+
+
+def ask(names: dict[str, Any], knocks: list[Knock]) -> list[int | None]:
+    return [names["lambda_handler"](version_2(knock), None)["statusCode"] for knock in knocks]
+
+
+FRAMEWORK = Framework(
+    imports=frozenset(),
+    doors={f"lambda, {name}": through(form) for name, form in FORMS.items()},
+    shop=shop,
+    abort=None,
+    ask=ask,
+    serves=None,
+    examples={"lambda_function": Example("lambda_function.py")},
+)

@@ -1,4 +1,4 @@
-"""The doors of Django: a sync view under WSGI and under ASGI, and an async one under ASGI."""
+"""Django: a sync view under WSGI and under ASGI, and an async one under ASGI."""
 
 from __future__ import annotations
 
@@ -9,14 +9,22 @@ import django
 from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.test.utils import override_settings
 from django.urls import clear_url_caches, path
 
 from karla_receiver import Event, Receiver
 from karla_receiver.adapters.django import webhook
 from tests.asgi_server import knock_at
-from tests.doors import PATH, Answer, Door, Knock, answer_of, logged_reasons, run_wsgi, wsgi_environ
+from tests.doors import PATH, Answer, Knock, answer_of, logged_reasons, run_wsgi, wsgi_environ
+from tests.frameworks.contract import (
+    STREAM,
+    Behaviour,
+    Example,
+    Framework,
+    late,
+    outcome,
+)
 
 settings.configure(
     ALLOWED_HOSTS=["testserver"],
@@ -70,8 +78,43 @@ def through_django_async(receiver: Receiver, knock: Knock) -> Answer:
         return knock_at(ASGIHandler(), knock)
 
 
-DOORS: dict[str, Door] = {
-    "django": through_django,
-    "django asgi": through_django_asgi,
-    "django async": through_django_async,
-}
+def own(status: int | None) -> Any:
+    if status == STREAM:
+        return StreamingHttpResponse(late())
+    return None if status is None else HttpResponse("own", status=status)
+
+
+def shop(behaviour: Behaviour, secrets: tuple[Any, ...], is_async: bool, knock: Knock) -> Answer:
+    async def async_view(request: HttpRequest, event: Event) -> Any:
+        return own(outcome(behaviour, event, request.body))
+
+    def view(request: HttpRequest, event: Event) -> Any:
+        return own(outcome(behaviour, event, request.body))
+
+    with routed(webhook(*secrets)(async_view if is_async else view)):
+        if is_async:
+            return knock_at(ASGIHandler(), knock)
+        with logged_reasons() as reasons:
+            return answer_of(reasons, *run_wsgi(WSGIHandler(), wsgi_environ(knock)))
+
+
+def ask(names: dict[str, Any], knocks: list[Knock]) -> list[int | None]:
+    with routed_by(names["urlpatterns"]):
+        return [run_wsgi(WSGIHandler(), wsgi_environ(knock))[0] for knock in knocks]
+
+
+FRAMEWORK = Framework(
+    imports=frozenset({"django", "asgiref"}),
+    doors={
+        "django": through_django,
+        "django asgi": through_django_asgi,
+        "django async": through_django_async,
+    },
+    shop=shop,
+    reads_by_length=("django",),
+    abort=Http404(),
+    ask=ask,
+    configured=lambda settings: override_settings(**settings),
+    serves=("python manage.py runserver", 8000),
+    examples={"django_shop": Example("django_shop.py")},
+)

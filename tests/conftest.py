@@ -11,8 +11,13 @@ from tests.receiving import Receive, receive_async, receive_sync
 from tests.waiting import PATIENCE_SECONDS
 
 # A slow machine is no failure: nothing here is judged by the time it takes.
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("untimed")
+settings.register_profile("whole", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("default", settings.get_profile("whole"), max_examples=25)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Draw fewer examples where the slow tests are left out too."""
+    settings.load_profile("default" if config.option.markexpr == "not slow" else "whole")
 
 
 @pytest.fixture(scope="session", autouse=True)

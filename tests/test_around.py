@@ -24,15 +24,14 @@ from karla_receiver import (
     Discard,
     Event,
     Receiver,
-    Request,
     RetryLater,
     views,
 )
 from karla_receiver.adapters.asgi import KarlaMiddleware
 from karla_receiver.idempotency import MemoryStore
-from tests.doors import PATH, Knock, asgi_scope, run_asgi
-from tests.signing import SECRET
-from tests.ways import BODY, WAYS, Way, signed
+from tests.doors import PATH, asgi_scope, run_asgi, signed_knock
+from tests.signing import SECRET, signed
+from tests.ways import BODY, WAYS, Way
 
 IN_EVERY_WAY = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 SYNC_AND_ASYNC = pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
@@ -213,7 +212,7 @@ def test_it_may_make_another_outcome_of_an_error(outcome: Exception, status: int
     def handle(event: Event) -> None:
         raise LookupError("of the database")
 
-    assert receiver.receive(Request("POST", signed(), BODY)).status == status
+    assert receiver.receive(signed(BODY)).status == status
 
 
 # --- async context managers ---
@@ -248,7 +247,7 @@ def test_an_async_one_is_entered_in_the_task_of_an_async_handler(way: Way) -> No
 
 
 def answer_of(receiver: Receiver, *, is_async: bool) -> int:
-    request = Request("POST", signed(), BODY)
+    request = signed(BODY)
     if is_async:
         return asyncio.run(receiver.receive_async(request)).status
     return receiver.receive(request).status
@@ -430,7 +429,7 @@ def status_of(answer: Any) -> int:
 
 
 def viewed(receiver: Receiver, view: Callable[[Event], Any], *, is_async: bool) -> Any:
-    request = Request("POST", signed(), BODY)
+    request = signed(BODY)
     asked: Any = as_handler(view, is_async=is_async)
     if is_async:
         return asyncio.run(views.receive_async(receiver, request, asked, status_of, (AbortError,)))
@@ -517,7 +516,7 @@ def test_a_forwarded_app_is_one_handler_more(error: Exception | None, status: in
     receiver.around(log.around("session"))
     receiver.around(nullcontext if error is None else Fails("exit", error))
     middleware = KarlaMiddleware(app, receiver, path=PATH, forward=True)
-    knock = Knock(headers=signed(), body=BODY)
+    knock = signed_knock(BODY)
     start, body = run_asgi(
         middleware, asgi_scope(knock), iter([{"type": "http.request", "body": BODY}])
     )

@@ -38,7 +38,7 @@ SETTING = re.compile(r"(KARLA_\w+)=\S+")
 HEADER = re.compile(r"Karla-Signature: t=\d+,v1=\S+")
 METRIC = re.compile(r"\bkarla_[a-z_]+")
 # Where a variable of the environment is read.
-READERS = [*PACKAGE.glob("*.py"), *(ROOT / "tests").glob("*.py")]
+READERS = [*PACKAGE.glob("*.py"), *(ROOT / "tests").rglob("*.py")]
 
 
 class Command(NamedTuple):

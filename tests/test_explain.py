@@ -728,6 +728,7 @@ EVENTS = st.dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(event=EVENTS, code=st.sampled_from(list(MANGLINGS)))
 def test_whatever_is_mangled_in_a_known_way_is_diagnosed_as_that(

@@ -44,7 +44,7 @@ def test_the_two_commands_are_single_lines_that_set_themselves_up() -> None:
         assert command.startswith("python3 -m venv .venv && .venv/bin/pip install ")
     demo, tests = blocks("sh")
     assert demo.endswith("karla-receiver demo\n")
-    assert tests.endswith("python -m pytest\n")
+    assert tests.endswith("python -m pytest -n auto\n")
 
 
 def test_it_stays_short() -> None:

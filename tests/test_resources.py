@@ -101,6 +101,7 @@ def peak_of(work: Any) -> int:
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_forged_bodies_of_a_mebibyte_leave_no_memory_behind(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -11,14 +11,14 @@ from typing import Any, TypeAlias
 from celery import Celery
 from kombu import Queue
 
-from karla_receiver import Receiver, Request, sign
+from karla_receiver import Receiver
 from karla_receiver.adapters.celery import CeleryInbox
 from karla_receiver.inbox import SQLiteInbox
-from tests.all_doors import DOORS
-from tests.doors import Door, Knock
+from tests.doors import Door, signed_knock
+from tests.frameworks.chosen import DOORS
 from tests.inbox.stock import states
 from tests.observed import Keeper
-from tests.signing import SECRET
+from tests.signing import SECRET, signed
 from tests.waiting import until
 
 BODY = b'{"event_group":"parcel","ref":"parcels/sent"}'
@@ -31,16 +31,12 @@ Way: TypeAlias = Callable[[Prepare], str]
 _names = itertools.count()
 
 
-def signed(body: bytes = BODY) -> list[tuple[str, str]]:
-    return [("Karla-Signature", sign(body, SECRET))]
-
-
 def _through(door: Door) -> Way:
     def way(prepare: Prepare) -> str:
         keeper = Keeper()
         receiver = Receiver(SECRET, observer=keeper)
         prepare(receiver)
-        door(receiver, Knock(headers=signed(), body=BODY))
+        door(receiver, signed_knock(BODY))
         (seen,) = keeper.told
         return seen.outcome
 
@@ -55,7 +51,7 @@ def through_sqlite_inbox(prepare: Prepare) -> str:
         inbox = SQLiteInbox(file, workers=1, first_retry=3600)
         receiver = Receiver(SECRET, inbox=inbox, observer=keeper)
         prepare(receiver)
-        assert receiver.receive(Request("POST", signed(), BODY)).status == 200
+        assert receiver.receive(signed(BODY)).status == 200
         until(lambda: keeper.attempts() and "running" not in states(file).values())
         inbox.close()
     ((outcome, _, _),) = keeper.attempts()
@@ -69,7 +65,7 @@ def through_celery(prepare: Prepare) -> str:
     inbox = CeleryInbox(app, queue=name, timeout=60)
     receiver = Receiver(SECRET, inbox=inbox, observer=keeper)
     prepare(receiver)
-    assert receiver.receive(Request("POST", signed(), BODY)).status == 200
+    assert receiver.receive(signed(BODY)).status == 200
     with app.connection_for_write() as connection:
         message: Any = Queue(name)(connection.default_channel).get()
         message.ack()

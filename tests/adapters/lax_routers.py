@@ -29,7 +29,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
-from tests.doors_django import routed_by
+from tests.frameworks.django import routed_by
 
 __all__ = ["ROUTERS", "Note", "Router"]
 

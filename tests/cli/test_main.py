@@ -37,6 +37,7 @@ def test_without_the_extra_it_says_how_to_install_it(library: str) -> None:
     assert run.stderr == f"{library} is missing: pip install 'karla-receiver[cli]'\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", ["pytest", "hypothesis", "pytest_httpserver"])
 def test_it_needs_nothing_of_the_test_kits(library: str) -> None:
     assert python(WITHOUT.format(library), "send", "--help").returncode == 0
@@ -121,6 +122,7 @@ def test_nothing_but_its_own_rows_is_written() -> None:
     assert all(line.startswith('{"type": ') for line in run.stdout.splitlines())
 
 
+@pytest.mark.slow
 def test_a_character_that_the_terminal_lacks_is_escaped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

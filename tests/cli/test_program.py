@@ -153,7 +153,13 @@ def test_what_is_no_file_needs_no_muting(
 
 @pytest.mark.parametrize(
     "arguments",
-    [["samples"], ["samples", "--json"], ["--help"], ["--version"], ["send", "--help"]],
+    [
+        ["samples"],
+        *(
+            pytest.param(arguments, marks=pytest.mark.slow)
+            for arguments in (["samples", "--json"], ["--help"], ["--version"], ["send", "--help"])
+        ),
+    ],
 )
 def test_its_output_may_be_closed_early(arguments: list[str]) -> None:
     assert run_into_closed_pipe(*arguments) == (0, "", "")

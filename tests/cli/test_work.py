@@ -55,7 +55,9 @@ def put(shop: Path, count: int) -> None:
     inbox.close()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_it_handles_until_it_is_told_to_stop(shop: Path, number: signal.Signals) -> None:
     put(shop, 5)
     process = work(shop, "shop:receiver", "--threads", "2")
@@ -125,6 +127,7 @@ def test_a_worker_that_cannot_be_stopped_is_a_failure(
     assert "the worker could not be stopped" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_it_at_once(shop: Path) -> None:
     (shop / "shop.py").write_text(PROGRAM.format(seconds=60, before=""))
     put(shop, 1)

@@ -65,6 +65,7 @@ def pieces() -> Iterator[dict[str, Any]]:
         yield {"type": "http.request", "body": bytes(bytearray(b"ab")), "more_body": left > 0}
 
 
+@pytest.mark.slow
 @IN_EVERY_SHOP
 def test_a_body_in_countless_messages_is_kept_once(shop: Shop) -> None:
     body = b"ab" * PIECES

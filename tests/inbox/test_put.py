@@ -233,7 +233,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "endpoint": ({"endpoint": ""}, "endpoint is a name of 1 to 64 letters"),
     "key": ({"key": "body"}, "key is a function that takes an event and returns text"),
     "serial_by": ({"serial_by": 1}, "serial_by is a function"),
-    "clock": ({"clock": None}, "clock must be a function that returns unix seconds"),
+    "clock": ({"clock": 1}, "clock must be a function that returns unix seconds"),
     "clock of dates": ({"clock": lambda: "now"}, "clock must return unix seconds as a number"),
     "window beyond floats": ({"window": 10**400}, "window is a number of seconds"),
 }

@@ -87,7 +87,7 @@ def machines(
     module: str, folder: Path, environment: dict[str, str], *, count: int = 2
 ) -> Generator[Machines]:
     running = Machines(module, folder, environment)
-    watchdog = threading.Timer(400, running.close)
+    watchdog = threading.Timer(10 * PATIENCE_SECONDS, running.close)
     watchdog.start()
     try:
         for _ in range(count):

@@ -8,13 +8,11 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,7 +21,7 @@ from tests.servers.journal import VARIABLE, Journal
 from tests.servers.live import ALIVE, CLOCKED, OLD
 from tests.servers.wire import Answer, exchange, head, parse
 from tests.signing import BODY
-from tests.waiting import PATIENCE_SECONDS
+from tests.waiting import PATIENCE_SECONDS, until
 
 ROOT = Path(__file__).parents[2]
 SECONDS = PATIENCE_SECONDS
@@ -118,15 +116,6 @@ def skip_unless_installed(kind: Kind) -> None:
     missing = [module for module in kind.modules if find_spec(module) is None]
     if missing:
         pytest.skip(f"{kind.name} needs {', '.join(missing)}: pip install --group servers")
-
-
-def until(condition: Callable[[], Any], what: str) -> None:
-    """Wait for a condition. Raises TimeoutError that says what did not come about."""
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not in {SECONDS} s: {what}")
-        time.sleep(0.01)
 
 
 @contextmanager

@@ -12,10 +12,11 @@ import pytest
 
 from karla_receiver.response import REFUSALS
 from tests.attack_table import load_cases
-from tests.servers.launching import Server, delivery, until
+from tests.servers.launching import Server, delivery
 from tests.servers.live import ALIVE
 from tests.servers.wire import exchange, head
 from tests.signing import BODY
+from tests.waiting import until
 
 pytestmark = [
     pytest.mark.slow,

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from karla_receiver import samples
-from tests.servers.launching import PRELOADED, Kind, Server, delivery, running, until
+from tests.servers.launching import PRELOADED, Kind, Server, delivery, running
 from tests.servers.live import ALIVE, NEW
 from tests.servers.wire import exchange
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 

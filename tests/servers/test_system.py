@@ -14,9 +14,10 @@ import pytest
 from karla_receiver import samples
 from karla_receiver.response import SUCCESS
 from tests.attack_table import load_cases
-from tests.servers.launching import KINDS, Kind, Server, delivery, running, until
+from tests.servers.launching import KINDS, Kind, Server, delivery, running
 from tests.servers.live import ALIVE, CLOCKED, FAILING_ONCE, NEW, OLD, ROTATING, SLOW
 from tests.servers.wire import exchange
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 

@@ -114,4 +114,13 @@ class Recorder:
             file.write(content)
 
     def _open(self, path: Path, mode: int) -> int:
-        return os.open(path, os.O_WRONLY | os.O_CREAT | mode, 0o600)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | mode, 0o600)
+        try:
+            if os.fstat(descriptor).st_mode & 0o077:  # it was there already
+                path.chmod(0o600)
+        except PermissionError:
+            os.close(descriptor)
+            raise ConfigurationError(
+                f"{path} is another user's, and others can read it: record to another file"
+            ) from None
+        return descriptor

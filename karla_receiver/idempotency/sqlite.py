@@ -32,6 +32,7 @@ class SQLiteStore:
 
     path: of a file on a local disk (no NFS), made if it is not there. It may be the
     application's own database, and the one of a `SQLiteInbox`: all names begin with `karla_`.
+    Only its owner may read it (mode 0600), and the files that SQLite makes beside it.
     endpoint: which webhook this is, if several share the file.
     key: what makes two deliveries the same one, from the event; None: the raw body does.
     window: seconds for which a handled delivery is remembered; 600 or more.

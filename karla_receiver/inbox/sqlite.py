@@ -46,6 +46,7 @@ class SQLiteInbox:
 
     path: of a file on a local disk (no NFS), made if it is not there. It may be the
     application's own database, and the one of a `SQLiteStore`: all names begin with `karla_`.
+    Only its owner may read it (mode 0600), and the files that SQLite makes beside it.
     endpoint: which webhook this is, if several share the file.
     key: what makes two deliveries the same one, from the event; None: the raw body does.
     window: seconds for which a delivery is remembered, so that a copy of it is not handled; 600

@@ -18,6 +18,12 @@ from typing import Final, TypeAlias, TypeVar, cast
 
 from karla_receiver.errors import ConfigurationError, StorageError
 from karla_receiver.sqlite.forking import has_inherited, note_closed, note_open
+from karla_receiver.sqlite.place import (
+    close_to_others,
+    make_private,
+    refuse_lone_mount,
+    refuse_unwritable,
+)
 from karla_receiver.sqlite.schema import SchemaTooNewError, upgrade
 
 __all__ = ["BUSY_SECONDS", "SQLiteFile", "Session", "checked_path", "explained", "is_locked"]
@@ -38,14 +44,15 @@ _SETTINGS: Final = (
     "PRAGMA foreign_keys = ON",
 )
 
+_RIGHTS: Final = "its directory must be there, and this user must be able to write to both"
 _MEANING: Final = {
     "SQLITE_BUSY": f"another process has had it locked for {BUSY_SECONDS:g} s",
     "SQLITE_FULL": "the disk is full",
     "SQLITE_IOERR": "it cannot be read or written: the disk is full or failing",
     "SQLITE_CORRUPT": "it is corrupt: put a good copy in its place, or move it away",
     "SQLITE_NOTADB": "it is not a SQLite database: put a good copy in its place, or move it away",
-    "SQLITE_CANTOPEN": "it cannot be opened",
-    "SQLITE_READONLY": "it cannot be written to",
+    "SQLITE_CANTOPEN": f"it cannot be opened: {_RIGHTS}",
+    "SQLITE_READONLY": f"it cannot be written to: {_RIGHTS}",
 }
 
 
@@ -73,11 +80,15 @@ class Session:
     def __init__(self, path: Path) -> None:
         """Open the file, make or upgrade its tables. Raises sqlite3.Error, SchemaTooNewError."""
         self._path = path
-        self._names = (str(path), f"{path}-wal")
+        # SQLite follows links, and keeps its log beside the file that they lead to. The path itself
+        # is looked at as well, by which a link that leads elsewhere meanwhile is noticed.
+        real = os.path.realpath(path)
+        self._names = (str(path), f"{real}-wal")
         note_open(self)
         try:
+            make_private(real)
             self.connection: sqlite3.Connection = sqlite3.connect(
-                path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+                real, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
         except BaseException:
             note_closed(self)
@@ -89,6 +100,7 @@ class Session:
             upgrade(self.connection)
             # A read opens the log beside it, which stays as long as a connection does.
             self.connection.execute("SELECT version FROM karla_schema").fetchone()
+            close_to_others(real)  # not before it is known to be a database
             self._identity = self._look()
             # From now on waiting is done in `begin`.
             self.connection.execute("PRAGMA busy_timeout = 0").close()
@@ -145,12 +157,16 @@ class Session:
 class SQLiteFile:
     """The file at a path: a session for whoever asks, and errors that say what is wrong with it.
 
-    Raises ConfigurationError if it cannot serve now: no directory, no database, a newer schema.
+    Raises ConfigurationError if it cannot serve now: no directory, no database, a newer schema,
+    not to be written to, a single file mounted into a container.
     """
 
     def __init__(self, path: object) -> None:
         self.path: Path = checked_path(path)
         try:
+            real = os.path.realpath(self.path)
+            refuse_lone_mount(real)
+            refuse_unwritable(real)
             self._opened().close()
         except (sqlite3.Error, OSError, SchemaTooNewError) as error:
             raise ConfigurationError(f"{self.path}: {explained(error)}") from error

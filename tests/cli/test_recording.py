@@ -59,6 +59,32 @@ def test_only_the_owner_may_read_a_recording(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+@pytest.mark.parametrize("name", ["it", "it.new"])
+def test_a_recording_that_others_can_read_is_closed_to_them(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.touch()
+    path.chmod(0o666)
+    recorder = Recorder(tmp_path / "it", 1)
+    for number in range(4):
+        recorder.add(numbered(number))
+    assert [stat.S_IMODE(each.stat().st_mode) for each in tmp_path.iterdir()] == [0o600]
+
+
+def test_a_file_of_another_user_that_others_can_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "it"
+    path.touch()
+    path.chmod(0o666)
+
+    def refuse(self: Path, mode: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    with pytest.raises(ConfigurationError, match="another user's, and others can read it"):
+        Recorder(path, 1)
+
+
 def test_the_last_ones_are_kept_and_no_more_than_twice_as_many(tmp_path: Path) -> None:
     path = tmp_path / "it"
     recorder = Recorder(path, 3)

@@ -251,7 +251,8 @@ class Worker:
 
     def _keep_alive(self, settled: list[Settlement]) -> None:
         """Renew the lease in time; take over from the dead, purge, and see to a clock set back."""
-        if self._options.monotonic() < self._next_beat:
+        now = self._options.monotonic()
+        if now < self._next_beat:
             return
         with self._changed:
             mine = {(each.id, each.take) for each in (*settled, *self._settled)}
@@ -259,8 +260,8 @@ class Worker:
             mine.update(self._running)
         self._number, parked = self._writer.run(lambda c: self._housekeeping(c, mine))
         self._attempts.tell_parked(parked)
-        wait = min(self._options.lease / 3, self._options.longest_beat)
-        self._next_beat = self._options.monotonic() + wait
+        # From before the beat: what it took counts against the lease.
+        self._next_beat = now + min(self._options.lease / 3, self._options.longest_beat)
 
     def _housekeeping(self, connection: Connection, mine: set[tuple[int, int]]) -> tuple[int, int]:
         """Return the worker's number, and how many deliveries are failed because theirs died."""

@@ -26,6 +26,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, St
 from django.urls import URLResolver, get_resolver
 
 from karla_receiver import ConfigurationError, Event, Receiver, Request, Response, views
+from karla_receiver.adapters.wsgi import refuse_endless
 from karla_receiver.adapters.wsgi import to_request as wsgi_request
 from karla_receiver.body import BodyBuffer
 from karla_receiver.outcomes import Discard
@@ -174,6 +175,8 @@ def _exempt(view: DjangoView) -> DjangoView:
 
 def _chunks(request: HttpRequest) -> Iterator[bytes]:
     fields = vars(request)
+    if isinstance(request, WSGIRequest):
+        refuse_endless(request.environ)
     if "_body" in fields:  # a middleware has read request.body, and Django keeps it
         yield request.body
         return

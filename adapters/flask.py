@@ -13,7 +13,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from karla_receiver import Event, Receiver, Request, Response, views
-from karla_receiver.adapters.wsgi import read_chunk, to_request
+from karla_receiver.adapters.wsgi import read_chunk, refuse_endless, to_request
 from karla_receiver.body import BodyBuffer
 from karla_receiver.driving import call_to_end
 from karla_receiver.errors import Reason, RequestError
@@ -27,9 +27,7 @@ FlaskView: TypeAlias = Callable[..., ResponseReturnValue]
 _CHUNK_BYTES = 65_536
 
 
-def webhook(
-    *secrets: str | bytes | Receiver,
-) -> Callable[[View], FlaskView]:
+def webhook(*secrets: str | bytes | Receiver) -> Callable[[View], FlaskView]:
     """Make the decorated view receive events: it is called with each verified one.
 
     secrets: one webhook secret; or several, while one replaces the other; or a Receiver, whose
@@ -104,6 +102,7 @@ def _over_flasks_limit() -> RequestError:
 
 def _touched_chunks(flask_request: FlaskRequest) -> Iterator[bytes]:
     """Read the body after something else, as before_request, has touched it."""
+    refuse_endless(flask_request.environ)
     kept = BodyBuffer()
     for chunk in iter(partial(_read_chunk, flask_request), b""):
         kept.add(chunk)

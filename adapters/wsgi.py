@@ -22,6 +22,7 @@ __all__ = [
     "StartResponse",
     "WSGIApp",
     "read_chunk",
+    "refuse_endless",
     "require_event",
     "to_request",
 ]
@@ -31,6 +32,10 @@ StartResponse: TypeAlias = Callable[..., Any]
 WSGIApp: TypeAlias = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 _CHUNK_BYTES = 65_536
+_ENDLESS = (
+    "this server does not set wsgi.input_terminated: have the proxy in front send Content-Length"
+    " (nginx: proxy_request_buffering on), or use gunicorn, waitress, mod_wsgi or the ASGI adapter"
+)
 
 
 class KarlaMiddleware:
@@ -163,7 +168,8 @@ def _restoring_chunks(environ: Environ) -> Iterator[bytes]:
 def _chunks(environ: Environ) -> Iterator[bytes]:
     length = content_length([environ.get("CONTENT_LENGTH") or ""])
     if length is None and not environ.get("wsgi.input_terminated"):
-        return  # reading on could block for ever: PEP 3333 gives such a body no end
+        refuse_endless(environ)
+        return  # no body: PEP 3333
     stream: Input = environ["wsgi.input"]
     while length is None or length > 0:
         chunk = read_chunk(stream, _CHUNK_BYTES if length is None else length)
@@ -175,6 +181,16 @@ def _chunks(environ: Environ) -> Iterator[bytes]:
     if length:
         # gunicorn and granian call the app even if the client stopped half-way.
         raise RequestError(Reason.BODY_INCOMPLETE, f"{length} bytes are missing")
+
+
+def refuse_endless(environ: Environ) -> None:
+    """Raise RequestError with length_required if there is a body, and nothing tells its end."""
+    if environ.get("CONTENT_LENGTH") or environ.get("wsgi.input_terminated"):
+        return
+    # HTTP/2 and HTTP/3 need neither header.
+    is_newer = environ.get("SERVER_PROTOCOL", "").startswith(("HTTP/2", "HTTP/3"))
+    if is_newer or environ.get("HTTP_TRANSFER_ENCODING"):
+        raise RequestError(Reason.LENGTH_REQUIRED, _ENDLESS)
 
 
 def read_chunk(stream: Input, size: int) -> bytes:

@@ -40,6 +40,7 @@ class Reason(StrEnum):
     HTTPS_REQUIRED = "https_required"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     IN_PROGRESS = "in_progress"
+    LENGTH_REQUIRED = "length_required"
     BODY_TOO_LARGE = "body_too_large"
     HANDLER_ERROR = "handler_error"
     UNDECODABLE_EVENT = "undecodable_event"
@@ -64,6 +65,7 @@ STATUS: Final[Mapping[Reason, int | None]] = MappingProxyType(
         Reason.HTTPS_REQUIRED: 403,
         Reason.METHOD_NOT_ALLOWED: 405,
         Reason.IN_PROGRESS: 409,
+        Reason.LENGTH_REQUIRED: 411,
         Reason.BODY_TOO_LARGE: 413,
         Reason.HANDLER_ERROR: 500,
         Reason.UNDECODABLE_EVENT: 500,

@@ -25,6 +25,7 @@ ANSWERS = {
     403: {"https_required"},
     405: {"method_not_allowed"},
     409: {"in_progress"},
+    411: {"length_required"},
     413: {"body_too_large"},
     500: {"handler_error", "undecodable_event"},
     503: {"retry_later", "unavailable"},

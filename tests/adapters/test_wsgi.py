@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -346,6 +347,21 @@ def test_a_refused_delivery_is_answered_and_never_forwarded() -> None:
 
     assert run_wsgi(middleware, environ_with())[0] == 401
     assert app.calls == []
+
+
+def test_an_answer_does_not_stand_if_what_is_around_the_app_fails_after_it() -> None:
+    receiver = Receiver(SECRET)
+
+    @receiver.around
+    @contextmanager
+    def around(event: Event) -> Generator[None]:
+        yield
+        raise ZeroDivisionError
+
+    app = Recorder()
+    middleware = KarlaMiddleware(app, receiver, PATH, forward=True)
+    assert run_wsgi(middleware, environ_with())[0] == 500
+    assert len(app.calls) == 1
 
 
 def test_the_app_behind_can_ask_for_a_later_try() -> None:

@@ -5,7 +5,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -258,13 +258,28 @@ def test_a_reservation_that_waits_too_long_is_given_up(
 
 
 def test_who_is_being_written_for_waits_for_the_end(
-    writer: GroupCommit, path: Path, monkeypatch: pytest.MonkeyPatch
+    writer: GroupCommit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A commit that takes long is no reason to say that it failed."""
-    monkeypatch.setattr("karla_receiver.sqlite.group_commit._PATIENCE_SECONDS", 0.05)
-    writer.reserve()
     slow = Slow()
     told: list[str] = []
+    withdrawn: list[bool] = []
+    withdraw = GroupCommit._withdraw  # pyright: ignore[reportPrivateUsage]
+    wait = GroupCommit._wait  # pyright: ignore[reportPrivateUsage]
+    wait_in_loop = asyncio.wait
+
+    def noted(writer: GroupCommit, job: Any) -> bool:
+        withdrawn.append(withdraw(writer, job))
+        return withdrawn[-1]
+
+    # The patience of both ends when they are being written for, and not before.
+    def impatient(writer: GroupCommit, job: Any, seconds: float) -> None:
+        assert slow.has_begun.wait(PATIENCE_SECONDS)
+        wait(writer, job, 0.01)
+
+    async def impatient_in_loop(futures: Any, *, timeout: float) -> Any:  # noqa: ASYNC109
+        assert await asyncio.to_thread(slow.has_begun.wait, PATIENCE_SECONDS)
+        return await wait_in_loop(futures, timeout=0.01)
 
     def wait_in_thread() -> None:
         writer.run(slow)
@@ -274,6 +289,10 @@ def test_who_is_being_written_for_waits_for_the_end(
         await writer.run_async(slow)
         told.append("task")
 
+    monkeypatch.setattr(GroupCommit, "_withdraw", noted)
+    monkeypatch.setattr(GroupCommit, "_wait", impatient)
+    monkeypatch.setattr(asyncio, "wait", impatient_in_loop)
+    writer.reserve()
     waiting = [
         threading.Thread(target=wait_in_thread),
         threading.Thread(target=lambda: asyncio.run(wait_in_task())),
@@ -282,8 +301,8 @@ def test_who_is_being_written_for_waits_for_the_end(
         thread.start()
         until(lambda number=number: queue(writer) >= number)  # type: ignore[misc]
     writer.hand_back()
-    assert slow.has_begun.wait(PATIENCE_SECONDS)
-    threading.Timer(0.2, slow.let_go.set).start()
+    until(lambda: withdrawn == [False, False])
+    slow.let_go.set()
     for thread in waiting:
         thread.join()
     assert sorted(told) == ["task", "thread"]

@@ -31,7 +31,7 @@ from tests.doors import (
     wsgi_environ,
     wsgi_not_found,
 )
-from tests.doors_django import routed
+from tests.frameworks.django import routed
 from tests.signing import SECRET
 
 

@@ -389,6 +389,10 @@ def test_any_json_at_any_place_but_the_event_group_leaves_an_event(
         (b"[]", "invalid_envelope: not an object"),
         (b"{}", "invalid_envelope: event_group is not a text of at least one character"),
         (
+            b'{"event_group":"","source":"claims","event_data":{"claim_id":"1"}}',
+            "invalid_envelope: event_group is not a text of at least one character",
+        ),
+        (
             b'{"event_group":5}',
             "invalid_envelope: event_group is not a text of at least one character",
         ),

@@ -22,6 +22,7 @@ __all__ = [
     "delete",
     "disown",
     "find_due",
+    "find_first_due",
     "forgive",
     "proved_time",
     "purge",
@@ -147,12 +148,18 @@ _LANE_IS_FREE: Final = (
 )
 
 # What waits for a later attempt comes first, or a flood of new ones would keep it waiting.
+_IS_DUE: Final = (
+    "endpoint = ? AND state = 'waiting' AND due <= ?"
+    f" AND {_LANE_IS_FREE} ORDER BY due DESC, entry.id LIMIT ?"
+)
+
 _DUE: Final = (
     "SELECT entry.id, takes + 1, attempts + 1, key, received_at, body"  # noqa: S608
     " FROM karla_inbox AS entry JOIN karla_content AS content ON content.id = entry.id"
-    " WHERE endpoint = ? AND state = 'waiting' AND due <= ?"
-    f" AND {_LANE_IS_FREE} ORDER BY due DESC, entry.id LIMIT ?"
+    f" WHERE {_IS_DUE}"
 )
+
+_FIRST_DUE: Final = f"SELECT id, takes FROM karla_inbox AS entry WHERE {_IS_DUE}"  # noqa: S608
 
 _TAKE: Final = (
     "UPDATE karla_inbox AS entry SET state = 'running', worker = ?, takes = ?, attempts = ?,"  # noqa: S608
@@ -167,6 +174,12 @@ def find_due(connection: Connection, endpoint: str, now: float, limit: int) -> l
         Taken(id=row[0], take=row[1], attempts=row[2], key=row[3], received_at=row[4], body=row[5])
         for row in connection.execute(_DUE, (endpoint, now, limit))
     ]
+
+
+def find_first_due(connection: Connection, endpoint: str, now: float) -> tuple[int, int] | None:
+    """Return what tells apart the delivery that is to be taken next; None if none is due."""
+    found: tuple[int, int] | None = connection.execute(_FIRST_DUE, (endpoint, now, 1)).fetchone()
+    return found
 
 
 def take(connection: Connection, found: Iterable[Taken], worker: int, now: float) -> list[Taken]:

@@ -16,6 +16,7 @@ from karla_receiver.idempotency.limits import DEFAULT_WINDOW, checked_key, check
 from karla_receiver.idempotency.protocol import Key
 from karla_receiver.inbox.attempts import Attempts
 from karla_receiver.inbox.backoff import Backoff
+from karla_receiver.inbox.frozen import refuse_frozen_threads
 from karla_receiver.inbox.idle import IdleWatch
 from karla_receiver.inbox.protocol import EventHandler, Novelty
 from karla_receiver.inbox.rows import Put
@@ -53,7 +54,8 @@ class SQLiteInbox:
     or more. retention: seconds that what is done is kept, with its content; not less than window,
     which it is unless given. If nothing comes any more, what the machine
     was off may not count.
-    workers: threads of this process that call the handlers; 0: `karla-receiver work` does.
+    workers: threads of this process that call the handlers; 0: `karla-receiver work` does. Refused
+    where threads stand still between requests, as in `start`.
     max_attempts: after so many a delivery is kept as failed.
     lease: seconds after which a worker that gives no sign of life is taken for dead.
     serial_by: returns a name from the event, such as `by_subject`; deliveries of one name are
@@ -92,6 +94,8 @@ class SQLiteInbox:
         self._serial_by = serial_by
         self._clock = checked_clock(wall_clock if clock is None else clock)
         self._threads = checked_count("workers", workers, least=0, most=256)
+        if workers:
+            refuse_frozen_threads()
         self._options = WorkerOptions(
             endpoint=endpoint,
             max_attempts=checked_count("max_attempts", max_attempts, least=1, most=1000),
@@ -105,7 +109,7 @@ class SQLiteInbox:
         )
         self._file = SQLiteFile(path)
         self._writer = GroupCommit(self._file)
-        self._idle = IdleWatch(endpoint)
+        self._idle = IdleWatch(endpoint, self._clock, expects_others=not workers)
         self._receiver: EventHandler | None = None
         self._worker: Worker | None = None
         self._starting = threading.Lock()
@@ -159,12 +163,15 @@ class SQLiteInbox:
 
         workers: threads, instead of the inbox's own number. By itself it starts with the first
         delivery that this process keeps: never in a parent that only forks off others.
-        Raises ConfigurationError if no receiver has this inbox, or there are to be no threads.
+        Raises ConfigurationError if no receiver has this inbox, if there are to be no threads, and
+        where they would stand still between requests: in AWS Lambda, and in uWSGI without
+        enable-threads.
         """
         threads = self._threads if workers is None else workers
         checked_count("workers", threads, least=1, most=256)
         if self._receiver is None:
             raise ConfigurationError("no receiver has this inbox: Receiver(..., inbox=inbox)")
+        refuse_frozen_threads()
         with self._starting:
             if self._worker is None:
                 attempts = Attempts(
@@ -176,7 +183,12 @@ class SQLiteInbox:
                     clock=self._clock,
                 )
                 self._worker = Worker(
-                    self._file, self._writer, attempts, self._options, threads=threads
+                    self._file,
+                    self._writer,
+                    attempts,
+                    self._options,
+                    threads=threads,
+                    idle=self._idle,
                 )
                 self._worker.start()
                 atexit.register(self.stop)
@@ -216,8 +228,6 @@ class SQLiteInbox:
         if self._serial_by is not None and delivery.problem is None:
             lane = _checked_lane(self._serial_by(parse_event(delivery.body)))
         put = Put(delivery, self._endpoint, lane, self._clock())
-        if self._threads:
-            return put
 
         def put_and_look(connection: Connection) -> Novelty:
             novelty = put(connection)

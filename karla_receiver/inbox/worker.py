@@ -19,6 +19,7 @@ import msgspec
 from karla_receiver.errors import StorageError
 from karla_receiver.inbox import rows, workers
 from karla_receiver.inbox.attempts import Attempts
+from karla_receiver.inbox.idle import IdleWatch
 from karla_receiver.inbox.rows import Settlement, State, Taken
 from karla_receiver.logs import logger
 from karla_receiver.sqlite.file import SQLiteFile
@@ -69,8 +70,10 @@ class Worker:
         options: WorkerOptions,
         *,
         threads: int,
+        idle: IdleWatch,
     ) -> None:
         self._writer = writer
+        self._idle = idle
         self._attempts = attempts
         self._options = options
         lock = threading.Lock()
@@ -288,6 +291,7 @@ class Worker:
         self._clock_offset = offset
         before = min(now, rows.proved_time(connection, monotonic)) - options.retention
         rows.purge(connection, options.endpoint, before, _PURGE_BATCH)
+        self._idle.look(connection)
         return number, freed[State.FAILED]
 
     def _leave(self) -> None:

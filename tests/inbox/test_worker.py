@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -863,6 +864,56 @@ def test_nobody_at_work_is_warned_of_once_a_minute(
     until(lambda: settled(path))
     opened(workers=0).put(delivery("another"))
     assert "no worker is alive" not in caplog.text
+
+
+@pytest.mark.parametrize("is_its_own", [True, False])
+def test_deliveries_that_wait_while_nothing_moves_are_warned_of(
+    opened: Opened,
+    path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    is_its_own: bool,
+) -> None:
+    monkeypatch.setattr("karla_receiver.inbox.idle._EVERY_SECONDS", 0)
+    going_on = threading.Event()
+    web = opened(workers=1 if is_its_own else 0)
+    served(web, lambda event: going_on.wait(PATIENCE_SECONDS))
+    web.start(1)
+    web.put(delivery("hangs"))
+    until(lambda: states(path) == {"hangs": "running"})
+    caplog.clear()
+    web.put(delivery("waits"))
+    # By the worker itself, without another delivery.
+    until(lambda: "no worker has taken one for" in caplog.text)
+    going_on.set()
+    until(lambda: settled(path))
+
+
+def test_a_worker_that_does_not_move_is_noticed_by_who_puts(
+    opened: Opened, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("karla_receiver.inbox.idle._EVERY_SECONDS", 0)
+    frozen = opened(workers=1)
+    monkeypatch.setattr(frozen, "_rouse", lambda: None)
+    frozen.put(delivery("first"))
+    assert caplog.text == ""
+    frozen.put(delivery("second"))
+    assert "no worker has taken one for" in caplog.text
+
+
+def test_deliveries_that_move_are_not_warned_of(
+    opened: Opened, path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    minutes = 1
+    monkeypatch.setattr(
+        "karla_receiver.inbox.idle.time", SimpleNamespace(monotonic=lambda: 61.0 * minutes)
+    )
+    inbox = opened(workers=1)
+    served(inbox, lambda event: None)
+    for minutes in range(2, 6):
+        inbox.put(delivery(str(minutes)))
+        until(lambda: settled(path))
+    assert caplog.text == ""
 
 
 # -- clocks

@@ -68,6 +68,7 @@ class KarlaMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
         if scope["type"] == "lifespan" and self._receiver.inbox is not None:
+            self._receiver.note_loop()
             await self._app(scope, _stopping(self._receiver, receive), send)
         elif scope["type"] != "http" or not self._is_ours(scope):
             await self._app(scope, receive, send)
@@ -183,6 +184,7 @@ class KarlaApp:
             await receive()
             await send({"type": "websocket.close"})  # before accepting: the server answers 403
         elif scope["type"] == "lifespan":
+            self._receiver.note_loop()
             await _live(_stopping(self._receiver, receive), send)
         else:
             raise NotImplementedError(f"ASGI scope {scope['type']!a}")

@@ -15,6 +15,7 @@ from karla_receiver import (
     Response,
     views,
 )
+from karla_receiver.driving import is_async
 from karla_receiver.errors import Reason
 from karla_receiver.wiring import check_receiver
 
@@ -56,8 +57,12 @@ def _handler(receiver: Receiver, view: View | None) -> LambdaHandler:
         def call(event: Event) -> object:
             return cast("View", view)(event, context)
 
+        async def call_async(event: Event) -> object:
+            return await cast("View", view)(event, context)
+
+        called = call_async if view and is_async(view) else call
         request = to_request(invocation)
-        answer = views.receive(receiver, request, call if view else None, _status_of)
+        answer = views.receive(receiver, request, called if view else None, _status_of)
         return _to_response(answer, invocation) if isinstance(answer, Response) else answer
 
     return handle

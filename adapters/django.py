@@ -158,6 +158,8 @@ def _view(receiver: Receiver, view: View | None) -> DjangoView:
         return _to_response(answer)
 
     async def receive_async(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if isinstance(request, ASGIRequest):
+            receiver.note_loop()  # under WSGI Django makes a loop for each request
         # In Django's thread for sync code: there are the database connections of sync handlers.
         return await sync_to_async(receive)(request, *args, **kwargs)
 

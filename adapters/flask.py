@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from functools import partial
 from io import BytesIO
 from typing import Any, TypeAlias, cast
 
 from flask import Request as FlaskRequest
+from flask import Response as FlaskResponse
 from flask import current_app, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
@@ -15,7 +17,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from karla_receiver import Event, Receiver, Request, Response, views
 from karla_receiver.adapters.wsgi import read_chunk, refuse_endless, to_request
 from karla_receiver.body import BodyBuffer
-from karla_receiver.driving import call_to_end
+from karla_receiver.driving import is_async
 from karla_receiver.errors import Reason, RequestError
 
 __all__ = ["FlaskView", "View", "webhook"]
@@ -47,21 +49,38 @@ def webhook(*secrets: str | bytes | Receiver) -> Callable[[View], FlaskView]:
 
 def _view(receiver: Receiver, view: View) -> FlaskView:
     def receive(*args: Any, **kwargs: Any) -> ResponseReturnValue:
-        def call(event: Event) -> ResponseReturnValue | None:
-            # args: the self of a method of a MethodView.
-            answer = call_to_end(view, *args, event, **kwargs)
-            if answer is None:
-                return None
-            response = current_app.make_response(answer)
-            response.make_sequence()  # what a generator does on the way counts as handling
-            return response
+        # args: the self of a method of a MethodView.
+        def call(event: Event) -> Any:
+            answer = view(*args, event, **kwargs)
+            return _finished(answer) if inspect.isawaitable(answer) else _made(answer)
 
-        answer = views.receive(receiver, _to_request(request), call, _status_of, (HTTPException,))
+        async def call_async(event: Event) -> FlaskResponse | None:
+            return _made(await view(*args, event, **kwargs))
+
+        answer = views.receive(
+            receiver,
+            _to_request(request),
+            call_async if is_async(view) else call,
+            _status_of,
+            (HTTPException,),
+        )
         if isinstance(answer, Response):
             return _to_response(answer)
         return cast("ResponseReturnValue", answer)
 
     return receive
+
+
+async def _finished(answer: Awaitable[Any]) -> FlaskResponse | None:
+    return _made(await answer)
+
+
+def _made(answer: Any) -> FlaskResponse | None:
+    if answer is None:
+        return None
+    response = current_app.make_response(answer)
+    response.make_sequence()  # what a generator does on the way counts as handling
+    return response
 
 
 def _status_of(answer: Any) -> int:

@@ -53,13 +53,14 @@ CURRENT: Final[ContextVar[Attempt]] = ContextVar("karla_receiver.attempt")
 def current_attempt() -> Attempt:
     """Return the attempt that the running handler is part of.
 
-    Raises ConfigurationError outside of a handler, and in one of a receiver that has neither an
-    idempotency store nor an inbox.
+    Raises ConfigurationError outside of a handler, in one of a receiver that has neither an
+    idempotency store nor an inbox, and in a thread of the handler's own without its context.
     """
     try:
         return CURRENT.get()
     except LookupError:
         raise ConfigurationError(
             "no delivery is being handled here, or its receiver has neither an idempotency store"
-            " nor an inbox"
+            " nor an inbox. In a thread that the handler starts, or in its pool, the context is not"
+            " there by itself: submit contextvars.copy_context().run, and the function to it"
         ) from None

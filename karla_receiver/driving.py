@@ -1,12 +1,14 @@
 """The two ways to drive one path: at once in this thread, or on an event loop.
 
 `Receiver` is written once, as coroutines. What differs (reading chunks, calling handlers) is in a
-driver; under SYNC nothing ever suspends, so that the coroutine runs to its end in one step.
+driver; under a SyncDriver nothing ever suspends, so that the coroutine runs to its end in one step.
 """
 
 from __future__ import annotations
 
+import atexit
 import inspect
+import sys
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Coroutine, Iterable
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
@@ -19,10 +21,25 @@ if TYPE_CHECKING:
     from karla_receiver.delivery import Delivery
     from karla_receiver.idempotency.protocol import IdempotencyStore
     from karla_receiver.inbox.protocol import Inbox, Novelty
+    from karla_receiver.threads.loop import AppLoop
 
-__all__ = ["ASYNC", "SYNC", "Called", "Driver", "call_to_end", "is_async", "run_sync", "run_to_end"]
+__all__ = [
+    "ASYNC",
+    "Called",
+    "Driver",
+    "HandlerCancelledError",
+    "SyncDriver",
+    "call_to_end",
+    "is_async",
+    "run_sync",
+    "run_to_end",
+]
 
 _T = TypeVar("_T")
+
+
+class HandlerCancelledError(Exception):
+    """A handler raised CancelledError though nobody had cancelled the request: it has failed."""
 
 
 class Called(NamedTuple):
@@ -53,7 +70,8 @@ class Driver(Protocol):
     async def call(self, handler: Handler, event: Event) -> Called:
         """Call handler to its end.
 
-        What is not an Exception (SystemExit, KeyboardInterrupt, CancelledError) is raised.
+        SystemExit and KeyboardInterrupt are raised, and CancelledError if it is the request that
+        was cancelled.
         """
         ...
 
@@ -68,7 +86,15 @@ class Driver(Protocol):
         """Do the work to its end, even if the request is cancelled; raise what it raises."""
 
 
-class _SyncDriver:
+class SyncDriver:
+    """Does everything at once, in the caller's thread.
+
+    run: runs what async handlers return to its end.
+    """
+
+    def __init__(self, run: Callable[[Awaitable[Any]], Any]) -> None:
+        self._run = run
+
     def ends_work(self, error: BaseException) -> bool:
         return True
 
@@ -84,10 +110,11 @@ class _SyncDriver:
         called = _attempt(handler, event)
         if called is _RETURNED_NONE or not inspect.isawaitable(called.result):
             return called
-        return _attempt(run_to_end, called.result)
+        return _attempt(self._run, called.result)
 
     async def use(self, store: IdempotencyStore, verb: str, *arguments: str) -> Any:
-        return call_to_end(getattr(store, verb), *arguments)
+        result = getattr(store, verb)(*arguments)
+        return self._run(result) if inspect.isawaitable(result) else result
 
     async def put(self, inbox: Inbox, delivery: Delivery) -> Novelty:
         return inbox.put(delivery)
@@ -98,7 +125,7 @@ class _SyncDriver:
 
 class _AsyncDriver:
     def ends_work(self, error: BaseException) -> bool:
-        import asyncio  # see _in_thread
+        import asyncio  # see `finish`
 
         if isinstance(error, asyncio.CancelledError):
             # Not if the task was cancelled: a handler that runs in a thread cannot be stopped, and
@@ -127,20 +154,31 @@ class _AsyncDriver:
             called = _attempt(handler, event)
         else:
             # A handler that waits for a database must not stop every other request.
-            called = await _in_thread(_attempt, handler, event)
+            from karla_receiver.threads.pool import HANDLERS  # imports asyncio: see `finish`
+
+            called = await HANDLERS.run(_attempt, handler, event)
         if called is not _RETURNED_NONE and inspect.isawaitable(called.result):
-            try:
-                return _returned(await called.result)
-            except Exception as raised:  # noqa: BLE001 - returned, and logged by the receiver
-                return Called(None, raised)
+            return await self._finished(called.result)
         return called
 
+    async def _finished(self, awaitable: Awaitable[object]) -> Called:
+        try:
+            return _returned(await awaitable)
+        except Exception as raised:  # noqa: BLE001 - returned, and logged by the receiver
+            return Called(None, raised)
+        except BaseException as raised:
+            if _is_cancelled(raised) and self.ends_work(raised):
+                return Called(None, _cancelled(raised))
+            raise
+
     async def use(self, store: IdempotencyStore, verb: str, *arguments: str) -> Any:
-        # A store that knows how to wait does so: the threads that all share may be taken, by
-        # handlers or by others that wait for the same store.
+        # A store that knows how to wait does so: the pool's threads may be taken by others that
+        # wait for the same store.
         method = getattr(store, f"{verb}_async", None) or getattr(store, verb)
         if store.blocks and not is_async(method):
-            return await _in_thread(method, *arguments)
+            from karla_receiver.threads.pool import STORES  # imports asyncio: see `finish`
+
+            return await STORES.run(method, *arguments)
         result = method(*arguments)
         return await result if inspect.isawaitable(result) else result
 
@@ -148,7 +186,7 @@ class _AsyncDriver:
         return await inbox.put_async(delivery)
 
     async def finish(self, work: Coroutine[Any, Any, None]) -> None:
-        import asyncio  # see _in_thread
+        import asyncio  # takes longer to import than all the rest, and many users never need it
 
         task = asyncio.ensure_future(work)
         _UNFINISHED.add(task)
@@ -167,7 +205,6 @@ def _finished(task: Any) -> None:
         task.exception()  # was raised, or nobody is left to raise it to: no complaint of asyncio's
 
 
-SYNC: Final[Driver] = _SyncDriver()
 ASYNC: Final[Driver] = _AsyncDriver()
 
 
@@ -181,18 +218,27 @@ def run_sync(path: Coroutine[Any, Any, _T]) -> _T:
     raise RuntimeError("a synchronous path must not suspend")
 
 
-async def _in_thread(function: Callable[..., _T], *arguments: Any) -> _T:
-    import asyncio  # takes longer to import than all the rest, and many users never need it
-
-    return await asyncio.to_thread(function, *arguments)
-
-
 def _attempt(function: Handler, argument: Any) -> Called:
     # Besides, a StopIteration cannot be raised through a future.
     try:
         return _returned(function(argument))
     except Exception as error:  # noqa: BLE001 - returned, and logged by the receiver
         return Called(None, error)
+    except BaseException as error:
+        if _is_cancelled(error):
+            return Called(None, _cancelled(error))
+        raise
+
+
+def _is_cancelled(error: BaseException) -> bool:
+    asyncio: Any = sys.modules.get("asyncio")  # or nobody can have raised it
+    return asyncio is not None and isinstance(error, asyncio.CancelledError)
+
+
+def _cancelled(error: BaseException) -> HandlerCancelledError:
+    failure = HandlerCancelledError("the handler raised CancelledError")
+    failure.__cause__ = error
+    return failure
 
 
 def _returned(result: object) -> Called:
@@ -215,24 +261,21 @@ def is_async(handler: Callable[..., Any]) -> bool:
 
 
 def call_to_end(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call a function and return its result; run it on an event loop of its own if it is async."""
+    """Call a function and return its result; if it is async, run it to its end."""
     result = function(*args, **kwargs)
     return run_to_end(result) if inspect.isawaitable(result) else result
 
 
-def run_to_end(awaitable: Awaitable[object]) -> object:
-    """Run an awaitable on an event loop to its end; return and raise what it does."""
-    import asyncio  # see above
+def run_to_end(awaitable: Awaitable[Any], app_loop: AppLoop | None = None) -> Any:
+    """Run an awaitable to its end; see `karla_receiver.threads.loop.run_to_end`."""
+    from karla_receiver.threads import loop  # imports asyncio: see `finish`
 
-    async def finish() -> object:
-        return await awaitable
+    return loop.run_to_end(awaitable, app_loop)
 
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(finish())
-    if inspect.iscoroutine(awaitable):
-        awaitable.close()  # or Python complains later that nobody awaited it
-    raise RuntimeError(
-        "an async handler was called under a running event loop, for which there is receive_async"
-    )
+
+@atexit.register
+def _end_loop() -> None:
+    # Registered here, and so called after an inbox has stopped its worker, which needs the loop.
+    loop: Any = sys.modules.get("karla_receiver.threads.loop")
+    if loop is not None:
+        loop.end()

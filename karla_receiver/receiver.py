@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
@@ -14,7 +14,7 @@ from karla_receiver.body import BodyBuffer, checked_body
 from karla_receiver.clocks import wall_clock
 from karla_receiver.decoding import parse_event
 from karla_receiver.delivery import Delivery, Received
-from karla_receiver.driving import ASYNC, SYNC, Driver, run_sync, run_to_end
+from karla_receiver.driving import ASYNC, Driver, SyncDriver, run_sync, run_to_end
 from karla_receiver.errors import (
     ConfigurationError,
     DeliveryError,
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from karla_receiver.idempotency.protocol import IdempotencyStore
     from karla_receiver.inbox.protocol import Inbox
     from karla_receiver.keeping import Keeping
+    from karla_receiver.threads.loop import AppLoop
 
 __all__ = ["Receiver", "ReceiverOptions"]
 
@@ -97,7 +98,9 @@ class Receiver:
         self._max_body_bytes = checked_count("max_body_bytes", max_body_bytes, least=1)
         self._require_https = checked_bool("require_https", require_https)
         self._clock = wall_clock if clock is None else clock
-        self._routes = Routes(run_to_end)
+        self._app_loop: AppLoop | None = None
+        self._sync = SyncDriver(self._run)
+        self._routes = Routes(self._run)
         self._unwanted = Unwanted()
         self._keeping: Keeping | None = None
         if idempotency is not None or inbox is not None:
@@ -208,13 +211,46 @@ class Receiver:
         Raises ConfigurationError for a view if the receiver has an inbox, as `want` does. Raises
         nothing for anything that a sender can do, but for one thing: RequestError with
         client_disconnected, where reading the body raised it, for nobody is left to answer.
-        SystemExit, KeyboardInterrupt and CancelledError of a handler pass through.
+        SystemExit and KeyboardInterrupt of a handler pass through.
+        Async handlers run on the app's event loop, if one is known and runs; else on one that
+        lasts as long as the process, in a thread of its own.
         """
-        return run_sync(self._respond(request, SYNC, view))
+        return run_sync(self._respond(request, self._sync, view))
 
     async def receive_async(self, request: Request, *, view: Handler | None = None) -> Response:
-        """Same as `receive`, but on an asyncio event loop: sync handlers run in a thread."""
+        """Same as `receive`, but on an asyncio event loop: sync handlers run in a thread.
+
+        Raises ConfigurationError where no asyncio event loop runs, as under trio.
+        """
+        if not self.note_loop():
+            raise ConfigurationError(
+                "receive_async needs a running asyncio event loop, and there is none: under trio,"
+                " call receive in a thread: trio.to_thread.run_sync(receiver.receive, request)"
+            )
         return await self._respond(request, ASYNC, view)
+
+    def note_loop(self) -> bool:
+        """Take the asyncio event loop that runs in this thread, if any, for the app's.
+
+        Async handlers that are called from a thread, as by an inbox's worker, then run on it.
+        `receive_async` does so by itself; adapters do it when an app starts.
+        Returns whether there is one.
+        """
+        import asyncio  # takes longer to import than all the rest, and many users never need it
+
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return False
+        if self._app_loop is None:
+            from karla_receiver.threads.loop import AppLoop
+
+            self._app_loop = AppLoop()
+        self._app_loop.note(loop)
+        return True
+
+    def _run(self, awaitable: Awaitable[Any]) -> Any:
+        return run_to_end(awaitable, self._app_loop)
 
     @property
     def observer(self) -> Observer | None:
@@ -236,7 +272,7 @@ class Receiver:
         seen = seen or Observation()
         seen.event = event
         try:
-            run_sync(self._handle(event, SYNC, None, seen, after_each))
+            run_sync(self._handle(event, self._sync, None, seen, after_each))
         except DeliveryError as refusal:
             seen.reason = refusal.reason
             raise

@@ -37,12 +37,11 @@ def test_a_function_is_called_to_its_end_whether_async_or_not() -> None:
 
 
 @pytest.mark.parametrize("function", [lambda: double(21), Doubled])
-def test_under_a_running_loop_it_says_what_to_use_instead(function: Any) -> None:
-    async def misuse() -> None:
-        call_to_end(function)
+def test_it_is_called_to_its_end_also_from_a_running_loop(function: Any) -> None:
+    async def call() -> object:
+        return call_to_end(function)
 
-    with pytest.raises(RuntimeError, match="receive_async"):
-        asyncio.run(misuse())
+    assert asyncio.run(call()) == 42
 
 
 def undecorated(number: int) -> int:

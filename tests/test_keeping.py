@@ -6,6 +6,8 @@ import asyncio
 import logging
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
@@ -234,8 +236,7 @@ def test_a_handler_that_raises_as_if_cancelled_has_failed_and_is_released(is_asy
         fail(event)
 
     receiver.on("*")(fail_async if is_async else fail)
-    with pytest.raises(asyncio.CancelledError):
-        asyncio.run(receiver.receive_async(signed()))
+    assert asyncio.run(receiver.receive_async(signed())).status == 500
     assert [call[0] for call in store.verbs] == ["claim", "release"]
 
 
@@ -384,6 +385,25 @@ def test_a_handler_may_ask_for_its_key_but_has_no_transaction(receive: Receive) 
     assert (attempts[0].key, attempts[0].number) == (delivery_key(BODY, None, None), 1)
     with pytest.raises(ConfigurationError, match="no delivery is being handled"):
         current_attempt()
+
+
+def test_in_a_pool_of_its_own_a_handler_is_told_how_to_have_its_attempt(
+    receive: Receive,
+) -> None:
+    receiver = Receiver(SECRET, idempotency=ScriptedStore())
+    keys: list[str] = []
+
+    @receiver.on("*")
+    def handler(event: Event) -> None:
+        with ThreadPoolExecutor() as pool:
+            with pytest.raises(
+                ConfigurationError, match=r"submit contextvars.copy_context\(\).run"
+            ):
+                pool.submit(current_attempt).result()
+            keys.append(pool.submit(copy_context().run, current_attempt).result().key)
+
+    assert receive(receiver, signed()).status == 200
+    assert keys == [delivery_key(BODY, None, None)]
 
 
 # --- the inbox -----------------------------------------------------------------------------------

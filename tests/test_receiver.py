@@ -230,14 +230,59 @@ def test_async_handlers_of_every_make_run_to_their_end(receive: Receive) -> None
     assert len(handler.events) == 3
 
 
-def test_an_async_handler_under_a_running_loop_is_an_error_and_never_success() -> None:
+def test_receive_handles_also_where_it_is_called_on_a_running_loop() -> None:
     receiver = Receiver(SECRET)
-    receiver.on("*")(AsyncCallable())
+    handler = AsyncCallable()
+    receiver.on("*")(handler)
 
     async def misuse() -> Response:
+        receiver.note_loop()
         return receiver.receive(signed())
 
-    assert asyncio.run(misuse()).reason is Reason.HANDLER_ERROR
+    assert asyncio.run(misuse()).status == 200
+    assert len(handler.events) == 1
+
+
+def test_receive_on_the_loop_that_it_would_wait_for_is_an_error_and_never_hangs(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    receiver = Receiver(SECRET)
+    statuses: list[int] = []
+    inner = Receiver(SECRET)
+    inner.on("*")(AsyncCallable())
+
+    @receiver.on("*")
+    async def misuse(event: Event) -> None:
+        statuses.append(inner.receive(signed()).status)
+
+    assert receiver.receive(signed()).status == 200
+    assert statuses == [500]
+    assert "await receive_async there" in caplog.text
+
+
+def test_receive_async_says_that_it_needs_asyncio() -> None:
+    path = Receiver(SECRET).receive_async(signed())
+    with pytest.raises(ConfigurationError, match="needs a running asyncio event loop"):
+        path.send(None)  # as trio does
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_handler_that_raises_cancelled_error_is_answered(
+    receive: Receive, is_async: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver = Receiver(SECRET)
+
+    def fail(event: Event) -> None:
+        raise asyncio.CancelledError
+
+    async def fail_async(event: Event) -> None:
+        future = asyncio.get_running_loop().create_future()
+        future.cancel()
+        await future
+
+    receiver.on("*")(fail_async if is_async else fail)
+    assert receive(receiver, signed()).status == 500
+    assert "the handler raised CancelledError" in caplog.text
 
 
 def wrapped(handler: Callable[[Event], Any]) -> Callable[[Event], Any]:

@@ -36,6 +36,10 @@ class EventHandler(Protocol):
     ) -> None:
         """Call every handler that wants event; see `Receiver.handle`."""
 
+    def note_loop(self) -> bool:
+        """Take the event loop that runs in this thread, if any, for that of async handlers."""
+        ...
+
     def verify_kept(self, delivery: Delivery) -> Verified:
         """Verify a kept delivery as at its receipt; see `Receiver.verify_kept`."""
         ...

@@ -172,6 +172,7 @@ class SQLiteInbox:
         if self._receiver is None:
             raise ConfigurationError("no receiver has this inbox: Receiver(..., inbox=inbox)")
         refuse_frozen_threads()
+        self._receiver.note_loop()
         with self._starting:
             if self._worker is None:
                 attempts = Attempts(

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextvars import ContextVar
 from functools import partial
 from sqlite3 import Connection
 from typing import Final
@@ -57,6 +58,10 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     longest_beat: float = 10.0
     last_tries: int = 3
     last_wait: float = 5.0
+
+
+# The worker that called the running handler: an async one is in no thread of the worker's.
+_CURRENT: Final[ContextVar[Worker | None]] = ContextVar("karla_receiver.worker", default=None)
 
 
 class Worker:
@@ -107,8 +112,9 @@ class Worker:
             thread.start()
 
     def is_of_this_thread(self) -> bool:
-        """Return whether the caller's thread is one of the worker's own."""
-        return threading.current_thread() in (self._bookkeeper, *self._threads)
+        """Return whether the caller is one of the worker's threads, or its async handler."""
+        is_bookkeeper = threading.current_thread() is self._bookkeeper
+        return is_bookkeeper or _CURRENT.get() is self
 
     def nudge(self) -> None:
         """Say that there is something to take."""
@@ -143,6 +149,7 @@ class Worker:
     # -- the handlers' threads
 
     def _handle(self) -> None:
+        _CURRENT.set(self)
         while True:
             with self._work:
                 while not self._ready and not self._stopping:

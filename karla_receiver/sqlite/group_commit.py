@@ -160,8 +160,14 @@ class GroupCommit:
     def reserve(self) -> Session:
         """Return the session, with a transaction begun, for the caller alone until `hand_back`.
 
-        Raises StorageError.
+        Raises StorageError; at once, if the caller's own thread has the session.
         """
+        if self._has_this_thread():
+            # Of two async handlers on one event loop, the one that waited would stop the other.
+            raise StorageError(
+                f"{self._file.path}: another async handler on this event loop has the transaction,"
+                " and could not go on while this one waits: make handlers that write in it sync"
+            )
         job = _Job(None)
         self._take_turn(job, _PATIENCE_SECONDS)
         try:

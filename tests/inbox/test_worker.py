@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from functools import partial
@@ -159,7 +160,8 @@ def test_a_handler_that_raises_is_tried_again_and_at_last_failed(
     inbox.put(delivery())
     until(lambda: settled(path))
 
-    assert row(path) == ("failed", 3, type(error).__name__)
+    name = type(error).__name__.replace("CancelledError", "HandlerCancelledError")
+    assert row(path) == ("failed", 3, name)
     levels = [record.levelno for record in caplog.records if "attempt" in record.message]
     assert levels == [logging.WARNING, logging.WARNING, logging.ERROR]
     inbox.put(delivery("another"))  # the worker lives on
@@ -338,6 +340,34 @@ def effects(path: Path) -> list[str]:
 def write_effect(event: Event) -> None:
     attempt = current_attempt()
     attempt.transaction.execute("INSERT INTO effects VALUES (?)", (attempt.key,))
+
+
+def test_an_async_handler_does_not_stop_the_loop_that_another_one_needs_to_end(
+    opened: Opened, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Both run on one event loop: the second would wait for the first, which could not go on."""
+    has_failed = asyncio.Event()
+    attempts: Counter[str] = Counter()
+
+    async def handle(event: Event) -> None:
+        attempt = current_attempt()
+        attempts[attempt.key] += 1
+        try:
+            attempt.transaction.execute("INSERT INTO effects VALUES (?)", (attempt.key,))
+        except StorageError:
+            has_failed.set()
+            raise
+        await has_failed.wait()
+
+    inbox = opened()
+    query(path, "CREATE TABLE effects (key)")
+    served(inbox, handle)
+    inbox.put(delivery("a"))
+    inbox.put(delivery("b"))
+    until(lambda: settled(path))
+    assert sorted(query(path, "SELECT key FROM effects")) == [("a",), ("b",)]
+    assert sorted(attempts.values()) == [1, 2]
+    assert "make handlers that write in it sync" in caplog.text
 
 
 def test_an_effect_in_the_transaction_and_the_mark_are_one(opened: Opened, path: Path) -> None:
@@ -567,9 +597,10 @@ def test_what_hangs_is_returned_when_the_grace_is_over(opened: Opened, path: Pat
     let_go.set()
 
 
+@pytest.mark.parametrize("is_async", [False, True])
 @pytest.mark.parametrize("end", [SQLiteInbox.stop, SQLiteInbox.close])
 def test_a_handler_cannot_stop_the_worker_that_calls_it(
-    opened: Opened, path: Path, end: Callable[[SQLiteInbox], object]
+    opened: Opened, path: Path, end: Callable[[SQLiteInbox], object], is_async: bool
 ) -> None:
     refusals: list[str] = []
 
@@ -578,8 +609,11 @@ def test_a_handler_cannot_stop_the_worker_that_calls_it(
             end(inbox)
         refusals.append(str(caught.value))
 
+    async def handle_async(event: Event) -> None:
+        handle(event)
+
     inbox = opened(workers=1)
-    served(inbox, handle)
+    served(inbox, handle_async if is_async else handle)
     for key in ("one", "two"):  # nothing was changed by the first
         inbox.put(delivery(key))
     until(lambda: settled(path))

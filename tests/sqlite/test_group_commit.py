@@ -251,7 +251,20 @@ def test_a_reservation_that_waits_too_long_is_given_up(
 ) -> None:
     monkeypatch.setattr("karla_receiver.sqlite.group_commit._PATIENCE_SECONDS", 0.05)
     writer.reserve()
-    with pytest.raises(StorageError, match="has kept its transaction"):
+
+    def wait(_: int) -> None:
+        with pytest.raises(StorageError, match="has kept its transaction"):
+            writer.reserve()
+
+    in_threads(1, wait)
+    writer.hand_back()
+    assert writer.run(Note("kept")) == "kept"
+
+
+def test_a_thread_that_has_the_transaction_does_not_wait_for_itself(writer: GroupCommit) -> None:
+    """Two async handlers on one event loop are in one thread."""
+    writer.reserve()
+    with pytest.raises(StorageError, match="another async handler on this event loop"):
         writer.reserve()
     writer.hand_back()
     assert writer.run(Note("kept")) == "kept"

@@ -58,8 +58,7 @@ class KarlaMiddleware:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request."""
-        # RAW_URI is what gunicorn and werkzeug call it.
-        target = environ.get("RAW_URI") or environ.get("REQUEST_URI") or ""
+        target = environ.get("RAW_URI") or environ.get("REQUEST_URI") or ""  # two names for it
         root, path = _text(environ, "SCRIPT_NAME"), _text(environ, "PATH_INFO")
         if not self._path.matches(environ["REQUEST_METHOD"], path, root, target):
             return self._app(environ, start_response)
@@ -75,8 +74,8 @@ class KarlaMiddleware:
             return kept.take(self._app(environ, kept.start_response))
 
         response = self._receiver.receive(to_request(environ, restore=True), view=view)
+        # What is around the app may have failed after it, or discarded the event.
         if kept.body is None or is_success(kept.status) != is_success(response.status):
-            # What is around the app may have failed after it, or discarded the event.
             return _answer(response, start_response)
         start_response(*kept.start)
         return [kept.body]
@@ -130,10 +129,10 @@ class KarlaApp:
 
 
 def _text(environ: Environ, key: str) -> str:
-    text: str = environ.get(key, "")  # bytes, one a code point
-    if text.isascii():
-        return text
-    return text.encode("latin-1", "replace").decode("utf-8", "surrogateescape")
+    text: str = environ.get(key, "")
+    if not text.isascii():  # bytes, one a code point
+        return text.encode("latin-1", "replace").decode("utf-8", "surrogateescape")
+    return text
 
 
 class Input(Protocol):

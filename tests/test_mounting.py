@@ -89,6 +89,7 @@ def test_whatever_a_router_resolves_to_the_view_is_known_for_it(
         ("/webhooks/karla", "/save/100%2525", False),
         # other letters and digits
         ("/webhooks/karla", "/webhooks/\uff2barla", True),
+        ("/webhooks/karla", "/webhooks/\U0001d40aarla", True),
         ("/webhooks/karla", "/webhooks/\u212aarla", True),
         ("/webhooks/karla", "/webhooks/k\u00e4rla", True),
         ("/webhooks/karla", "/webhooks/ka\u0308rla", True),

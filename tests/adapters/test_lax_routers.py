@@ -16,6 +16,17 @@ from tests.doors import asgi_scope, run_wsgi, signed_knock, wsgi_environ
 from tests.signing import BODY, SECRET
 
 EVERY_ROUTER = pytest.mark.parametrize("router", ROUTERS.values(), ids=ROUTERS)
+# Where the app is mounted; with a "!" in front if the server's path leaves that out, which only
+# servers of ASGI do differently.
+EVERYWHERE = pytest.mark.parametrize(
+    ("router", "root"),
+    [
+        (router, root)
+        for router in ROUTERS.values()
+        for root in ("", "/karla-shop", *["!/karla-shop"] * router.is_asgi)
+    ],
+    ids=lambda given: given.name if isinstance(given, Router) else str(given),
+)
 
 BEFORE = ["/", "//", "/./", "/x/../", "/;x/", "/@@", "/shop/", "http://shop/", "x:", "", "/%2e/"]
 BETWEEN = ["/", "//", "/./", "/x/../", "\\", "%2F", "%252F", "%5C", "/;v/", "/@@", "/%20/", ";v/"]
@@ -59,10 +70,7 @@ def spellings(view: str) -> list[str]:
 
 
 def answer(app: Any, is_asgi: bool, path: str, root: str, **knocked: Any) -> int:
-    """Send a request to app as a server does that decodes a path once; return the status.
-
-    root: where the app is mounted; with a "!" in front if this server's path leaves it out.
-    """
+    """Send a request to app as a server does that decodes a path once; return the status."""
     knock = signed_knock(**knocked)
     target, mount = path.partition("?")[0], root.removeprefix("!")
     if is_asgi:
@@ -92,8 +100,7 @@ def reaches(router: Router, path: str, root: str) -> bool:
     return bool(noted)
 
 
-@EVERY_ROUTER
-@pytest.mark.parametrize("root", ["", "/karla-shop", "!/karla-shop"])
+@EVERYWHERE
 def test_nothing_unsigned_reaches_a_view(router: Router, root: str) -> None:
     noted: list[Any] = []
     app = wrapped(router, noted.append)
@@ -111,8 +118,7 @@ def test_each_router_takes_more_than_a_list_of_spellings_could_hold(router: Rout
     assert not reaches(router, "/products", "")
 
 
-@EVERY_ROUTER
-@pytest.mark.parametrize("root", ["", "/karla-shop", "!/karla-shop"])
+@EVERYWHERE
 def test_a_genuine_delivery_reaches_the_view_with_its_event(router: Router, root: str) -> None:
     noted: list[Any] = []
     app = wrapped(router, noted.append)
@@ -125,8 +131,7 @@ def test_a_genuine_delivery_reaches_the_view_with_its_event(router: Router, root
 PAGES = ["/", "/products", "/webhooks", "/karla", "/karla/webhooks", "/hook", "/a%2Fb", "/%2525"]
 
 
-@EVERY_ROUTER
-@pytest.mark.parametrize("root", ["", "/karla-shop", "!/karla-shop"])
+@EVERYWHERE
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_the_apps_other_pages_answer_as_without_the_middleware(
     router: Router, root: str, method: str

@@ -165,13 +165,14 @@ def _run_on_lasting_loop(call: _Call) -> None:
 class _Call:
     """An awaitable on its way to its end, and what came of it."""
 
+    _task: asyncio.Task[None]
+
     def __init__(self, awaitable: Awaitable[Any]) -> None:
         self._awaitable = awaitable
         self._lock = threading.Lock()
         self._begins_on: asyncio.AbstractEventLoop | None = None
         self._is_awaited = False
         self._has_ended = threading.Event()
-        self._task: asyncio.Task[None] | None = None
         self._result: Any = None
         self._error: BaseException | None = None
 
@@ -225,6 +226,7 @@ class _Call:
             self.drop()
         else:
             with suppress(RuntimeError):  # it is closed
+                # Not the task's own method: there is no task before the loop has begun.
                 loop.call_soon_threadsafe(self._cancel)
 
     # -- on the event loop
@@ -249,5 +251,4 @@ class _Call:
         self._has_ended.set()
 
     def _cancel(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
+        self._task.cancel()

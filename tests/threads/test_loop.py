@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import os
 import signal
 import subprocess
@@ -11,10 +12,12 @@ import sys
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from karla_receiver import driving
 from karla_receiver.threads import loop as lasting
 from karla_receiver.threads.loop import AppLoop, run_to_end
 from tests.inbox.stock import in_threads
@@ -196,6 +199,43 @@ def test_what_an_ended_loop_has_not_begun_runs_on_the_processs_own(begins: Any) 
     assert run_to_end(running_loop(), app_loop_of(stub)) is run_to_end(running_loop())
 
 
+def interrupt(begin: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_caller_that_is_interrupted_at_once_leaves_nothing_that_nobody_awaits() -> None:
+    stub = Stub(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run_to_end(running_loop(), app_loop_of(stub))
+    gc.collect()  # a coroutine that was never awaited would be told now
+
+
+def test_a_process_that_exits_fails_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = SimpleNamespace(loop=Stub(refuse), is_of_this_thread=False)
+    monkeypatch.setattr(lasting._PROCESS, "lasting_loop", lambda: ended)  # pyright: ignore[reportPrivateUsage]
+    with pytest.raises(RuntimeError, match="the process exits"):
+        run_to_end(running_loop())
+
+
+def test_a_call_that_takes_long_is_waited_for_while_its_loop_runs() -> None:
+    has_looked = threading.Event()
+
+    async def wait() -> bool:
+        loop: Any = asyncio.get_running_loop()
+
+        def is_running() -> bool:
+            has_looked.set()
+            return True
+
+        loop.is_running = is_running
+        try:
+            return await asyncio.to_thread(has_looked.wait, PATIENCE_SECONDS)
+        finally:
+            del loop.is_running
+
+    assert run_to_end(wait())
+
+
 def test_an_ended_loop_that_begins_late_does_not_run_a_call_twice() -> None:
     late: list[Any] = []
     stub = Stub(late.append)
@@ -341,6 +381,9 @@ def test_a_forked_process_makes_its_own_loop_and_leaves_the_parents_alone() -> N
         assert run_to_end(running_loop(), app_loop) is loop
         assert in_child(lambda: run_to_end(running_loop(), app_loop) not in (parents, loop))
     assert run_to_end(running_loop()) is parents
+    driving._end_loop()  # pyright: ignore[reportPrivateUsage] # as at exit
+    assert parents.is_closed()
+    assert in_child(lambda: run_to_end(running_loop()).is_running())
 
 
 PROGRAM = """

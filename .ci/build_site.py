@@ -40,7 +40,8 @@ REFERENCE = {
     "karla_receiver.testing": "testing",
     **{
         f"karla_receiver.adapters.{path.stem}": "adapters"
-        for path in (ROOT / "adapters").glob("[!_]*.py")
+        for pattern in ("[!_]*.py", "[!_]*/")
+        for path in (ROOT / "adapters").glob(pattern)
     },
 }
 

@@ -21,11 +21,13 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CORE: str = PROJECT["dependencies"][0]
 # Their tests wait for tenths of a second, and fail on a machine that is busy with all the others.
 BROKERS = {"redis", "celery"}
+# An adapter is a file or a package.
+FOUND = {path.stem for path in (ROOT / "adapters").glob("[!_]*")}
 # What each other adapter requires, by the name of its extra and its file.
 ADAPTERS: dict[str, str] = {
     name: requirements[0]
     for name, requirements in PROJECT["optional-dependencies"].items()
-    if (ROOT / "adapters" / f"{name}.py").exists() and name not in BROKERS
+    if name in FOUND - BROKERS
 }
 # Its oldest version wants an older Starlette than the oldest of the extra `starlette`.
 APART = "fastapi"

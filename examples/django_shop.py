@@ -23,7 +23,7 @@ from karla_receiver.adapters.django import webhook
 
 settings.configure(
     ALLOWED_HOSTS=["127.0.0.1"],
-    INSTALLED_APPS=["karla_receiver.adapters.django.KarlaConfig"],
+    INSTALLED_APPS=["karla_receiver.adapters.django"],
     KARLA_WEBHOOK_SECRET=os.environ["KARLA_WEBHOOK_SECRET"],
     LOGGING_CONFIG=None,
     MIDDLEWARE=["django.middleware.csrf.CsrfViewMiddleware"],

@@ -179,7 +179,8 @@ class Receiver:
         if self.inbox is not None:
             raise ConfigurationError(
                 "a receiver with an inbox hands events to its handlers, never to a view or a"
-                " forwarded app: register a function with receiver.on"
+                " forwarded app: register functions with receiver.on, and mount the receiver by"
+                " itself, as in KarlaApp(receiver) or endpoint(receiver)"
             )
 
     def replace_secrets(self, *secrets: str | bytes) -> None:

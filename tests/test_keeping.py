@@ -514,7 +514,7 @@ def test_a_kept_delivery_verifies_as_at_its_receipt(receive: Receive) -> None:
 
 def test_an_inbox_leaves_no_request_for_a_view_to_answer() -> None:
     receiver = Receiver(SECRET, inbox=ListInbox())
-    with pytest.raises(ConfigurationError, match=r"register a function with receiver\.on"):
+    with pytest.raises(ConfigurationError, match=r"register functions with receiver\.on"):
         webhook(receiver)(lambda event: None)
 
     async def app(scope: Any, receive: Any, send: Any) -> None:

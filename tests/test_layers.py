@@ -18,7 +18,9 @@ CORE = sorted(PACKAGE.glob("*.py"))
 SAMPLES = sorted((PACKAGE / "samples").glob("*.py"))
 TEST_KIT = sorted((PACKAGE / "testing").glob("*.py"))
 EXPLAIN = sorted((PACKAGE / "explain").glob("*.py"))
-ADAPTERS = sorted((PACKAGE / "adapters").glob("[!_]*.py"))
+ADAPTERS = sorted((PACKAGE / "adapters").glob("[!_]*.py")) + sorted(
+    (PACKAGE / "adapters").glob("*/**/*.py")
+)
 
 # What an adapter may import beside the standard library and the core.
 FOREIGN: dict[str, frozenset[str]] = {
@@ -58,9 +60,13 @@ def foreign(path: Path) -> set[str]:
     return names - set(sys.stdlib_module_names) - {"karla_receiver"}
 
 
+def adapter_of(path: Path) -> str:
+    return path.relative_to(PACKAGE / "adapters").parts[0].removesuffix(".py")
+
+
 def test_there_is_something_to_check() -> None:
     assert len(CORE) > 10
-    assert {path.stem for path in ADAPTERS} == set(FOREIGN)
+    assert {adapter_of(path) for path in ADAPTERS} == set(FOREIGN)
 
 
 @pytest.mark.parametrize("path", [*CORE, *SAMPLES, *EXPLAIN], ids=lambda path: path.stem)
@@ -86,7 +92,7 @@ def test_the_core_never_imports_what_is_built_on_it(path: Path) -> None:
 
 @pytest.mark.parametrize("path", ADAPTERS, ids=lambda path: path.stem)
 def test_an_adapter_imports_its_framework_and_the_core_only(path: Path) -> None:
-    assert foreign(path) <= FOREIGN[path.stem]
+    assert foreign(path) <= FOREIGN[adapter_of(path)]
     assert not any(name.startswith("karla_receiver.cli") for name in imports(path))
 
 

@@ -309,13 +309,13 @@ def answering(status: int) -> Any:
     ("view", "status", "rows"),
     [
         (answering(204), 204, 1),
-        (discard, 200, 1),
+        (discard, 200, 0),
         (answering(409), 409, 0),
         (later, 503, 0),
         (missing, 404, 0),
     ],
 )
-def test_what_was_written_stays_when_the_delivery_is_acknowledged(
+def test_what_a_view_wrote_stays_when_it_answers_with_success(
     view: Any, status: int, rows: int
 ) -> None:
     assert deliver(webhook(SECRET)(view)).status == status
@@ -324,31 +324,36 @@ def test_what_was_written_stays_when_the_delivery_is_acknowledged(
 
 
 @pytest.mark.usefixtures("atomic_requests")
-def test_handlers_and_view_share_the_transaction() -> None:
+def test_each_handler_and_the_view_has_a_transaction_of_its_own() -> None:
     receiver = Receiver(SECRET)
-    receiver.on("*")(lambda event: insert())
 
-    def fail(request: HttpRequest, event: Event) -> None:
+    @receiver.on("*")
+    def succeed(event: Event) -> None:
         assert connection.in_atomic_block
+        insert()
+
+    @webhook(receiver)
+    def fail(request: HttpRequest, event: Event) -> None:
+        assert count() == 1
+        insert()
         raise ValueError
 
-    assert deliver(webhook(receiver)(fail)).status == 500
-    assert count() == 0
-    assert deliver(endpoint(receiver)).status == 200
+    assert deliver(fail).status == 500
     assert count() == 1
+    assert deliver(endpoint(receiver)).status == 200
+    assert count() == 2
 
 
 @pytest.mark.usefixtures("atomic_requests")
-@pytest.mark.parametrize("is_below", [True, False])
-def test_a_view_can_be_excluded_from_transactions(is_below: bool) -> None:
+@pytest.mark.parametrize(("excluded", "rows"), [("default", 1), ("another", 0)])
+def test_a_view_can_be_excluded_from_transactions(excluded: str, rows: int) -> None:
     def fail(request: HttpRequest, event: Event) -> None:
         insert()
         raise ValueError
 
-    free: Any = transaction.non_atomic_requests
-    view = webhook(SECRET)(free(fail)) if is_below else free(webhook(SECRET)(fail))
+    view = webhook(SECRET)(transaction.non_atomic_requests(using=excluded)(fail))
     assert deliver(view).status == 500
-    assert count() == 1
+    assert count() == rows
 
 
 def test_a_sync_handler_beside_an_async_view_has_the_requests_connection() -> None:
@@ -375,29 +380,53 @@ def test_the_secret_may_be_in_the_settings() -> None:
         assert deliver(webhook()(nothing)).status == 200
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {},
-        {"KARLA_WEBHOOK_SECRETS": "one,two"},
-        {"KARLA_WEBHOOK_SECRET": SECRET, "KARLA_WEBHOOK_SECRETS": [SECRET]},
-        {"KARLA_WEBHOOK_SECRET": ""},
-        {"KARLA_WEBHOOK_SECRETS": []},
-    ],
-)
-def test_settings_that_can_never_work_are_an_error(settings: dict[str, Any]) -> None:
-    with override_settings(**settings), pytest.raises(ConfigurationError) as raised:
-        webhook()
-    assert SECRET not in str(raised.value)
+UNUSABLE: list[dict[str, Any]] = [
+    {},
+    {"KARLA_WEBHOOK_SECRETS": "one,two"},
+    {"KARLA_WEBHOOK_SECRET": SECRET, "KARLA_WEBHOOK_SECRETS": [SECRET]},
+    {"KARLA_WEBHOOK_SECRET": ""},
+    {"KARLA_WEBHOOK_SECRETS": []},
+]
+
+
+@pytest.mark.parametrize("settings", UNUSABLE)
+@pytest.mark.parametrize("view", [nothing, nothing_async])
+def test_settings_that_can_never_work_are_found_by_the_check_and_by_each_delivery(
+    view: Any, settings: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    mounted = webhook()(view)
+    with override_settings(**settings):
+        assert checked(mounted) == ["E002"]
+        assert deliver(mounted).status == 500
+    assert "ConfigurationError: " in caplog.text
+    assert SECRET not in caplog.text
+
+
+def test_the_settings_are_read_anew_for_each_delivery() -> None:
+    receiver = receiver_from_settings()
+    view = endpoint(receiver)
+
+    for secret in (SECRET, "another-secret", SECRET):
+        with override_settings(KARLA_WEBHOOK_SECRET=secret):
+            assert deliver(view).status == (200 if secret == SECRET else 401)
+    assert deliver(view).status == 500, "the last secret is not in the settings any more"
 
 
 @pytest.mark.parametrize("name", ["KARLA_WEBHOOK_SECRET", "KARLA_WEBHOOK_SECRETS"])
-def test_a_secret_that_the_environment_did_not_have_is_named(name: str) -> None:
-    with (
-        override_settings(**{name: None}),
-        pytest.raises(ConfigurationError, match=f"{name} in the settings is None: is its env"),
-    ):
-        webhook()
+def test_a_secret_that_the_environment_did_not_have_is_named(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with override_settings(**{name: None}):
+        assert deliver(endpoint(receiver_from_settings())).status == 500
+    assert f"{name} in the settings is None: is its environment variable set?" in caplog.text
+
+
+def test_a_receiver_from_the_settings_takes_the_options_of_any() -> None:
+    receiver = receiver_from_settings(max_body_bytes=100)
+    with override_settings(KARLA_WEBHOOK_SECRET=SECRET):
+        assert deliver(endpoint(receiver)).status == 413
+    with pytest.raises(ConfigurationError, match="max_body_bytes"):
+        receiver_from_settings(max_body_bytes=0)
 
 
 def test_a_decorator_without_parentheses_is_told_that_it_needs_no_secret() -> None:
@@ -431,12 +460,18 @@ def page(request: HttpRequest) -> HttpResponse:
 
 @pytest.mark.parametrize("prefix", [False, True])
 def test_the_check_finds_no_fault_in_a_view_that_works(prefix: bool) -> None:
-    assert checked(page, webhook(SECRET)(nothing), webhook(SECRET)(nothing_async)) == []
-    assert checked(endpoint(Receiver(SECRET)), prefix=prefix) == []
+    receiver = Receiver(SECRET)
+    receiver.on("*")(lambda event: None)
+    views = (webhook(SECRET)(nothing), webhook(SECRET)(nothing_async), endpoint(receiver))
+    assert checked(page, *views, prefix=prefix) == []
 
 
 def test_the_check_finds_that_no_url_leads_to_a_webhook() -> None:
     assert checked(page) == ["W001"]
+
+
+def test_the_check_finds_a_receiver_without_handlers() -> None:
+    assert checked(endpoint(Receiver(SECRET))) == ["W003"]
 
 
 def test_the_check_is_silent_in_a_project_without_urls() -> None:

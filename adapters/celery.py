@@ -94,7 +94,7 @@ class CeleryInbox:
     that ten workers died over is given up too, whatever its attempts.
     timeout: seconds in which the broker must confirm, more than 0.
     publishers: threads in each process that publish, with a connection each, 1 or more.
-    Raises ConfigurationError for anything else.
+    Raises ConfigurationError for anything else, and for an application with task_always_eager.
 
     May be shared by threads and event loops, and be forked.
     """
@@ -115,6 +115,7 @@ class CeleryInbox:
             raise ConfigurationError(f"queue is the name of a queue, not {queue!a}")
         if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
             raise ConfigurationError(f"timeout is a number of seconds over 0, not {timeout!a}")
+        _require_broker(app)
         self._app = app
         self._queue = _durable(queue)
         self._failed = _durable(f"{queue}.failed")
@@ -208,6 +209,8 @@ class CeleryInbox:
         return self._publish(_Message(delivery=delivery, failure=delivery.problem), self._failed)
 
     def _publish(self, message: _Message, queue: Queue, wait: float = 0) -> Future[None]:
+        _require_broker(self._app)  # which a test may have switched off meanwhile
+
         def send(producer: Producer) -> None:
             self._task.apply_async(
                 args=[msgspec.to_builtins(message)],
@@ -482,6 +485,14 @@ _TRANSPORT_OPTIONS: Final[dict[str, Callable[[float], dict[str, object]]]] = {
     },
     "redis": lambda timeout: {"socket_timeout": timeout, "socket_connect_timeout": timeout},
 }
+
+
+def _require_broker(app: Celery) -> None:
+    if app.conf.task_always_eager:
+        raise ConfigurationError(
+            "with task_always_eager nothing is published, so nothing would be kept: set it to"
+            " False, or give the Receiver no inbox in tests"
+        )
 
 
 def _durable(name: str) -> Queue:

@@ -18,10 +18,10 @@ from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from typing import Any, Final, TypeVar, cast
 
-from redis import Redis
+from redis import Redis, RedisCluster
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import MovedError, RedisClusterException, RedisError
 from redis.retry import Retry
 
 from karla_receiver.errors import ConfigurationError, StorageError
@@ -82,7 +82,8 @@ if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 class RedisStore:
     """Remembers in Redis (6.2 or newer) which deliveries were handled, for all processes that ask.
 
-    server: the URL of a Redis, as in `redis://:password@host:6379/0`, or a `redis.Redis` client.
+    server: the URL of a Redis, as in `redis://:password@host:6379/0`, or a client: `redis.Redis`,
+    or `redis.RedisCluster` for a cluster. With Sentinel, take its `master_for(...)`.
     A client must have a socket_timeout; how soon a failure is answered is then up to its own
     time-outs and retries. A URL gets time-outs of 0.4 s and one attempt on a new connection when
     an idle one turns out to be dead, and may override that: `?socket_timeout=2`. An event loop
@@ -101,7 +102,7 @@ class RedisStore:
 
     def __init__(
         self,
-        server: str | Redis,
+        server: str | Redis | RedisCluster,
         *,
         endpoint: str = "default",
         key: Key = None,
@@ -207,12 +208,16 @@ def _held_by(token: str) -> str:
 def _asked(script: Callable[..., Any], names: list[str], values: list[str | int]) -> Any:
     try:
         return script(keys=names, args=values)
-    except RedisError as error:
+    except MovedError as error:
+        raise StorageError(
+            "Redis: this is a node of a cluster: give the store a redis.RedisCluster"
+        ) from error
+    except (RedisError, RedisClusterException) as error:
         raise StorageError(f"Redis: {type(error).__name__}: {error}") from error
 
 
-def _client(server: str | Redis) -> Redis:
-    if isinstance(server, Redis):
+def _client(server: str | Redis | RedisCluster) -> Redis | RedisCluster:
+    if isinstance(server, Redis | RedisCluster):
         if _options(server).get("socket_timeout") is None:
             raise ConfigurationError(
                 "the client has no socket_timeout: a Redis that hangs would hang every delivery"
@@ -220,8 +225,10 @@ def _client(server: str | Redis) -> Redis:
         return server
     if not isinstance(server, str):
         raise ConfigurationError(
-            f"server is a URL or a redis.Redis, not {type(server).__name__}; an asynchronous"
-            " client is not needed, for the receiver asks in a thread"
+            "server is a URL, a redis.Redis or a redis.RedisCluster, not"
+            f" {type(server).__module__}.{type(server).__name__}; an asynchronous client is not"
+            " needed, for the receiver asks in a thread; of a Sentinel, take"
+            " master_for('name', socket_timeout=0.4)"
         )
     client = _client_of_url(server)
     del server
@@ -248,6 +255,6 @@ def _client_of_url(url: str) -> Redis | None:
     return client
 
 
-def _options(client: Redis) -> dict[str, Any]:
+def _options(client: Redis | RedisCluster) -> dict[str, Any]:
     options: dict[str, Any] = cast("Any", client).get_connection_kwargs()
     return options

@@ -17,6 +17,7 @@ from karla_receiver.idempotency.limits import (
     checked_lease,
     checked_window,
 )
+from karla_receiver.idempotency.processes import server_processes
 from karla_receiver.idempotency.protocol import Claim, ClaimState, Key
 from karla_receiver.logs import logger
 from karla_receiver.options import checked_clock, checked_count, checked_endpoint
@@ -34,7 +35,8 @@ class MemoryStore:
     FOR ONE PROCESS ONLY. A server with several worker processes has as many memories, and a
     retry that another worker gets is handled again; so is every retry after a restart. There,
     use SQLiteStore (one machine) or RedisStore. A fork leaves the child with an empty memory of
-    its own, which the log says at the child's first claim.
+    its own. The log says so at the first claim, and also where the command line of gunicorn,
+    uvicorn, hypercorn or granian, WEB_CONCURRENCY, or uWSGI asks for several processes.
 
     endpoint: names the webhook in the log; a store is for one receiver.
     key: what makes two deliveries the same one; None: the raw body does.
@@ -67,6 +69,7 @@ class MemoryStore:
         self._clock = checked_clock(monotonic_clock if clock is None else clock)
         self._tokens = itertools.count(1)  # goes on after a fork: no token is ever used twice
         self._is_forked = False
+        self._has_looked = False
         self._start_empty()
         renew_after_fork(self)
 
@@ -85,6 +88,7 @@ class MemoryStore:
         # may have held, would stay for ever.
         self._start_empty()
         self._is_forked = True
+        self._has_looked = False
 
     @property
     def key(self) -> Key:
@@ -144,16 +148,26 @@ class MemoryStore:
                 del self._claims[key]
 
     def _tick(self) -> float:
-        if self._is_forked:
-            self._is_forked = False
-            logger.warning(
-                "MemoryStore %s was made before this process was forked: each process has its own"
-                " memory, and handles again what another one has handled; use SQLiteStore or"
-                " RedisStore",
-                self._endpoint,
-            )
+        if not self._has_looked:
+            self._has_looked = True
+            self._look_for_other_processes()
         self._now = max(self._now, self._clock())
         return self._now
+
+    def _look_for_other_processes(self) -> None:
+        processes = server_processes()
+        if self._is_forked:
+            problem = "was made before this process was forked"
+        elif processes > 1:
+            problem = f"is one of {processes}, one in each process of this server"
+        else:
+            return
+        logger.warning(
+            "MemoryStore %s %s: each process has its own memory, and handles again what another one"
+            " has handled; use SQLiteStore or RedisStore",
+            self._endpoint,
+            problem,
+        )
 
     def _make_room(self, now: float) -> None:
         """Forget what has expired, and what must go so that one more fits in."""

@@ -700,6 +700,17 @@ def unused_port() -> Generator[int]:
         yield port
 
 
+def test_an_application_that_publishes_nothing_is_refused(shop: Shop) -> None:
+    eager = Celery(broker="memory://", set_as_current=False, task_always_eager=True)
+    with pytest.raises(ConfigurationError, match="with task_always_eager nothing is published"):
+        CeleryInbox(eager)
+
+    shop.app.conf.task_always_eager = True
+    with pytest.raises(StorageError, match="with task_always_eager nothing is published"):
+        shop.inbox.put(delivery())
+    assert not shop.events
+
+
 @pytest.mark.parametrize("scheme", ["amqp", "redis"])
 def test_without_a_broker_the_answer_is_503(scheme: str, unused_port: int) -> None:
     broker = f"{scheme}://127.0.0.1:{unused_port}//"

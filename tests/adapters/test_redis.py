@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -16,14 +17,16 @@ from traceback import TracebackException
 from typing import Any, cast
 
 import pytest
-from redis import Redis
+from redis import Redis, RedisCluster
 from redis.asyncio import Redis as AsyncRedis
+from redis.exceptions import RedisClusterException
+from redis.sentinel import Sentinel
 
 from karla_receiver import ConfigurationError
 from karla_receiver.adapters.redis import RedisStore
 from karla_receiver.errors import StorageError
 from karla_receiver.idempotency import ClaimState
-from tests.many_machines.redis_server import RedisServer, running_redis
+from tests.many_machines.redis_server import RedisServer, running_cluster, running_redis
 from tests.ports import reserved_port
 from tests.waiting import PATIENCE_SECONDS, until
 
@@ -62,8 +65,9 @@ def _empty(request: pytest.FixtureRequest) -> None:
         ("localhost:6379", "starts with redis://"),
         ("redis://:hush-hush@localhost:port", "starts with redis://"),
         ("redis://:hush-hush@localhost?no_such_option=1", "redis.Redis.from_url takes"),
-        (None, "not NoneType"),
-        (b"redis://", "not bytes"),
+        (None, r"not builtins\.NoneType"),
+        (b"redis://", r"not builtins\.bytes"),
+        (cast("Any", Sentinel)([]), r"not redis\.sentinel\.Sentinel; .* take master_for"),
         (AsyncRedis(), "an asynchronous client is not needed"),
         (Redis(socket_timeout=None), "no socket_timeout"),
     ],
@@ -102,6 +106,72 @@ def test_a_client_of_the_users_own_is_used_as_it_is(
 
         assert store.claim("a", "o").state is DONE
         assert all(name.startswith("mine:{default}:") for name in server.client().scan_iter())
+
+
+# --- a cluster -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Generator[list[RedisServer]]:
+    with running_cluster(3) as running:
+        yield running
+
+
+@pytest.fixture
+def cluster(nodes: list[RedisServer]) -> Generator[RedisCluster]:
+    client: RedisCluster = RedisCluster(
+        host="127.0.0.1", port=nodes[0].port, socket_timeout=PATIENCE_SECONDS
+    )
+    yield client
+    client.close()
+
+
+def test_a_cluster_keeps_the_keys_of_each_endpoint_together(
+    nodes: list[RedisServer], cluster: RedisCluster
+) -> None:
+    for node in nodes:
+        node.client().flushall()
+    endpoints = [f"shop-{number}" for number in range(20)]  # with certainty at several nodes
+    for endpoint in endpoints:
+        store = RedisStore(cluster, endpoint=endpoint)
+        token = store.claim("a", "o").token
+        assert store.claim("a", "o").state is IN_PROGRESS
+        assert asyncio.run(store.claim_async("b", "o")).is_near_duplicate
+        store.done("a", token)
+        assert store.claim("a", "o").state is DONE
+    sizes = [node.client().dbsize() for node in nodes]
+    assert sum(sizes) == 3 * len(endpoints)
+    assert sum(size > 0 for size in sizes) > 1
+
+
+def test_a_url_of_one_of_its_nodes_is_told_in_words(nodes: list[RedisServer]) -> None:
+    told: set[str] = set()
+    for number in range(20):
+        store = RedisStore(nodes[0].patient_url, endpoint=f"shop-{number}")
+        try:
+            store.claim("a", "o")
+        except StorageError as error:
+            told.add(str(error))
+    assert told == {"Redis: this is a node of a cluster: give the store a redis.RedisCluster"}
+
+
+def test_a_cluster_without_a_time_out_is_refused(nodes: list[RedisServer]) -> None:
+    with (
+        RedisCluster(host="127.0.0.1", port=nodes[0].port, socket_timeout=None) as client,
+        pytest.raises(ConfigurationError, match="no socket_timeout"),
+    ):
+        RedisStore(client)
+
+
+def test_a_cluster_that_is_down_is_a_storage_error(cluster: RedisCluster) -> None:
+    store = RedisStore(cluster)
+
+    def fail(*_: object, **__: object) -> None:
+        raise RedisClusterException("no node answers")
+
+    setattr(cluster, "execute_command", fail)  # noqa: B010
+    with pytest.raises(StorageError, match="RedisClusterException: no node answers"):
+        store.claim("a", "o")
 
 
 # --- what Redis holds ----------------------------------------------------------------------------

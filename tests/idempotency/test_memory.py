@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -166,6 +168,59 @@ def test_a_child_says_that_its_memory_is_its_own(caplog: pytest.LogCaptureFixtur
     assert in_child(child)
     handled(store, "a")
     assert not caplog.records
+
+
+SEVERAL: dict[str, tuple[list[str], dict[str, str]]] = {
+    "gunicorn": (["/venv/bin/gunicorn", "-w", "4", "shop:app"], {}),
+    "gunicorn in one word": (["gunicorn", "-w4", "shop:app"], {}),
+    "gunicorn, the last one counts": (["gunicorn", "-w", "1", "--workers=4"], {}),
+    "gunicorn by its variable": (["gunicorn", "shop:app"], {"GUNICORN_CMD_ARGS": "--workers 4"}),
+    "uvicorn": (["/venv/bin/uvicorn", "shop:app", "--workers", "4"], {}),
+    "uvicorn as a module": (["/venv/uvicorn/__main__.py", "shop:app", "--workers=4"], {}),
+    "uvicorn on Windows": (["uvicorn.exe", "--workers=4"], {}),
+    "uvicorn by the environment": (["uvicorn", "shop:app"], {"WEB_CONCURRENCY": "4"}),
+    "hypercorn": (["hypercorn", "-w", "4", "shop:app"], {}),
+}
+SINGLE: dict[str, tuple[list[str], dict[str, str]]] = {
+    "uvicorn": (["uvicorn", "shop:app", "--ws", "auto"], {}),
+    "uvicorn with one": (["uvicorn", "--workers", "1"], {"WEB_CONCURRENCY": "4"}),
+    "a variable that is no number": (["uvicorn"], {"WEB_CONCURRENCY": "many"}),
+    "a script": (["manage.py", "-w", "4"], {"WEB_CONCURRENCY": "4"}),
+    "no program": ([""], {}),
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "variables", "is_warned"),
+    [(*each, True) for each in SEVERAL.values()] + [(*each, False) for each in SINGLE.values()],
+    ids=[*SEVERAL, *(f"one process: {name}" for name in SINGLE)],
+)
+def test_a_server_of_several_processes_is_warned_of_once(
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    command: list[str],
+    variables: dict[str, str],
+    is_warned: bool,
+) -> None:
+    for name in ("WEB_CONCURRENCY", "GUNICORN_CMD_ARGS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", command)
+    handled(MemoryStore(endpoint="shop-1"), "a", "b")
+    messages = [record.getMessage() for record in caplog.records]
+    assert [each.split(":")[0] for each in messages] == [
+        "MemoryStore shop-1 is one of 4, one in each process of this server"
+    ] * is_warned
+
+
+@pytest.mark.parametrize("processes", [1, 4])
+def test_uwsgi_says_how_many_processes_it_has(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, processes: int
+) -> None:
+    monkeypatch.setitem(sys.modules, "uwsgi", SimpleNamespace(numproc=processes))
+    handled(MemoryStore(), "a")
+    assert ("is one of 4" in caplog.text) is (processes == 4)
 
 
 def test_a_fork_while_a_thread_is_inside_leaves_the_child_a_store_that_works() -> None:

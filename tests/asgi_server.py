@@ -1,4 +1,7 @@
-"""Serves one request to an ASGI app as a server does: patient, and deaf once the client is gone."""
+"""Serves one request to an ASGI app as a server does.
+
+It waits for the answer, tells the app when it has all of it, and is deaf once the client is gone.
+"""
 
 from __future__ import annotations
 
@@ -12,20 +15,24 @@ from tests.doors import Answer, Knock, answer_of, asgi_scope, logged_reasons
 def serve(app: Any, scope: dict[str, Any], messages: Iterator[Any]) -> list[Any]:
     """Run app for one request and return what the client gets of what the app sent."""
     received: list[Any] = []
+    is_answered = asyncio.Event()
     is_gone = False
 
     async def receive() -> Any:
         nonlocal is_gone
         await asyncio.sleep(0)  # where a server would wait for the network
-        message: Any = next(messages, {})
+        message: Any = {} if is_answered.is_set() else next(messages, {})
         if not message:
-            await asyncio.Event().wait()
+            await is_answered.wait()
+            message = {"type": "http.disconnect"}
         is_gone = message["type"] == "http.disconnect"
         return message
 
     async def send(message: Any) -> None:
         if not is_gone:
             received.append(message)
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            is_answered.set()
 
     async def run() -> None:
         await app(scope, receive, send)

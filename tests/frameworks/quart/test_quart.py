@@ -79,11 +79,13 @@ def test_a_body_that_takes_longer_than_quarts_own_limit_is_refused() -> None:
     sent: list[Any] = []
 
     async def serve_one() -> None:
-        messages: asyncio.Queue[Any] = asyncio.Queue()  # from which nothing more will come
+        messages: asyncio.Queue[Any] = asyncio.Queue()  # nothing more comes before the answer
         messages.put_nowait({"type": "http.request", "body": BODY[:9], "more_body": True})
 
         async def send(message: Any) -> None:
             sent.append(message)
+            if message["type"] == "http.response.body":
+                messages.put_nowait({"type": "http.disconnect"})
 
         await asyncio.wait_for(
             cast("Any", app)(asgi_scope(sized_knock()), messages.get, send), PATIENCE_SECONDS

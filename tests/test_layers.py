@@ -14,7 +14,7 @@ import karla_receiver
 from tests.frameworks.chosen import FRAMEWORKS
 
 PACKAGE = Path(karla_receiver.__file__).parent
-CORE = sorted(PACKAGE.glob("*.py"))
+CORE = sorted(path for path in PACKAGE.glob("*.py") if path.name != "__main__.py")
 SAMPLES = sorted((PACKAGE / "samples").glob("*.py"))
 TEST_KIT = sorted((PACKAGE / "testing").glob("*.py"))
 EXPLAIN = sorted((PACKAGE / "explain").glob("*.py"))

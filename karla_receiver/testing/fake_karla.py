@@ -12,6 +12,7 @@ import random
 import re
 import shlex
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -19,10 +20,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self, cast
 
-import httpx2
-from pytest_httpserver import HTTPServer
-from werkzeug.serving import BaseWSGIServer
-from werkzeug.wrappers import Request, Response
+try:
+    import httpx2
+    from pytest_httpserver import HTTPServer
+    from werkzeug.serving import BaseWSGIServer
+    from werkzeug.wrappers import Request, Response
+except ModuleNotFoundError as error:
+    message = f"{error.name} is missing: pip install 'karla-receiver[testing]'"
+    if __name__ == "__main__":
+        print(message, file=sys.stderr)  # noqa: T201 - of a program
+        sys.exit(2)
+    raise ModuleNotFoundError(message, name=error.name) from None
 
 from karla_receiver.clocks import wall_clock
 from karla_receiver.errors import ConfigurationError

@@ -39,6 +39,7 @@ from karla_receiver.outcomes import Discard, RetryLater
 from tests.observed import Keeper
 from tests.ports import reserved_port
 from tests.signing import BODY, SECRET, signature_header, signed
+from tests.waiting import PATIENCE_SECONDS
 
 _names = itertools.count()
 
@@ -50,7 +51,8 @@ class Shop:
         self.name = f"karla-{next(_names)}"
         self.app = Celery("shop", broker="memory://", set_as_current=False)
         # A broker in memory confirms when the machine gets to it.
-        self.inbox = CeleryInbox(self.app, queue=self.name, **{"timeout": 30, **options})
+        options.setdefault("timeout", PATIENCE_SECONDS)
+        self.inbox = CeleryInbox(self.app, queue=self.name, **options)
         self.keeper = Keeper()
         self.receiver = Receiver(SECRET, inbox=self.inbox, observer=self.keeper)
         self.events: list[Event] = []

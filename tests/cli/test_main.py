@@ -38,6 +38,14 @@ def test_without_the_extra_it_says_how_to_install_it(library: str) -> None:
 
 
 @pytest.mark.slow
+def test_it_is_the_package_as_a_program_too() -> None:
+    command = [sys.executable, "-m", "karla_receiver", "samples"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert "shipment_delivered" in run.stdout
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("library", ["pytest", "hypothesis", "pytest_httpserver"])
 def test_it_needs_nothing_of_the_test_kits(library: str) -> None:
     assert python(WITHOUT.format(library), "send", "--help").returncode == 0

@@ -548,3 +548,24 @@ def test_as_a_program_it_says_how_to_reach_it_and_ends_quietly(options: list[str
     assert running.returncode == 0
     assert errors.count("\n") == 1, "more than the call"
     assert '"GET /v1/shops/nordwind/webhooks?' in errors
+
+
+WITHOUT = """
+import runpy, sys
+sys.modules[{library!r}] = None
+{rest}
+"""
+AS_A_PROGRAM = "runpy.run_module('karla_receiver.testing.fake_karla', run_name='__main__')"
+AS_A_MODULE = "import karla_receiver.testing.fake_karla"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("library", ["httpx2", "pytest_httpserver"])
+@pytest.mark.parametrize(("rest", "status"), [(AS_A_PROGRAM, 2), (AS_A_MODULE, 1)])
+def test_without_its_extra_it_says_how_to_install_it(library: str, rest: str, status: int) -> None:
+    command = [sys.executable, "-c", WITHOUT.format(library=library, rest=rest)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == status
+    before, _, told = run.stderr.rpartition("ModuleNotFoundError: ")
+    assert told == f"{library} is missing: pip install 'karla-receiver[testing]'\n"
+    assert (before == "") is (status == 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Sequence
 
 __all__ = ["main"]
 
@@ -17,9 +18,10 @@ _EXTRA_OF = {
 }
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None, *, name: str = "karla-receiver") -> None:
     """Run the command line, and exit with its status.
 
+    arguments: what follows the name; None: those of the process. name: as the help has it.
     A library that is not installed costs one line that says how to install it, and status 2.
     """
     for stream in (sys.stdout, sys.stderr):
@@ -31,7 +33,7 @@ def main() -> None:
         # Here, because this module must load without the extra, to be able to name it.
         from karla_receiver.cli.program import program
 
-        program(prog_name="karla-receiver")
+        program(args=arguments, prog_name=name)
     except KeyboardInterrupt:
         sys.exit(130)  # while it was loading; afterwards the program sees to it
     except ModuleNotFoundError as error:

@@ -11,6 +11,7 @@ import traceback
 from pathlib import Path
 
 from karla_receiver import Receiver
+from karla_receiver.cli import django_project
 from karla_receiver.errors import ConfigurationError
 
 __all__ = ["imported_receiver"]
@@ -27,7 +28,7 @@ def imported_receiver(place: str, *, is_before_registration: bool = False) -> Re
     is_before_registration: a receiver that takes its secret from the environment gets one that
     nobody knows, if there is none: before an endpoint is registered there can be none.
     Raises ConfigurationError if it cannot be imported, with the user's line that failed, or is no
-    `Receiver`.
+    `Receiver`. Django is set up before, if DJANGO_SETTINGS_MODULE is there.
     """
     module_name, _, name = place.partition(":")
     if not all(part.isidentifier() for part in (*module_name.split("."), *name.split("."))):
@@ -37,26 +38,43 @@ def imported_receiver(place: str, *, is_before_registration: bool = False) -> Re
         )
     if is_before_registration and not any(variable in os.environ for variable in _SECRETS):
         os.environ[_SECRETS[0]] = secrets.token_urlsafe(32)
+    _look_in_current_folder()
+    _set_up_django()
     found: object = _module(module_name)
     for part in name.split("."):
         found = getattr(found, part, None)
     if not isinstance(found, Receiver):
         kind = "nothing" if found is None else f"a {type(found).__name__}"
         raise ConfigurationError(f"expected a Receiver at {place!a}, and found {kind}")
+    django_project.adopt(found)
     return found
 
 
-def _module(name: str) -> object:
+def _look_in_current_folder() -> None:
     folder = str(Path.cwd())
     if folder not in sys.path:
         sys.path.insert(0, folder)
+
+
+def _set_up_django() -> None:
+    try:
+        django_project.set_up()
+    except (Exception, SystemExit) as error:
+        name = os.environ["DJANGO_SETTINGS_MODULE"]
+        raise ConfigurationError(
+            f"setting up Django with DJANGO_SETTINGS_MODULE={name!a} failed{_line_of(error)}:"
+            f" {type(error).__name__}: {error}"
+        ) from error
+
+
+def _module(name: str) -> object:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise _failed(name, error) from error  # it is there, and lacks something itself
         raise ConfigurationError(
-            f"there is no module {name!a} in {folder} or among what is installed:"
+            f"there is no module {name!a} in {Path.cwd()} or among what is installed:"
             " run this in the folder that it is imported from"
         ) from None
     except (Exception, SystemExit) as error:

@@ -32,6 +32,10 @@ _CRASHED = 70  # what sysexits.h has for an internal error: neither wrong use no
 class _Program(TyperGroup):
     """Ends every command in the same way, whatever it raises."""
 
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        # In manage.py they are karla_work and so on, and called so in their help.
+        return super().get_command(ctx, cmd_name.removeprefix("karla_"))
+
     def main(self, *args: Any, **options: Any) -> Any:
         try:
             return super().main(*args, **options)

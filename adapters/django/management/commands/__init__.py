@@ -1,0 +1,1 @@
+"""The programs of `karla-receiver` that a Django project needs, with Django set up."""

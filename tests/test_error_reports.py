@@ -277,6 +277,21 @@ def without_a_broker(folder: Path, error: BaseException) -> list[BaseException]:
     return found + celery_work(app, inbox)
 
 
+def at_a_broker_that_fails(folder: Path, error: BaseException) -> list[BaseException]:
+    """Fail while the body is in the hands of the broker's client."""
+    app, inbox = celery_inbox("memory://")
+    receiver = failing(Receiver(SECRET, inbox=inbox), ValueError())
+
+    def publish(*_: object, **__: object) -> None:
+        raise OSError("connection reset")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kombu.messaging.Producer._publish", publish)
+        found = deliver(receiver)
+        found += asyncio.run(deliver_async(receiver))
+        return found + celery_work(app, inbox)
+
+
 PLACES: list[Fail] = [
     in_a_request,
     in_an_event_loop,
@@ -288,6 +303,7 @@ PLACES: list[Fail] = [
     in_a_worker,
     in_a_celery_worker,
     without_a_broker,
+    at_a_broker_that_fails,
 ]
 ERRORS = [ValueError, SystemExit, asyncio.CancelledError, StorageError]
 

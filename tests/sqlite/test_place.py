@@ -173,6 +173,17 @@ def test_a_file_that_cannot_be_written_is_refused_when_the_inbox_is_made(shared:
     assert modes(shared) == {"karla.db": 0o444}
 
 
+@pytest.mark.parametrize("name", ["karla.db", "."])
+def test_what_the_system_says_cannot_be_written_is_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    SQLiteInbox(path).close()
+    refused = str(path.parent / name)
+    monkeypatch.setattr(os, "access", lambda asked, mode, **_: str(asked) != refused)
+    with pytest.raises(ConfigurationError, match=f"this user may not write to {refused}$"):
+        SQLiteInbox(path)
+
+
 @pytest.mark.parametrize("is_there", [True, False])
 def test_a_directory_that_cannot_be_written_is_refused_when_the_inbox_is_made(
     shared: Path, is_there: bool

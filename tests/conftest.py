@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Generator
 
@@ -28,6 +29,12 @@ def _patient_files() -> Generator[None]:
         patch.setattr(group_commit, "_PATIENCE_SECONDS", PATIENCE_SECONDS)
         patch.setattr(forking, "_PATIENCE_SECONDS", PATIENCE_SECONDS)
         yield
+
+
+def pytest_collection_finish() -> None:
+    """Have no garbage collection look at the cases and imports: they stay, and are many."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(params=[receive_sync, receive_async], ids=["receive", "receive_async"])

@@ -137,6 +137,7 @@ for thread in threads: thread.join()
 """
 
 
+@pytest.mark.slow
 def test_the_first_events_may_be_read_by_many_threads_at_once() -> None:
     command = [sys.executable, "-c", FIRST_EVENTS]
     for _ in range(3):  # a third of all runs crashed when msgspec met a type in two threads

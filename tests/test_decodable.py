@@ -170,6 +170,7 @@ print("all met")
 """
 
 
+@pytest.mark.slow
 def test_every_type_may_be_met_by_many_threads_at_once() -> None:
     command = [sys.executable, "-c", FIRST_USES]
     for _ in range(2):

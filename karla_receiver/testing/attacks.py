@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any, Final, TypeAlias
 
@@ -185,8 +185,9 @@ class _Resolution:
         """Move the times in a text to those of the setting."""
         if not self._shift:
             return text
-        for spelling in _SPELLINGS:
-            text = text.replace(spelling(_TABLE_NOW), spelling(_TABLE_NOW + self._shift))
+        moved = _spelled(_TABLE_NOW + self._shift)
+        for spelling, other in zip(_spelled(_TABLE_NOW), moved, strict=True):
+            text = text.replace(spelling, other)
         return numbers.sub(self._moved_number, text)
 
     def _moved_number(self, match: re.Match[str]) -> str:
@@ -213,6 +214,11 @@ _SPELLINGS: Final[tuple[Callable[[int], str], ...]] = (
     lambda moment: f"\xb9{str(moment)[1:]}",
     _in_other_digits,
 )
+
+
+@lru_cache(maxsize=4)
+def _spelled(moment: int) -> tuple[str, ...]:
+    return tuple(spelling(moment) for spelling in _SPELLINGS)
 
 
 @cache

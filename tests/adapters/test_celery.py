@@ -659,6 +659,7 @@ def silent(request: pytest.FixtureRequest) -> Generator[CeleryInbox]:
         yield inbox
 
 
+@pytest.mark.slow
 def test_a_silent_broker_is_a_storage_error_soon_however_many_ask(silent: CeleryInbox) -> None:
     errors: list[StorageError] = []
 
@@ -679,6 +680,7 @@ def test_a_silent_broker_is_a_storage_error_soon_however_many_ask(silent: Celery
     silent.close()
 
 
+@pytest.mark.slow
 def test_an_event_loop_goes_on_while_a_broker_is_silent(silent: CeleryInbox) -> None:
     turns = 0
 

@@ -21,7 +21,7 @@ EVERY_ROUTER = pytest.mark.parametrize("router", ROUTERS.values(), ids=ROUTERS)
 EVERYWHERE = pytest.mark.parametrize(
     ("router", "root"),
     [
-        (router, root)
+        pytest.param(router, root, marks=pytest.mark.slow if root else ())
         for router in ROUTERS.values()
         for root in ("", "/karla-shop", *["!/karla-shop"] * router.is_asgi)
     ],

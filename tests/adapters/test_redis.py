@@ -126,6 +126,7 @@ def cluster(nodes: list[RedisServer]) -> Generator[RedisCluster]:
     client.close()
 
 
+@pytest.mark.slow
 def test_a_cluster_keeps_the_keys_of_each_endpoint_together(
     nodes: list[RedisServer], cluster: RedisCluster
 ) -> None:
@@ -273,6 +274,7 @@ def is_claimable(store: RedisStore) -> bool:
     return store.claim("a", "o").state is CLAIMED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("has_connection", [True, False])
 def test_a_redis_that_hangs_is_a_storage_error_soon_and_no_claim_for_ever(
     server: RedisServer, *, has_connection: bool
@@ -286,6 +288,7 @@ def test_a_redis_that_hangs_is_a_storage_error_soon_and_no_claim_for_ever(
     until(partial(is_claimable, RedisStore(server.patient_url)))
 
 
+@pytest.mark.slow
 def test_a_listener_that_never_answers_is_a_storage_error_soon() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         store = RedisStore(f"redis://127.0.0.1:{silent.getsockname()[1]}/0")

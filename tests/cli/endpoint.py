@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TypeAlias
 
+from karla_receiver.adapters.asgi import ASGIApp, Receive, Scope, Send
 from karla_receiver.cli.addresses import listening, webhook_url
 from karla_receiver.cli.server import serving_asgi
 from karla_receiver.cli.watching import Seen, WatchedApp
 from tests.signing import SECRET
 
+__all__ = ["Endpoint", "endpoints"]
+
+# Makes a receiver under the tests' secret; hands out its URL and what it has seen.
+Endpoint: TypeAlias = Callable[[], AbstractContextManager[tuple[str, list[Seen]]]]
+
 
 @contextmanager
-def endpoint() -> Generator[tuple[str, list[Seen]]]:
-    """Serve a receiver under the tests' secret; hand out its URL and what it has seen."""
-    seen: list[Seen] = []
-    app = WatchedApp(SECRET, tolerance=300, notify=seen.append)
+def endpoints() -> Generator[Endpoint]:
+    """Run one server for any number of receivers, one after another.
+
+    To start and stop it takes longer than most tests.
+    """
+    current: list[ASGIApp] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await current[-1](scope, receive, send)
+
     with listening("127.0.0.1", 0) as listener, serving_asgi(app, listener):
-        yield webhook_url("127.0.0.1", listener.getsockname()[1]), seen
+        url = webhook_url("127.0.0.1", listener.getsockname()[1])
+
+        @contextmanager
+        def endpoint() -> Generator[tuple[str, list[Seen]]]:
+            seen: list[Seen] = []
+            current.append(WatchedApp(SECRET, tolerance=300, notify=seen.append))
+            yield url, seen
+            current.clear()
+
+        yield endpoint

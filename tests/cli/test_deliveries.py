@@ -22,6 +22,7 @@ OUT_OF_REACH = {
     Reason.BODY_INCOMPLETE,
     Reason.HTTPS_REQUIRED,
     Reason.IN_PROGRESS,
+    Reason.LENGTH_REQUIRED,
     Reason.UNAVAILABLE,
     Reason.CLIENT_DISCONNECTED,
     Reason.RETRY_LATER,

@@ -101,6 +101,7 @@ def _kept(migrated: Path) -> None:
     inbox.close()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_kept")
 @pytest.mark.parametrize(("command", "variables"), WORKERS.values(), ids=WORKERS)
 def test_a_worker_runs_in_a_project_and_manages_its_connections(
@@ -136,6 +137,7 @@ def test_webhooks_sync_imports_a_receiver_of_a_project(project: Path) -> None:
         assert "expected a Receiver at 'shop.hooks:nothing', and found nothing" in errors
 
 
+@pytest.mark.slow
 def test_settings_that_cannot_be_imported_are_told_in_a_line(project: Path) -> None:
     command = ["-c", MAIN, "work", "shop.hooks:receiver"]
     process = start(project, command, DJANGO_SETTINGS_MODULE="missing.settings")
@@ -148,6 +150,7 @@ def test_settings_that_cannot_be_imported_are_told_in_a_line(project: Path) -> N
     assert line.endswith(": ModuleNotFoundError: No module named 'missing'")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked", [["karla_work", "--help"], ["help", "karla_work"]])
 def test_the_help_is_the_programs_under_the_name_in_manage_py(
     project: Path, asked: list[str]
@@ -158,6 +161,7 @@ def test_the_help_is_the_programs_under_the_name_in_manage_py(
     assert "--threads" in output
 
 
+@pytest.mark.slow
 def test_wrong_usage_has_the_programs_status(project: Path) -> None:
     status, _, errors = ended(start(project, ["manage.py", "karla_inbox", "stats", "none.db"]))
     assert status == 2

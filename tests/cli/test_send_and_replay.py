@@ -27,7 +27,7 @@ from karla_receiver.cli.deliveries import Delivery
 from karla_receiver.cli.recording import Recorded, Recorder
 from karla_receiver.cli.sending import Answer, deliver_all
 from karla_receiver.testing.deliveries import BadKind
-from tests.cli.endpoint import endpoint
+from tests.cli.endpoint import Endpoint, endpoints
 from tests.cli.running import run, started
 from tests.ports import reserved_port
 from tests.signing import BODY, SECRET
@@ -70,7 +70,7 @@ def answering(status: int, body: bytes = b"", kind: str = "text/plain") -> Gener
             pass
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
             yield f"http://localhost:{server.server_port}/karla"
@@ -79,7 +79,13 @@ def answering(status: int, body: bytes = b"", kind: str = "text/plain") -> Gener
             thread.join()
 
 
-def test_a_sample_is_signed_and_sent_as_it_is() -> None:
+@pytest.fixture(scope="module")
+def endpoint() -> Generator[Endpoint]:
+    with endpoints() as endpoint:
+        yield endpoint
+
+
+def test_a_sample_is_signed_and_sent_as_it_is(endpoint: Endpoint) -> None:
     with endpoint() as (url, seen):
         sent = run("send", "--to", url)
 
@@ -90,7 +96,9 @@ def test_a_sample_is_signed_and_sent_as_it_is() -> None:
     assert dict(one.delivery.headers)["content-type"] == "application/json"
 
 
-def test_a_file_and_standard_input_are_sent_byte_for_byte(tmp_path: Path) -> None:
+def test_a_file_and_standard_input_are_sent_byte_for_byte(
+    endpoint: Endpoint, tmp_path: Path
+) -> None:
     body = b'{"event_group": "x"}\r\n'
     (tmp_path / "body").write_bytes(body)
     with endpoint() as (url, seen):
@@ -99,7 +107,7 @@ def test_a_file_and_standard_input_are_sent_byte_for_byte(tmp_path: Path) -> Non
     assert [each.delivery.body for each in seen] == [body, body]
 
 
-def test_values_are_set_before_signing() -> None:
+def test_values_are_set_before_signing(endpoint: Endpoint) -> None:
     with endpoint() as (url, seen):
         sent = run(
             "send",
@@ -116,7 +124,7 @@ def test_values_are_set_before_signing() -> None:
     assert event.raw["shop_slug"] == ""
 
 
-def test_many_are_sent_several_at_a_time_and_summed_up() -> None:
+def test_many_are_sent_several_at_a_time_and_summed_up(endpoint: Endpoint) -> None:
     with endpoint() as (url, seen):
         sent = run("send", "--to", url, "--count", "30", "--concurrency", "4")
     first, second = sent.output.splitlines()
@@ -127,7 +135,7 @@ def test_many_are_sent_several_at_a_time_and_summed_up() -> None:
     assert " a second; ms: median " in second
 
 
-def test_answers_may_be_had_as_json() -> None:
+def test_answers_may_be_had_as_json(endpoint: Endpoint) -> None:
     with endpoint() as (url, _):
         *answers, summary = run("send", "--to", url, "--count", "2", "--json").lines
 
@@ -149,7 +157,9 @@ def test_answers_may_be_had_as_json() -> None:
 
 
 @pytest.mark.parametrize(("bad", "reason"), REASONS.items())
-def test_what_is_made_bad_is_refused_for_it_and_that_is_right(bad: BadKind, reason: Reason) -> None:
+def test_what_is_made_bad_is_refused_for_it_and_that_is_right(
+    endpoint: Endpoint, bad: BadKind, reason: Reason
+) -> None:
     with endpoint() as (url, seen):
         sent = run("send", "claim_created", "--to", url, "--bad", bad)
     assert sent.status == 0
@@ -323,7 +333,9 @@ def test_a_secret_that_cannot_sign_is_told_before_anything_is_sent() -> None:
     assert (wrong.status, wrong.output) == (2, "")
 
 
-def test_progress_is_shown_to_a_terminal_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_shown_to_a_terminal_alone(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def terminal(**options: object) -> Console:
         return Console(stderr=True, force_terminal=True, width=80)
 
@@ -368,7 +380,9 @@ def recording(tmp_path: Path) -> Path:
     return path
 
 
-def test_what_was_recorded_is_delivered_under_fresh_signatures(recording: Path) -> None:
+def test_what_was_recorded_is_delivered_under_fresh_signatures(
+    endpoint: Endpoint, recording: Path
+) -> None:
     with endpoint() as (url, seen):
         replayed = run("replay", recording, "--to", url)
 
@@ -387,7 +401,9 @@ def test_what_was_recorded_is_delivered_under_fresh_signatures(recording: Path) 
     ]
 
 
-def test_a_replay_for_programs_says_which_delivery_each_answer_is_of(recording: Path) -> None:
+def test_a_replay_for_programs_says_which_delivery_each_answer_is_of(
+    endpoint: Endpoint, recording: Path
+) -> None:
     with endpoint() as (url, _):
         *answers, summary = run("replay", recording, "--to", url, "--json").lines
     assert [each["name"] for each in answers] == ["delivery"] * 4
@@ -395,7 +411,7 @@ def test_a_replay_for_programs_says_which_delivery_each_answer_is_of(recording: 
     assert summary["wrong"] == 1
 
 
-def test_of_many_wrong_answers_the_first_numbers_are_named() -> None:
+def test_of_many_wrong_answers_the_first_numbers_are_named(endpoint: Endpoint) -> None:
     one = Recorded(received_at=1, headers=[], body=b"not json")
     with endpoint() as (url, _):
         lines = [msgspec.json.encode(one)] * 12
@@ -405,7 +421,7 @@ def test_of_many_wrong_answers_the_first_numbers_are_named() -> None:
     )
 
 
-def test_a_recorded_content_type_is_sent_as_the_bytes_it_was() -> None:
+def test_a_recorded_content_type_is_sent_as_the_bytes_it_was(endpoint: Endpoint) -> None:
     headers = [("content-type", "application/x; note=\xe9")]
     one = Recorded(received_at=1, headers=headers, body=b"{}")
     with endpoint() as (url, seen):
@@ -428,7 +444,7 @@ def test_what_no_request_can_have_had_is_no_recording(changes: dict[str, Any]) -
     assert "line 1 is no recorded delivery" in wrong.told
 
 
-def test_only_what_was_refused_may_be_replayed(recording: Path) -> None:
+def test_only_what_was_refused_may_be_replayed(endpoint: Endpoint, recording: Path) -> None:
     with endpoint() as (url, seen):
         run("replay", "-", "--refused", "--to", url, stdin=recording.read_bytes())
     assert [each.delivery.body for each in seen] == [b'{"event_group":"x"}\n', b"not json"]

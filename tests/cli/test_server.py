@@ -63,6 +63,7 @@ def test_it_stops_while_a_client_holds_a_connection(adapter: Adapter) -> None:
         client.post(url)
 
 
+@pytest.mark.slow
 @every_adapter
 @pytest.mark.parametrize("kind", [RuntimeError, KeyboardInterrupt])
 def test_it_stops_when_something_fails(adapter: Adapter, kind: type[BaseException]) -> None:

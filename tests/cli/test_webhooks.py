@@ -223,6 +223,7 @@ def test_no_file_is_left_where_nothing_was_registered(karla: FakeKarla, tmp_path
     assert not path.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of processes are of POSIX")
 def test_a_secret_that_cannot_be_written_is_told_and_shown_nowhere(
     karla: FakeKarla, tmp_path: Path

@@ -139,6 +139,7 @@ def test_whatever_is_forged_is_never_diagnosed(event: dict[str, Any], code: Code
     assert forged.explained().causes == ()
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(body=st.binary() | EVENTS.map(compact), header=st.text() | st.binary() | st.none())
 def test_nothing_that_is_received_makes_it_raise(body: bytes, header: Any) -> None:

@@ -59,6 +59,7 @@ def answers(store: IdempotencyStore, count: int) -> tuple[set[int], float]:
     return found, time.monotonic() - begun
 
 
+@pytest.mark.slow
 def test_many_are_answered_in_time_when_redis_hangs(server: RedisServer) -> None:
     store = RedisStore(server.url)
     until(lambda: answers(store, 8)[0] <= {200, 409})  # 409 if an answer was lost before
@@ -83,6 +84,7 @@ def test_a_verb_of_redis_says_how_long_it_has_waited(
     assert RedisStore(server.patient_url).claim("a", "o").state is ClaimState.CLAIMED
 
 
+@pytest.mark.slow
 def test_many_are_answered_in_time_when_the_file_is_locked(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

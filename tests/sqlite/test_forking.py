@@ -35,6 +35,7 @@ def _path(tmp_path: Path) -> Path:
     return tmp_path / "karla.db"
 
 
+@pytest.mark.slow
 def test_children_of_a_process_that_is_putting_put_as_well(path: Path) -> None:
     inbox = SQLiteInbox(path)
     inbox.put(delivery("first"))
@@ -155,6 +156,7 @@ def test_a_fork_within_a_handler_s_transaction_waits_for_nothing(path: Path) -> 
     inbox.close()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_never_waits")
 @pytest.mark.parametrize("method", ["_leads_or_queues", "_hand_over", "_commit"])
 def test_a_signal_whose_handler_forks_may_come_at_any_line(path: Path, method: str) -> None:

@@ -109,6 +109,7 @@ def test_secret_path_and_clock_can_be_ones_own(pytester: pytest.Pytester) -> Non
     pytester.runpytest().assert_outcomes(passed=2)
 
 
+@pytest.mark.slow
 def test_an_unsafe_endpoint_fails_the_test_with_a_table(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
@@ -134,6 +135,7 @@ def test_an_unsafe_endpoint_fails_the_test_with_a_table(pytester: pytest.Pyteste
     result.stdout.no_fnmatch_line("*def check_endpoint*")
 
 
+@pytest.mark.slow
 def test_a_url_has_its_path_already(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """

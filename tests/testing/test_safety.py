@@ -209,11 +209,13 @@ def test_without_a_clock_the_edges_of_the_window_are_left_out_and_said_to_be() -
     assert "TIME-014" not in left_out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("skew", [-25, 25])
 def test_a_clock_that_is_a_little_off_is_no_fault(skew: int) -> None:
     assert_endpoint_is_safe(Receiver(SECRET, clock=lambda: time.time() + skew), secret=SECRET)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tolerance", [60, 600, 200_000])
 def test_the_endpoint_may_have_another_tolerance(tolerance: int) -> None:
     report = assert_endpoint_is_safe(
@@ -241,6 +243,7 @@ def test_an_endpoint_is_tried_over_its_url() -> None:
     assert report.sent > 245
 
 
+@pytest.mark.slow
 def test_over_a_url_a_fault_is_found_but_not_how_it_compares() -> None:
     with serving(ParsesFirst()) as origin:
         assert len(check_endpoint(f"{origin}/hook", secret=SECRET).findings) == 3
@@ -284,6 +287,7 @@ def has_control(environ: Any) -> bool:
     return "\x0b" in environ.get("HTTP_KARLA_SIGNATURE", "")
 
 
+@pytest.mark.slow
 def test_hanging_up_on_a_malformed_request_is_a_refusal_if_the_next_genuine_one_is_accepted() -> (
     None
 ):

@@ -79,6 +79,7 @@ def test_bad_deliveries_are_refused_for_their_reason(delivery: Delivery) -> None
     assert not events
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("skew", [-300, 300])
 def test_deliveries_reach_the_edges_of_the_window(skew: int) -> None:
     timestamp = f"t={int(CLOCK()) + skew},"
@@ -89,6 +90,7 @@ def test_deliveries_reach_the_edges_of_the_window(skew: int) -> None:
     assert received(found)[0].status == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [kind for kind in BadKind if kind != "oversized"])
 def test_every_bad_kind_is_generated(kind: BadKind) -> None:
     reason = BuiltEvent(b"{}").bad(kind, SECRET).reason

@@ -221,6 +221,7 @@ SERVERS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SERVERS)
 def test_it_works_in_a_real_server(name: str, port: int, tmp_path: Path) -> None:
     command, options = SERVERS[name]
@@ -243,6 +244,7 @@ def test_it_works_in_a_real_server(name: str, port: int, tmp_path: Path) -> None
     assert len(set(loops_of(tmp_path))) == 1
 
 
+@pytest.mark.slow
 def test_it_works_in_the_command_work(port: int, tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(SHOP)
     inbox = SQLiteInbox(tmp_path / "karla.db")

@@ -279,6 +279,7 @@ def test_a_body_of_no_length_is_read_no_further_than_the_limit(
     assert stream.read_bytes <= 1_048_576 + 65_536
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_touched", [False, True])
 def test_a_body_in_countless_pieces_is_kept_once(is_touched: bool) -> None:
     body = b"ab" * 20_000

@@ -31,8 +31,6 @@ RUN_WHOLE = {"register-an-endpoint.md"}
 PROGRAMS = {"celery", "flask", "quart", "uvicorn"}
 # What a process is started for.
 STARTED = {*PROGRAMS, "gunicorn", "pip", "python"}
-# Installed by the line before, from a group of its own.
-GROUPS = {"mutmut": "mutation"}
 # What stands alone on an indented line, and is no command.
 SETTING = re.compile(r"(KARLA_\w+)=\S+")
 HEADER = re.compile(r"Karla-Signature: t=\d+,v1=\S+")
@@ -168,6 +166,14 @@ def parse_gunicorn(command: Command) -> None:
     require_options(command.arguments, told)
 
 
+def parse_nox(command: Command) -> None:
+    option, *session = command.arguments[:2]
+    if option == "-s":
+        assert f"def {session[0]}(" in (ROOT / "noxfile.py").read_text()
+    else:
+        assert option == "-l"
+
+
 def parse_ours(command: Command) -> None:
     assert run(*command.arguments, "--help").status == 0
 
@@ -177,6 +183,7 @@ PARSE: dict[str, Callable[[Command], None]] = {
     "export": parse_export,
     "gunicorn": parse_gunicorn,
     "karla-receiver": parse_ours,
+    "nox": parse_nox,
     "pip": parse_pip,
     "python": parse_python,
     "python3": parse_python3,
@@ -187,9 +194,6 @@ def parse(command: Command) -> None:
     """Have the program itself parse the command. Fails for a program that is not known here."""
     if command.program in PARSE:
         PARSE[command.program](command)
-    elif command.program in GROUPS:
-        group = PROJECT["dependency-groups"][GROUPS[command.program]]
-        assert any(requirement.startswith(command.program) for requirement in group)
     else:
         assert command.program in PROGRAMS
         help_of(command.folder, SCRIPTS / command.program, *command.arguments)
@@ -226,6 +230,7 @@ NO_COMMANDS = [
     "python -m karla_receiver.testing.fake_karla --prot 80",
     "python .ci/build_site.py docs",
     "bash .ci/runs",
+    "nox -s tipes",
 ]
 
 

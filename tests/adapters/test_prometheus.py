@@ -283,7 +283,10 @@ def test_alerts_name_reasons_that_exist() -> None:
     assert named <= {*map(str, Reason), "none"}
 
 
-@pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed")
+@pytest.mark.skipif(
+    not shutil.which("promtool"),
+    reason="promtool is not installed (Debian: apt-get install prometheus)",
+)
 def test_each_alert_fires_when_it_should() -> None:
     files = [EXAMPLES / name for name in ("alerts_test.yml", "rotation_test.yml")]
     ended = subprocess.run(

@@ -419,8 +419,8 @@ def test_what_can_be_refused_without_the_body_is_refused_unread(
         raise AssertionError("the body was read")
         yield b""
 
-    response = receive(Receiver(SECRET), signed(**{"body": unread(), **changes}))
-    assert response.reason is reason
+    fields: dict[str, Any] = {"body": unread(), **changes}
+    assert receive(Receiver(SECRET), signed(**fields)).reason is reason
 
 
 def test_a_body_is_read_no_further_than_the_limit(receive: Receive) -> None:

@@ -359,11 +359,13 @@ def test_an_async_handler_does_not_stop_the_loop_that_another_one_needs_to_end(
             raise
         await has_failed.wait()
 
-    inbox = opened()
+    inbox = opened(workers=0)
     query(path, "CREATE TABLE effects (key)")
     served(inbox, handle)
+    # Both, before one of them is taken: its transaction would keep the other out of the file.
     inbox.put(delivery("a"))
     inbox.put(delivery("b"))
+    inbox.start(2)
     until(lambda: settled(path))
     assert sorted(query(path, "SELECT key FROM effects")) == [("a",), ("b",)]
     assert sorted(attempts.values()) == [1, 2]

@@ -13,7 +13,6 @@ class KarlaConfig(AppConfig):
 
     name = "karla_receiver.adapters.django"
     label = "karla_receiver"
-    verbose_name = "Karla webhooks"
 
     def ready(self) -> None:
         """Register the checks."""

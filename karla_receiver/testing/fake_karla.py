@@ -25,12 +25,12 @@ try:
     from pytest_httpserver import HTTPServer
     from werkzeug.serving import BaseWSGIServer
     from werkzeug.wrappers import Request, Response
-except ModuleNotFoundError as error:
-    message = f"{error.name} is missing: pip install 'karla-receiver[testing]'"
+except ModuleNotFoundError as _error:
+    _message = f"{_error.name} is missing: pip install 'karla-receiver[testing]'"
     if __name__ == "__main__":
-        print(message, file=sys.stderr)  # noqa: T201 - of a program
+        print(_message, file=sys.stderr)  # noqa: T201 - of a program
         sys.exit(2)
-    raise ModuleNotFoundError(message, name=error.name) from None
+    raise ModuleNotFoundError(_message, name=_error.name) from None
 
 from karla_receiver.clocks import wall_clock
 from karla_receiver.errors import ConfigurationError

@@ -10,7 +10,7 @@ import asyncio
 import inspect
 import os
 import threading
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final
@@ -129,7 +129,7 @@ class _Process:
 
 
 _PROCESS: Final = _Process()
-end = _PROCESS.end
+end: Final[Callable[[], None]] = _PROCESS.end
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - not on Windows
     os.register_at_fork(after_in_child=_PROCESS.begin_anew)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import REMAINDER
-from typing import Any
+from typing import Any, Literal
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
@@ -18,7 +18,7 @@ class ProgramCommand(BaseCommand):
     """
 
     program: str
-    requires_system_checks = ()  # a worker needs no URLs
+    requires_system_checks: list[str] | tuple[str, ...] | Literal["__all__"] = ()  # a worker needs no URLs
 
     def run_from_argv(self, argv: list[str]) -> None:
         """Run the program with what follows its name, and exit with its status."""

@@ -51,7 +51,7 @@ def installed(version: str) -> str | None:
 INSTALLED = {version: installed(version) for version in ("3.12", "3.13")}
 # What .ci/run runs, in the order in which they are defined: the longest first.
 nox.options.sessions = [
-    *("readme", "slow", "servers", "oldest", "debian(3.14)", "optimised", "development", "build"),
+    *("readme", "slow", "servers", "oldest", "optimised", "development", "build"),
     *("wheel", "wheel_types", "types", "docs", "fuzz", "demo", "lint", "coverage", "speed"),
     *(f"newer-{version}" for version, path in INSTALLED.items() if path),
 ]
@@ -81,7 +81,7 @@ def readme(session: nox.Session) -> None:
 @nox.session
 def slow(session: nox.Session) -> None:
     """The tests marked slow, with coverage."""
-    session.install(*ALL_EXTRAS)
+    session.install(*ALL_EXTRAS, "pip")  # the pages' commands of pip are run
     command = ["pytest", "-q", "-n", "2", "-m", "slow", "--ignore", "tests/servers"]
     session.run(*command, *session.posargs, env=COVERED)
 

@@ -31,6 +31,14 @@ RUN_WHOLE = {"register-an-endpoint.md"}
 PROGRAMS = {"celery", "flask", "quart", "uvicorn"}
 # What a process is started for.
 STARTED = {*PROGRAMS, "gunicorn", "pip", "python"}
+# manage.py of a project that has our app.
+MANAGE = """
+import sys
+from django.conf import settings
+from django.core.management import execute_from_command_line
+settings.configure(INSTALLED_APPS=["karla_receiver.adapters.django"])
+execute_from_command_line(["manage.py", *sys.argv[1:]])
+"""
 # What stands alone on an indented line, and is no command.
 SETTING = re.compile(r"(KARLA_\w+)=\S+")
 HEADER = re.compile(r"Karla-Signature: t=\d+,v1=\S+")
@@ -146,7 +154,7 @@ def parse_python(command: Command) -> None:
         assert command.arguments == ("shop.py",)
         return
     elif command.arguments[0] == "manage.py":  # which every project in Django has
-        help_of(ROOT, sys.executable, "-m", "django", *command.arguments[1:])
+        help_of(ROOT, sys.executable, "-c", MANAGE, *command.arguments[1:])
         return
     else:
         target, *arguments = command.arguments

@@ -5,7 +5,6 @@ Usage: python .ci/build_site.py        (needs the dependency group docs; writes 
 docs/ is read on the web as it is, where its links lead to files all over the repository. The site
 has docs/ alone; so a copy is made in build/docs, with those files in it and the links turned to
 them.
-The reference is read from a copy as well, since griffe passes over packages without __init__.py.
 """
 
 from __future__ import annotations
@@ -25,7 +24,6 @@ from urllib.parse import unquote, urlsplit
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 STAGED = ROOT / "build" / "docs"
-SOURCE = ROOT / "build" / "source"
 SITE = ROOT / "site"
 # What the site takes along beside docs/, and where it lies there.
 PAGES = {"CHANGELOG.md": "changelog.md", "SECURITY.md": "security.md"}
@@ -71,11 +69,7 @@ def exit_if(what: str, found: list[str]) -> None:
 
 
 def stage() -> None:
-    """Fill build/docs and build/source."""
-    shutil.rmtree(SOURCE, ignore_errors=True)
-    shutil.copytree(ROOT / "karla_receiver", SOURCE / "karla_receiver")
-    for folder in {path.parent for path in SOURCE.rglob("*.py")}:
-        (folder / "__init__.py").touch()
+    """Fill build/docs."""
     shutil.rmtree(STAGED, ignore_errors=True)
     shutil.copytree(DOCS, STAGED)
     for name, staged in PAGES.items():
@@ -154,7 +148,7 @@ def promised(module: str) -> list[str]:
 
 def source_of(module: str) -> str:
     """Return the source of a module or package."""
-    path = SOURCE.joinpath(*module.split("."))
+    path = ROOT.joinpath(*module.split("."))
     return (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text()
 
 

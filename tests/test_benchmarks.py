@@ -110,6 +110,7 @@ def test_the_page_shows_the_record_as_it_is() -> None:
             assert formatted(table) in page
 
 
+@pytest.mark.slow
 def test_the_page_tells_what_each_hostile_input_is_answered() -> None:
     page = (FOLDER / "docs" / "what-is-accepted.md").read_text()
     section = page.partition("## What hostile input costs")[2].partition("##")[0]

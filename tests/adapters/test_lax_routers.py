@@ -21,7 +21,7 @@ EVERY_ROUTER = pytest.mark.parametrize("router", ROUTERS.values(), ids=ROUTERS)
 EVERYWHERE = pytest.mark.parametrize(
     ("router", "root"),
     [
-        pytest.param(router, root, marks=pytest.mark.slow if root else ())
+        (router, root)
         for router in ROUTERS.values()
         for root in ("", "/karla-shop", *["!/karla-shop"] * router.is_asgi)
     ],
@@ -100,6 +100,7 @@ def reaches(router: Router, path: str, root: str) -> bool:
     return bool(noted)
 
 
+@pytest.mark.slow
 @EVERYWHERE
 def test_nothing_unsigned_reaches_a_view(router: Router, root: str) -> None:
     noted: list[Any] = []

@@ -283,6 +283,7 @@ def test_alerts_name_reasons_that_exist() -> None:
     assert named <= {*map(str, Reason), "none"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not shutil.which("promtool"),
     reason="promtool is not installed (Debian: apt-get install prometheus)",

@@ -84,6 +84,7 @@ def test_nothing_is_asked_before_the_first_claim() -> None:
         RedisStore(f"redis://127.0.0.1:{port}/0")
 
 
+@pytest.mark.slow
 def test_a_url_may_say_how_long_to_wait(server: RedisServer) -> None:
     store = RedisStore(server.patient_url)
     with server.paused():
@@ -145,6 +146,7 @@ def test_a_cluster_keeps_the_keys_of_each_endpoint_together(
     assert sum(size > 0 for size in sizes) > 1
 
 
+@pytest.mark.slow
 def test_a_url_of_one_of_its_nodes_is_told_in_words(nodes: list[RedisServer]) -> None:
     told: set[str] = set()
     for number in range(20):

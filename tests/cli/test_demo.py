@@ -65,6 +65,7 @@ def test_the_demo_passes(adapter: Adapter) -> None:
     assert output.endswith("Every result was the documented one.\n")
 
 
+@pytest.mark.slow
 @every_adapter
 def test_every_delivery_is_a_line_of_json(adapter: Adapter) -> None:
     exit_code, deliveries, summary = run_json("--adapter", adapter)
@@ -86,6 +87,7 @@ def test_every_delivery_is_a_line_of_json(adapter: Adapter) -> None:
     }
 
 
+@pytest.mark.slow
 @every_adapter
 def test_handlers_see_what_is_genuine_and_nothing_else(adapter: Adapter) -> None:
     _, deliveries, _ = run_json("--adapter", adapter)
@@ -100,6 +102,7 @@ def test_handlers_see_what_is_genuine_and_nothing_else(adapter: Adapter) -> None
     ]
 
 
+@pytest.mark.slow
 def test_asgi_is_the_default() -> None:
     assert run_json()[2]["adapter"] == "asgi"
 
@@ -118,6 +121,7 @@ def expect_the_opposite(secret: str, *, now: int) -> tuple[Delivery, ...]:
     )
 
 
+@pytest.mark.slow
 def test_another_result_than_the_documented_one_is_marked_and_the_demo_fails(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -135,6 +139,7 @@ def test_another_result_than_the_documented_one_is_marked_and_the_demo_fails(
     assert summary["undocumented"] == 1
 
 
+@pytest.mark.slow
 @every_adapter
 def test_a_receiver_that_accepts_what_is_stale_fails_the_demo(
     adapter: Adapter, monkeypatch: pytest.MonkeyPatch
@@ -178,6 +183,7 @@ def test_each_result_is_shown_before_the_next_delivery_is_sent() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_no_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
@@ -186,6 +192,7 @@ def test_no_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) ->
     assert run_json()[2]["undocumented"] == 0
 
 
+@pytest.mark.slow
 def test_a_secret_is_made_for_each_run_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 
+import tests.frameworks.django  # noqa: F401  sets Django up
 from karla_receiver.inbox import SQLiteInbox
 from tests.cli.running import MAIN
 from tests.inbox.stock import delivery, states
@@ -122,6 +123,7 @@ def test_a_worker_runs_in_a_project_and_manages_its_connections(
     assert (project / "handled").read_text() == "closed closed "
 
 
+@pytest.mark.slow
 def test_webhooks_sync_imports_a_receiver_of_a_project(project: Path) -> None:
     # Its settings come before the secret can be there.
     with (project / "settings.py").open("a") as settings:

@@ -190,6 +190,7 @@ def test_what_is_no_address_to_listen_at_is_told(host: str) -> None:
     assert f"--host {host!a} is no address to listen at" in wrong.told
 
 
+@pytest.mark.slow
 def test_a_port_in_use_names_itself() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

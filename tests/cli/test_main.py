@@ -160,6 +160,7 @@ def test_help_names_the_program_the_commands_and_an_example() -> None:
     assert "\n   karla-receiver demo " in run.stdout
 
 
+@pytest.mark.slow
 def test_without_a_command_it_shows_help_and_exits_with_2() -> None:
     run = python(MAIN)
 

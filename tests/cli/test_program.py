@@ -151,6 +151,7 @@ def test_what_is_no_file_needs_no_muting(
     assert capfd.readouterr().out == "still there"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -204,6 +204,7 @@ def test_a_secret_is_never_an_argument() -> None:
         assert run(command, "--secret", SECRET).status == 2
 
 
+@pytest.mark.slow
 def test_samples_are_listed_and_printed_byte_for_byte() -> None:
     listed = run("samples")
     assert listed.status == 0

@@ -657,6 +657,7 @@ def test_help_teaches_by_example_on_eighty_columns(command: str) -> None:
     assert max(map(len, shown.splitlines())) <= 80
 
 
+@pytest.mark.slow
 def test_every_example_of_the_help_is_a_command_that_parses(
     karla: FakeKarla, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,6 +32,7 @@ from tests.explain.received import (
 from tests.signing import NOW
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", load_cases("core"), ids=str)
 def test_on_the_table_of_attacks_the_reason_is_the_verifiers(
     case: Case, monkeypatch: pytest.MonkeyPatch
@@ -81,6 +82,7 @@ def test_a_changed_value_has_no_known_cause() -> None:
     assert received.explained().causes == ()
 
 
+@pytest.mark.slow
 def test_the_search_is_bounded_and_says_when_it_ends_early() -> None:
     body = b'{"a": "' + b"x" * 8_000_000 + b'"}'
     explanation = explain(body, sign(body, "of the forger", timestamp=NOW), SECRET, now=NOW)
@@ -131,6 +133,7 @@ def test_whatever_is_mangled_in_a_known_way_is_diagnosed_as_that(
     assert [each.code for each in explanation.causes] == [code]
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(event=EVENTS, code=st.sampled_from(list(MANGLINGS)))
 def test_whatever_is_forged_is_never_diagnosed(event: dict[str, Any], code: Code) -> None:

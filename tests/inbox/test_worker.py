@@ -823,6 +823,7 @@ def test_a_handler_that_was_at_a_file_now_gone_settles_nothing_in_the_next(
     assert running.count("new") == 2
 
 
+@pytest.mark.slow
 def test_two_workers_whose_file_was_replaced_leave_each_other_s_deliveries_alone(
     opened: Opened, path: Path
 ) -> None:

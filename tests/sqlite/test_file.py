@@ -136,6 +136,7 @@ def test_a_locked_file_is_waited_for_a_second() -> None:
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_file_that_another_process_locks_is_waited_for_and_then_refused(
     inbox: SQLiteInbox, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,6 +40,7 @@ def on_event(event):
 """
 
 
+@pytest.mark.slow
 def test_events_are_delivered_and_answers_judged_without_an_import(
     pytester: pytest.Pytester,
 ) -> None:

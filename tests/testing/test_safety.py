@@ -44,6 +44,7 @@ OURS: dict[str, Callable[[], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OURS)
 def test_our_own_endpoints_are_safe(name: str) -> None:
     report = assert_endpoint_is_safe(OURS[name](), secret=SECRET)
@@ -78,6 +79,7 @@ def test_a_planted_fault_is_found_and_named(fault: Callable[[], Any]) -> None:
     assert SECRET not in report
 
 
+@pytest.mark.slow
 def test_only_the_planted_fault_is_named() -> None:
     assert check_endpoint(IgnoresTheTime(), secret=SECRET).mistakes == (
         "does not check the timestamp",
@@ -90,6 +92,7 @@ def test_only_the_planted_fault_is_named() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_the_report_is_a_table_with_what_was_decided_below() -> None:
     report = check_endpoint(FirstTimeOnly(), secret=SECRET)
     lines = str(report).splitlines()
@@ -180,6 +183,7 @@ def test_an_endpoint_that_the_attacks_break_is_found_out() -> None:
 # --- time ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tolerance", "case"), [(301, "TIME-005"), (299, "TIME-004"), (300.5, "TIME-010")]
 )
@@ -200,6 +204,7 @@ def test_with_a_clock_a_right_window_is_safe() -> None:
     assert_endpoint_is_safe(Receiver(SECRET, clock=clock), secret=SECRET, clock=clock)
 
 
+@pytest.mark.slow
 def test_without_a_clock_the_edges_of_the_window_are_left_out_and_said_to_be() -> None:
     report = assert_endpoint_is_safe(Receiver(SECRET), secret=SECRET)
 
@@ -230,6 +235,7 @@ def test_the_endpoint_may_have_another_tolerance(tolerance: int) -> None:
 # --- over the wire -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_endpoint_is_tried_over_its_url() -> None:
     with serving(Endpoint()) as origin:
         report = assert_endpoint_is_safe(f"{origin}/hook", secret=SECRET)
@@ -271,6 +277,7 @@ class HangsUpOn(Endpoint):
         return super().__call__(environ, start_response)
 
 
+@pytest.mark.slow
 def test_hanging_up_on_what_is_large_is_a_refusal_and_on_the_rest_is_not() -> None:
     def is_large(environ: Any) -> bool:
         return int(environ["CONTENT_LENGTH"]) > 1_048_576
@@ -304,6 +311,7 @@ class DiesOf(HangsUpOn):
         return super().__call__(environ, start_response)
 
 
+@pytest.mark.slow
 def test_hanging_up_on_a_malformed_request_for_good_is_a_finding() -> None:
     with serving(DiesOf(has_control)) as origin:
         found = {finding.id for finding in check_endpoint(f"{origin}/hook", secret=SECRET).findings}
@@ -407,6 +415,7 @@ def test_a_secret_may_be_bytes_and_short() -> None:
 # --- arguments -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_cases_can_be_skipped_by_id() -> None:
     report = assert_endpoint_is_safe(ComparesWithEquals(), secret=SECRET, skip=["COMPARE"])
     assert "COMPARE a forged delivery, while comparisons are watched: skipped" in report.left_out

@@ -18,7 +18,9 @@ class ProgramCommand(BaseCommand):
     """
 
     program: str
-    requires_system_checks: list[str] | tuple[str, ...] | Literal["__all__"] = ()  # a worker needs no URLs
+    requires_system_checks: (  # a worker needs no URLs
+        list[str] | tuple[str, ...] | Literal["__all__"]
+    ) = ()
 
     def run_from_argv(self, argv: list[str]) -> None:
         """Run the program with what follows its name, and exit with its status."""

@@ -6,16 +6,18 @@ import os
 import signal
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
 
-import tests.frameworks.django  # noqa: F401  sets Django up
 from karla_receiver.inbox import SQLiteInbox
 from tests.cli.running import MAIN
 from tests.inbox.stock import delivery, states
 from tests.waiting import PATIENCE_SECONDS, until
+
+import_module("tests.frameworks.django")  # sets Django up, for call_command
 
 # Models can be imported when Django is set up, and not before.
 FILES = {

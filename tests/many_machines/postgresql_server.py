@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
@@ -34,7 +34,7 @@ class PostgreSQL:
         self._programs = programs
         self._folder = folder
         self._port = port
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[Any] | None = None
         self.settings: dict[str, Any] = {
             "ENGINE": "django.db.backends.postgresql",
             "HOST": "127.0.0.1",
@@ -67,12 +67,12 @@ class PostgreSQL:
             self._process.wait(PATIENCE_SECONDS)
             self._process = None
 
-    def fetch(self, query: str) -> list[tuple[Any, ...]]:
+    def fetch(self, query: LiteralString) -> list[tuple[Any, ...]]:
         """Run a query on a connection of its own."""
         with self._connect() as connection:
             return connection.execute(query).fetchall()
 
-    def execute(self, statement: str) -> None:
+    def execute(self, statement: LiteralString) -> None:
         """Run a statement on a connection of its own, and commit."""
         with self._connect() as connection:
             connection.execute(statement)

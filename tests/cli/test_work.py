@@ -202,6 +202,7 @@ def signal_when_done(shop: Path) -> None:
 
 
 def test_a_signal_stops_it(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[_stop_with.__module__], "_WAIT_SECONDS", 0.001)
     put(shop, 3)
     timer = threading.Thread(target=signal_when_done, args=(shop,))
     timer.start()

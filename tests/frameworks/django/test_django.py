@@ -374,6 +374,7 @@ def test_a_sync_handler_beside_an_async_view_has_the_requests_connection() -> No
 
 def test_the_secret_may_be_in_the_settings() -> None:
     with override_settings(KARLA_WEBHOOK_SECRET=SECRET):
+        assert checked(webhook()(nothing)) == []
         assert deliver(webhook()(nothing)).status == 200
         assert deliver(endpoint(receiver_from_settings())).status == 200
     with override_settings(KARLA_WEBHOOK_SECRETS=["new-secret", SECRET]):

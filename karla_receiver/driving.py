@@ -9,9 +9,19 @@ from __future__ import annotations
 import atexit
 import inspect
 import sys
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+)
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from karla_receiver.body import BodyBuffer
 from karla_receiver.events import Event
@@ -33,9 +43,13 @@ __all__ = [
     "is_async",
     "run_sync",
     "run_to_end",
+    "running_by",
 ]
 
 _T = TypeVar("_T")
+
+# Runs an awaitable to its end, and returns or raises what it does.
+Run: TypeAlias = Callable[[Awaitable[Any]], Any]
 
 
 class HandlerCancelledError(Exception):
@@ -92,7 +106,7 @@ class SyncDriver:
     run: runs what async handlers return to its end.
     """
 
-    def __init__(self, run: Callable[[Awaitable[Any]], Any]) -> None:
+    def __init__(self, run: Run) -> None:
         self._run = run
 
     def ends_work(self, error: BaseException) -> bool:
@@ -266,8 +280,29 @@ def call_to_end(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     return run_to_end(result) if inspect.isawaitable(result) else result
 
 
+# How a framework runs awaitables from the thread that it has a request served in.
+_FRAMEWORKS: Final[ContextVar[Run | None]] = ContextVar("karla_receiver.run", default=None)
+
+
+@contextmanager
+def running_by(run: Run | None) -> Generator[None]:
+    """Have awaitables of this thread run by a framework's own means while the context lasts.
+
+    For a thread that an event loop waits for: the framework may have sync work of an async handler
+    done in this very thread. None: they run as ever.
+    """
+    token = _FRAMEWORKS.set(run)
+    try:
+        yield
+    finally:
+        _FRAMEWORKS.reset(token)
+
+
 def run_to_end(awaitable: Awaitable[Any], app_loop: AppLoop | None = None) -> Any:
-    """Run an awaitable to its end; see `karla_receiver.threads.loop.run_to_end`."""
+    """Run an awaitable to its end; see `running_by`, and `run_to_end` of `threads.loop`."""
+    run = _FRAMEWORKS.get()
+    if run is not None:
+        return run(awaitable)
     from karla_receiver.threads import loop  # imports asyncio: see `finish`
 
     return loop.run_to_end(awaitable, app_loop)

@@ -6,7 +6,7 @@ same is done there around each call of a handler.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Generator, Iterable
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -18,10 +18,11 @@ from contextlib import (
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
-from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
+from asgiref.sync import SyncToAsync, ThreadSensitiveContext, async_to_sync, sync_to_async
 from django.db import close_old_connections, connections, transaction
 
 from karla_receiver import Event, Receiver
+from karla_receiver.driving import running_by
 
 __all__ = ["atomic_aliases", "manage_connections", "serving"]
 
@@ -51,8 +52,8 @@ class _Serving(NamedTuple):
     """A request that a webhook view serves. Django looks after its connections.
 
     atomic: databases in which each handler is called in a transaction.
-    is_bridged: whether an event loop waits for this thread. asgiref then has what async handlers do
-    with a database done in this thread.
+    is_bridged: whether an event loop waits for this thread, as under ASGI. Async handlers run on
+    that loop, and asgiref has what they do with a database done in this thread.
     """
 
     atomic: tuple[str, ...]
@@ -68,12 +69,22 @@ def serving(excluded: Iterable[str]) -> Generator[None]:
 
     excluded: databases of which a view does not want ATOMIC_REQUESTS.
     """
-    is_bridged = hasattr(SyncToAsync.threadlocal, "main_event_loop")
+    # It stays noted in a thread of WSGI that has served an async view: that loop runs no more.
+    loop = getattr(SyncToAsync.threadlocal, "main_event_loop", None)
+    is_bridged = loop is not None and loop.is_running()
     token = _SERVING.set(_Serving(atomic_aliases(excluded), is_bridged))
     try:
-        yield
+        with running_by(_run_on_waiting_loop if is_bridged else None):
+            yield
     finally:
         _SERVING.reset(token)
+
+
+def _run_on_waiting_loop(awaitable: Awaitable[Any]) -> Any:
+    async def wait() -> Any:
+        return await awaitable
+
+    return async_to_sync(wait)()
 
 
 class _Connections:

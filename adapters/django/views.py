@@ -12,14 +12,14 @@ from inspect import iscoroutinefunction
 from io import BytesIO
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
-from asgiref.sync import async_to_sync, sync_to_async
+from asgiref.sync import sync_to_async
 from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
 from django.core.handlers.asgi import ASGIRequest
 from django.core.handlers.wsgi import WSGIRequest
 from django.db import connections, transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 
-from karla_receiver import ConfigurationError, Receiver, Request, Response, views
+from karla_receiver import ConfigurationError, Event, Receiver, Request, Response, views
 from karla_receiver.adapters.django.databases import manage_connections, serving
 from karla_receiver.adapters.django.settings import receiver_from_settings
 from karla_receiver.adapters.wsgi import refuse_endless
@@ -119,9 +119,13 @@ def _view(receiver: Receiver, view: View | None) -> DjangoView:
 def _call_of(
     view: View, request: HttpRequest, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> views.EventView:
-    # Made here, in the thread that knows of the event loop.
-    function = async_to_sync(view) if iscoroutinefunction(view) else view
-    return lambda event: function(request, event, *args, **kwargs)
+    if not iscoroutinefunction(view):
+        return lambda event: view(request, event, *args, **kwargs)
+
+    async def call(event: Event) -> object:
+        return await view(request, event, *args, **kwargs)
+
+    return call
 
 
 def _non_atomic(view: DjangoView) -> DjangoView:

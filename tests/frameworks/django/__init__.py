@@ -29,7 +29,11 @@ from tests.frameworks.contract import (
 settings.configure(
     ALLOWED_HOSTS=["testserver"],
     DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
-    INSTALLED_APPS=["karla_receiver.adapters.django"],
+    INSTALLED_APPS=[
+        "django.contrib.contenttypes",
+        "django.contrib.auth",  # LoginRequiredMiddleware imports its models
+        "karla_receiver.adapters.django",
+    ],
     LOGGING_CONFIG=None,  # or Django would take the log over
     MIDDLEWARE=[
         "django.middleware.security.SecurityMiddleware",

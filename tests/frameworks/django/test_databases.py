@@ -218,7 +218,7 @@ def nothing_around(using: str) -> Generator[None]:
     yield
 
 
-@pytest.mark.parametrize("is_async", [False], ids=["sync"])
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
 def test_under_asgi_a_handler_uses_the_requests_connection(is_async: bool) -> None:
     receiver = Receiver(SECRET)
     used: list[Any] = []

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import django
 import pytest
 from django.conf import settings
 from django.core.checks import run_checks
@@ -57,6 +58,37 @@ def test_a_receiver_with_handlers_needs_no_view() -> None:
 def test_a_view_is_exempt_from_tokens_and_from_login(view: Any) -> None:
     received: Any = webhook(SECRET)(view)
     assert (received.csrf_exempt, received.login_required) == (True, False)
+
+
+class Stranger:
+    """A middleware that knows the user as one who has not logged in."""
+
+    is_authenticated = False
+
+    def __init__(self, get_response: Any) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> Any:
+        vars(request)["user"] = self
+        return self._get_response(request)
+
+
+GUARDS = [f"{__name__}.Stranger", "django.middleware.csrf.CsrfViewMiddleware"]
+if django.VERSION >= (5, 1):
+    GUARDS.append("django.contrib.auth.middleware.LoginRequiredMiddleware")
+
+
+@override_settings(MIDDLEWARE=GUARDS, LOGIN_URL="/login")
+def test_a_delivery_needs_neither_a_token_nor_a_login() -> None:
+    receiver = Receiver(SECRET)
+    receiver.on("*")(lambda event: None)
+
+    for view in (webhook(SECRET)(nothing), webhook(SECRET)(nothing_async), endpoint(receiver)):
+        assert deliver(view).status == 200
+        assert deliver(view, signed_knock(secret="another")).status == 401
+    assert deliver(page).status == 403, "any other page wants a token"
+    if django.VERSION >= (5, 1):
+        assert deliver(csrf_exempt(page)).status == 302, "and a login"
 
 
 def test_a_view_gets_what_the_url_captures() -> None:

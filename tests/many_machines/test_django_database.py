@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.inbox.stock import states
-from tests.many_machines.postgresql_server import PostgreSQL, running_postgresql
+from tests.many_machines.postgresql_server import PostgreSQL
 from tests.signing import SECRET
 from tests.waiting import PATIENCE_SECONDS, until
 
@@ -72,15 +72,9 @@ execute_from_command_line(sys.argv)
 }
 
 
-@pytest.fixture(name="postgresql", scope="module")
-def _postgresql() -> Generator[PostgreSQL]:
-    with running_postgresql() as server:
-        server.execute("CREATE TABLE orders (number text)")
-        yield server
-
-
 @pytest.fixture(name="project")
 def _project(postgresql: PostgreSQL, tmp_path: Path) -> Path:
+    postgresql.execute("DROP TABLE IF EXISTS orders; CREATE TABLE orders (number text)")
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
     with (tmp_path / "settings.py").open("a") as settings:
@@ -120,7 +114,6 @@ def test_a_worker_goes_on_when_the_database_was_restarted(
         if is_apart:
             command = ("manage.py", "karla_work", "hooks:receiver", "--threads", "1")
             processes.enter_context(running(project, *command))
-        postgresql.execute("TRUNCATE orders")
         for numbers in ("ab", "cde"):
             for number in numbers:
                 print(number, file=web.stdin, flush=True)

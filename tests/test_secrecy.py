@@ -26,7 +26,7 @@ from karla_receiver import (
     sign,
 )
 from karla_receiver.adapters.asgi import KarlaApp as ASGIApp
-from karla_receiver.adapters.flask import webhook
+from karla_receiver.adapters.flask import Karla, webhook
 from karla_receiver.adapters.wsgi import KarlaApp as WSGIApp
 from karla_receiver.adapters.wsgi import KarlaMiddleware
 from karla_receiver.explain import explain
@@ -37,6 +37,13 @@ from tests.signing import BODY, NOW, signature_header, signed
 # In two parts, so that no line of this file that a traceback quotes holds it.
 CANARY = "canary-" + "5f0c9f1f6a10"
 
+
+def configured(**config: Any) -> Flask:
+    app = Flask("shop")
+    app.config.update(config)
+    return app
+
+
 HOLDERS: dict[str, Callable[[], Any]] = {
     "verifier": lambda: Verifier(CANARY, b"other"),
     "receiver": lambda: Receiver(CANARY),
@@ -44,6 +51,7 @@ HOLDERS: dict[str, Callable[[], Any]] = {
     "asgi app": lambda: ASGIApp(Receiver(CANARY)),
     "wsgi app": lambda: WSGIApp(Receiver(CANARY)),
     "flask view": lambda: webhook(CANARY)(lambda event: None),
+    "flask extension": lambda: Karla(configured(KARLA_WEBHOOK_SECRET=CANARY)),
 }
 
 
@@ -97,6 +105,16 @@ MISUSES: dict[str, Callable[[], Any]] = {
     "sign with a bad timestamp": lambda: sign(b"", CANARY, timestamp=-1),
     "flask": lambda: webhook(CANARY, ""),
     "flask, mixed": lambda: webhook(CANARY, Receiver("other")),
+    "app.config": lambda: Karla(configured(KARLA_WEBHOOK_SECRET=f"{CANARY} ")),
+    "app.config, several": lambda: Karla(configured(KARLA_WEBHOOK_SECRETS=f"{CANARY},")),
+    "app.config, both": lambda: Karla(
+        configured(KARLA_WEBHOOK_SECRET=CANARY, KARLA_WEBHOOK_SECRETS=[CANARY])
+    ),
+    "app.config, none": lambda: (
+        Karla()
+        .init_app(configured(KARLA_WEBHOOK_SECRET=None, OTHER=CANARY))
+        .receive(Request("POST", {}, b""))
+    ),
     "explain": lambda: explain(b"", None, CANARY, ""),
     "explain, others": lambda: explain(b"", None, CANARY, others={"old": CANARY, "new": ""}),
     "explain, not UTF-8": lambda: explain(b"", None, CANARY + "\udc80"),

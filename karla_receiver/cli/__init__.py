@@ -6,6 +6,8 @@ import io
 import sys
 from collections.abc import Sequence
 
+from karla_receiver import Receiver
+
 __all__ = ["main"]
 
 _EXTRA_OF = {
@@ -18,10 +20,16 @@ _EXTRA_OF = {
 }
 
 
-def main(arguments: Sequence[str] | None = None, *, name: str = "karla-receiver") -> None:
+def main(
+    arguments: Sequence[str] | None = None,
+    *,
+    name: str = "karla-receiver",
+    receiver: Receiver | None = None,
+) -> None:
     """Run the command line, and exit with its status.
 
     arguments: what follows the name; None: those of the process. name: as the help has it.
+    receiver: the one that commands use if the arguments name none.
     A library that is not installed costs one line that says how to install it, and status 2.
     """
     for stream in (sys.stdout, sys.stderr):
@@ -33,7 +41,7 @@ def main(arguments: Sequence[str] | None = None, *, name: str = "karla-receiver"
         # Here, because this module must load without the extra, to be able to name it.
         from karla_receiver.cli.program import program
 
-        program(args=arguments, prog_name=name)
+        program(args=arguments, prog_name=name, obj=receiver)
     except KeyboardInterrupt:
         sys.exit(130)  # while it was loading; afterwards the program sees to it
     except ModuleNotFoundError as error:

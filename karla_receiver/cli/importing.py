@@ -14,11 +14,26 @@ from karla_receiver import Receiver
 from karla_receiver.cli import django_project
 from karla_receiver.errors import ConfigurationError
 
-__all__ = ["imported_receiver"]
+__all__ = ["chosen_receiver", "imported_receiver"]
 
 _SECRETS = ("KARLA_WEBHOOK_SECRET", "KARLA_WEBHOOK_SECRETS")
 # Whose lines tell users nothing of their own mistake.
 _NOT_THE_USERS = (Path(__file__).parents[1], Path(sysconfig.get_path("stdlib")))
+
+
+def chosen_receiver(
+    place: str | None, own: Receiver | None, *, is_before_registration: bool = False
+) -> Receiver:
+    """Import the receiver at a place, as `imported_receiver` does, or return the program's own.
+
+    own: the receiver of the application whose command the program is, if it is one's.
+    Raises ConfigurationError as `imported_receiver` does, and if there is neither.
+    """
+    if place is not None:
+        return imported_receiver(place, is_before_registration=is_before_registration)
+    if own is None:
+        raise ConfigurationError("write where your receiver is, as in shop.app:receiver")
+    return own
 
 
 def imported_receiver(place: str, *, is_before_registration: bool = False) -> Receiver:

@@ -12,7 +12,7 @@ from typing import Annotated, Final, TypeAlias
 import typer
 
 from karla_receiver.cli.failures import told_plainly
-from karla_receiver.cli.importing import imported_receiver
+from karla_receiver.cli.importing import chosen_receiver
 from karla_receiver.cli.registrations import JSONLines, Rows, Showing
 from karla_receiver.cli.secret_file import SecretFile, SecretLostError
 from karla_receiver.cli.terminal import mute_stdout, told_if_slow
@@ -217,9 +217,12 @@ def sync(
     context: typer.Context,
     url: Annotated[str, typer.Argument(help=_URL_HELP)],
     receiver: Annotated[
-        str,
-        typer.Argument(metavar="MODULE:RECEIVER", help="Your receiver, as in shop.app:receiver."),
-    ],
+        str | None,
+        typer.Argument(
+            metavar="MODULE:RECEIVER",
+            help="Your receiver, as in shop.app:receiver. `flask karla` knows the app's.",
+        ),
+    ] = None,
     yes: _Yes = False,
     dry_run: Annotated[
         bool,
@@ -247,9 +250,10 @@ def sync(
     """
     showing = _showing(as_json)
     with _calling(context) as api:
-        imported = imported_receiver(receiver, is_before_registration=True)
+        own = context.find_root().obj
+        chosen = chosen_receiver(receiver, own, is_before_registration=True)
         with _waiting():
-            plan = api.plan(url, imported)
+            plan = api.plan(url, chosen)
         showing.plan(plan)
         if plan.is_empty:
             return

@@ -12,9 +12,9 @@ from typing import Annotated
 
 import typer
 
-from karla_receiver import ConfigurationError
+from karla_receiver import ConfigurationError, Receiver
 from karla_receiver.cli.failures import told_plainly
-from karla_receiver.cli.importing import imported_receiver
+from karla_receiver.cli.importing import chosen_receiver
 from karla_receiver.inbox import SQLiteInbox
 from karla_receiver.logs import logger
 
@@ -26,11 +26,12 @@ _WAIT_SECONDS = 0.5
 def work(
     context: typer.Context,
     target: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            metavar="MODULE:RECEIVER", help="Where the receiver is, as in shop.hooks:receiver."
+            metavar="MODULE:RECEIVER",
+            help="Where the receiver is, as in shop.hooks:receiver. `flask karla` knows the app's.",
         ),
-    ],
+    ] = None,
     threads: Annotated[int, typer.Option(min=1, max=256, help="How many handlers at once.")] = 4,
     grace: Annotated[
         float, typer.Option(min=0, help="Seconds that handlers have to finish, when stopped.")
@@ -54,12 +55,14 @@ def work(
     )
     stopping = threading.Event()
     with told_plainly(debug=bool(context.find_root().params.get("debug"))):
-        inbox = _inbox_of(target)
+        inbox = _inbox_of(target, context.find_root().obj)
         signal.signal(signal.SIGTERM, _stop_with(stopping))
         signal.signal(signal.SIGINT, _stop_with(stopping))
         inbox.start(threads)
     many = "1 thread" if threads == 1 else f"{threads} threads"
-    typer.echo(f"handling the inbox of {target} with {many}; Ctrl-C stops it", err=True)
+    typer.echo(
+        f"handling the inbox of {target or 'the app'} with {many}; Ctrl-C stops it", err=True
+    )
     _wait_for(stopping)
     typer.echo("stopping: what runs is finished", err=True)
     has_ended = threading.Event()
@@ -97,10 +100,11 @@ def _stop_with(stopping: threading.Event) -> Callable[[int, FrameType | None], N
     return stop
 
 
-def _inbox_of(target: str) -> SQLiteInbox:
-    inbox = imported_receiver(target).inbox
+def _inbox_of(target: str | None, own: Receiver | None) -> SQLiteInbox:
+    inbox = chosen_receiver(target, own).inbox
     if not isinstance(inbox, SQLiteInbox):
         raise ConfigurationError(
-            f"{target!a} has no SQLiteInbox to work on: Receiver(..., inbox=SQLiteInbox(...))"
+            f"{target or 'the app'!a} has no SQLiteInbox to work on: Receiver(...,"
+            " inbox=SQLiteInbox(...))"
         )
     return inbox

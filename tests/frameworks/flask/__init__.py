@@ -1,4 +1,4 @@
-"""Flask: one view."""
+"""Flask: a decorated view, and a receiver whose handlers do everything."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import NotFound
 
 from karla_receiver import Event, Receiver
-from karla_receiver.adapters.flask import webhook
-from tests.doors import PATH, Answer, Knock, answer_of, logged_reasons, run_wsgi, wsgi_environ
+from karla_receiver.adapters.flask import Karla, endpoint, webhook
+from tests.doors import PATH, Answer, Door, Knock, answer_of, logged_reasons, run_wsgi, wsgi_environ
 from tests.frameworks.contract import STREAM, Behaviour, Example, Framework, ask_wsgi, outcome
 
 
@@ -39,6 +39,34 @@ def through_flask(
     return knock_at(app, knock)
 
 
+def mounted_at(rule: str) -> Door:
+    def knock_there(receiver: Receiver, knock: Knock) -> Answer:
+        app = Flask("shop")
+        app.add_url_rule(rule, view_func=endpoint(receiver), methods=["POST"])
+        return knock_at(app, knock)
+
+    return knock_there
+
+
+# A receiver is of one app, and a door may be knocked at again.
+_apps: dict[Receiver, Flask] = {}
+
+
+def through_the_extension(receiver: Receiver, knock: Knock) -> Answer:
+    app = _apps.get(receiver)
+    if app is None:
+        app = _apps[receiver] = Flask("shop")
+        Karla().init_app(app, receiver)
+    return knock_at(app, knock)
+
+
+ENDPOINTS: dict[str, Door] = {
+    "flask": mounted_at(PATH),
+    "flask <tenant>": mounted_at("/webhooks/<tenant>"),
+    "flask init_app": through_the_extension,
+}
+
+
 def late() -> Iterator[bytes]:
     """Fail when the answer is being sent."""
     raise LookupError("the work failed")
@@ -64,7 +92,7 @@ def shop(behaviour: Behaviour, secrets: tuple[Any, ...], is_async: bool, knock: 
 
 
 FRAMEWORK = Framework(
-    imports=frozenset({"flask", "werkzeug"}),
+    imports=frozenset({"click", "flask", "werkzeug"}),
     doors={"flask": through_flask},
     reads_by_length=("flask",),
     shop=shop,

@@ -1,4 +1,4 @@
-"""Flask: a decorator that makes a view receive events. Needs the extra `flask`."""
+"""Webhook views."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from karla_receiver.adapters.wsgi import read_chunk, refuse_endless, to_request
 from karla_receiver.body import BodyBuffer
 from karla_receiver.driving import is_async
 from karla_receiver.errors import Reason, RequestError
+from karla_receiver.wiring import check_receiver
 
-__all__ = ["FlaskView", "View", "webhook"]
+__all__ = ["FlaskView", "View", "endpoint", "webhook"]
 
 # The first argument is the event; what the URL rule captures follows by name.
 View: TypeAlias = Callable[..., Any]
@@ -45,6 +46,21 @@ def webhook(*secrets: str | bytes | Receiver) -> Callable[[View], FlaskView]:
         return views.decorator(secrets, _view, "event")
     finally:
         del secrets  # so that no error report with local variables shows them
+
+
+def endpoint(receiver: Receiver) -> FlaskView:
+    """Make the view of a receiver whose handlers do everything. The URL rule may capture anything.
+
+    It is for `app.add_url_rule(path, view_func=endpoint(receiver), methods=["POST"])`, where its
+    name is "karla" unless the rule gives it another.
+    Raises ConfigurationError if receiver is not a Receiver.
+    """
+    check_receiver(receiver)
+
+    def karla(**captured: Any) -> ResponseReturnValue:
+        return _to_response(receiver.receive(_to_request(request)))
+
+    return karla
 
 
 def _view(receiver: Receiver, view: View) -> FlaskView:

@@ -107,8 +107,7 @@ def oldest(session: nox.Session, apart: bool) -> None:
     with_tools = [f".[{','.join(sorted(extras))}]", "gunicorn>=23", "opentelemetry-sdk>=1.30"]
     session.install("--resolution", "lowest-direct", "-e", *with_tools)
     # httpx: for the test client of old versions of Starlette.
-    tools = ["pytest-xdist", "httpx", "python-json-logger", "pyyaml", "structlog", "flask-wtf"]
-    session.install(*tools)
+    session.install("pytest-xdist", "httpx", "python-json-logger", "pyyaml", "structlog")
     session.run("python", ".ci/versions.py")
     own = {name: f"tests/frameworks/{name}" for name in sorted(extras)}
     frameworks = {name: folder for name, folder in own.items() if (ROOT / folder).is_dir()}

@@ -28,9 +28,9 @@ WITH_COMMANDS = [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 # Whose sh is run as one script, from the first line to the last, by the module that OWN names.
 RUN_WHOLE = {"register-an-endpoint.md"}
 # Installed with the tests, with a parser that refuses what it does not know before it helps.
-PROGRAMS = {"celery", "flask", "quart", "uvicorn"}
+PROGRAMS = {"celery", "quart", "uvicorn"}
 # What a process is started for.
-STARTED = {*PROGRAMS, "gunicorn", "pip", "python"}
+STARTED = {*PROGRAMS, "flask", "gunicorn", "pip", "python"}
 # manage.py of a project that has our app.
 MANAGE = """
 import sys
@@ -38,6 +38,15 @@ from django.conf import settings
 from django.core.management import execute_from_command_line
 settings.configure(INSTALLED_APPS=["karla_receiver.adapters.django"])
 execute_from_command_line(["manage.py", *sys.argv[1:]])
+"""
+# flask of a project whose app has our extension.
+FLASK = """
+from flask import Flask
+from flask.cli import FlaskGroup
+from karla_receiver.adapters.flask import Karla
+app = Flask("shop")
+Karla(app)
+FlaskGroup(create_app=lambda: app)()
 """
 # What stands alone on an indented line, and is no command.
 SETTING = re.compile(r"(KARLA_\w+)=\S+")
@@ -169,6 +178,13 @@ def parse_python(command: Command) -> None:
         assert all((ROOT / path).exists() for path in arguments if path.startswith("tests"))
 
 
+def parse_flask(command: Command) -> None:
+    if command.arguments[2:3] == ("karla",):
+        help_of(ROOT, sys.executable, "-c", FLASK, *command.arguments)
+    else:
+        help_of(command.folder, SCRIPTS / "flask", *command.arguments)
+
+
 def parse_gunicorn(command: Command) -> None:
     told = help_of(ROOT, SCRIPTS / "gunicorn", *command.arguments)
     require_options(command.arguments, told)
@@ -189,6 +205,7 @@ def parse_ours(command: Command) -> None:
 PARSE: dict[str, Callable[[Command], None]] = {
     "bash": parse_bash,
     "export": parse_export,
+    "flask": parse_flask,
     "gunicorn": parse_gunicorn,
     "karla-receiver": parse_ours,
     "nox": parse_nox,
@@ -227,6 +244,8 @@ NO_COMMANDS = [
     "uvicorn shop:app --prot 80",
     "gunicorn shop:app --forwarded-ips 10.0.0.5",
     "celery -A many_machines werker",
+    "flask --app shop rum",
+    "flask --app shop karla wrok",
     "pip install --grup docs",
     "pip install --group dogs",
     "python -m benchmarks --lony receive",

@@ -58,7 +58,8 @@ def test_a_guides_programs_work(
     # Django's settings come second on the page.
     *first, view, handlers = sorted(blocks(guide), key=lambda block: "INSTALLED_APPS" not in block)
     ask = ASK[guide.stem]
-    made: dict[str, Any] = {"INSTALLED_APPS": []}  # as the settings that a project begins with
+    # As the settings that a project begins with.
+    made: dict[str, Any] = {"__name__": "guide", "INSTALLED_APPS": []}
     for program in first:
         exec(program, made)  # noqa: S102 - it is our own guide
     settings = {name: value for name, value in made.items() if name.isupper()}

@@ -7,7 +7,6 @@ import gc
 import inspect
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from importlib import import_module
 from typing import Any
 from weakref import ref
 
@@ -225,18 +224,6 @@ def test_without_a_path_the_receiver_may_be_mounted_in_any_way() -> None:
 def test_an_endpoint_is_one_of_a_receiver() -> None:
     with pytest.raises(ConfigurationError, match="expected a Receiver"):
         endpoint(SECRET)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("is_first", [True, False])
-def test_no_token_is_asked_of_a_delivery_and_of_every_other_post(is_first: bool) -> None:
-    app = shop(KARLA_WEBHOOK_SECRET=SECRET, SECRET_KEY="of-these-tests")
-    extensions = [Karla(), import_module("flask_wtf").CSRFProtect()]
-    for extension in extensions if is_first else reversed(extensions):
-        extension.init_app(app)
-    app.post("/orders", endpoint="orders")(lambda: "")
-
-    assert deliver(app) == 200
-    assert deliver(app, path="/orders") == 400
 
 
 def test_something_else_of_that_name_is_left_alone() -> None:

@@ -17,8 +17,8 @@ _HELP: Final = {
     "inbox": "Look into an inbox, have deliveries handled again, delete them.",
     "webhooks": "Register endpoints with Karla, and keep them equal to your handlers.",
 }
-# Every argument, and --help, is the program's.
-_SETTINGS: Final = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+# Every option, and --help, is the program's.
+_SETTINGS: Final = {"ignore_unknown_options": True}
 
 
 def commands(receiver: Receiver) -> click.Group:

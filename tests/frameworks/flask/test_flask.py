@@ -69,12 +69,13 @@ def test_anything_else_that_a_view_returns_is_its_response(
     assert (response.status_code, response.data) == (status, content)
 
 
-def test_an_async_view_runs_to_its_end() -> None:
+@pytest.mark.parametrize("is_hidden", [False, True])
+def test_an_async_view_runs_to_its_end(is_hidden: bool) -> None:
     async def view(event: ShipmentEvent) -> dict[str, str]:
         await asyncio.sleep(0)
         return {"shipment": event.shipment_id, "method": request.method}
 
-    response = deliver(view)
+    response = deliver((lambda event: view(event)) if is_hidden else view)
     assert response.json == {
         "shipment": "2f3f4a0e-9b5c-4c2b-8a71-5f0c9f1f6a10",
         "method": "POST",

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.shop import Failpoint, make_shop, serve
+from tests.waiting import PATIENCE_SECONDS
 
 POINTS = (
     "put: before commit",
@@ -91,7 +92,7 @@ class Killing:
         self._count.lost += len(set(keys) - self._stored(self._count.kills - 1))
 
     def _stored(self, cycle: int) -> set[str]:
-        with closing(sqlite3.connect(self._path, timeout=10)) as connection:
+        with closing(sqlite3.connect(self._path, timeout=PATIENCE_SECONDS)) as connection:
             query = "SELECT key FROM karla_inbox WHERE key GLOB ? AND id > ?"
             newest = connection.execute("SELECT max(id) FROM karla_inbox").fetchone()[0] or 0
             found = connection.execute(query, (f"{cycle}-*", newest - 100_000))
@@ -102,7 +103,7 @@ class Killing:
         count = self._count
         inbox = make_shop(self._path)
         inbox.start()
-        with closing(sqlite3.connect(self._path, timeout=10)) as connection:
+        with closing(sqlite3.connect(self._path, timeout=PATIENCE_SECONDS)) as connection:
             deadline = time.monotonic() + 600
             query = "SELECT count(*) FROM karla_inbox WHERE state IN ('waiting', 'running')"
             while connection.execute(query).fetchone()[0]:

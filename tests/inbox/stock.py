@@ -15,6 +15,7 @@ from karla_receiver import Receiver
 from karla_receiver.delivery import Delivery
 from karla_receiver.inbox import SQLiteInbox
 from tests.signing import SECRET
+from tests.waiting import PATIENCE_SECONDS
 
 
 def delivery(key: str = "one", **changes: Any) -> Delivery:
@@ -31,12 +32,12 @@ def delivery(key: str = "one", **changes: Any) -> Delivery:
 
 
 def query(path: Path, sql: str, *values: object) -> list[Any]:
-    with closing(sqlite3.connect(path, timeout=10)) as connection:
+    with closing(sqlite3.connect(path, timeout=PATIENCE_SECONDS)) as connection:
         return connection.execute(sql, values).fetchall()
 
 
 def query_and_commit(path: Path, sql: str, *values: object) -> None:
-    connection = sqlite3.connect(path, timeout=10)
+    connection = sqlite3.connect(path, timeout=PATIENCE_SECONDS)
     with connection:
         connection.execute(sql, values)
     connection.close()

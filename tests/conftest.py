@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from collections.abc import Generator
 
 import pytest
@@ -18,6 +19,9 @@ settings.register_profile("default", settings.get_profile("whole"), max_examples
 
 def pytest_configure(config: pytest.Config) -> None:
     """Draw fewer examples where the slow tests are left out too."""
+    # A shell has SIGINT ignored by what it starts in the background, and by all its children.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     settings.load_profile("default" if config.option.markexpr == "not slow" else "whole")
 
 

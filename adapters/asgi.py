@@ -31,6 +31,7 @@ __all__ = [
     "Receive",
     "Scope",
     "Send",
+    "forward",
     "require_event",
 ]
 
@@ -73,13 +74,23 @@ class KarlaMiddleware:
         elif scope["type"] != "http" or not self._is_ours(scope):
             await self._app(scope, receive, send)
         elif self._is_forwarding:
-            await _Forwarding(self._app, receive).serve(self._receiver, scope, send)
+            await forward(self._app, self._receiver, scope, receive, send)
         else:
             await _serve(self._receiver, scope, receive, send)
 
     def _is_ours(self, scope: Scope) -> bool:
         root, target = scope.get("root_path") or "", scope.get("raw_path") or b""
         return self._path.matches(scope["method"], _path(scope), root, target)
+
+
+async def forward(
+    app: ASGIApp, receiver: Receiver, scope: Scope, receive: Receive, send: Send
+) -> None:
+    """Verify one request, and hand it on to app, as `KarlaMiddleware` does with forward=True.
+
+    For adapters, whose app is the one that serves a view. `Receiver.want` comes first, once.
+    """
+    await _Forwarding(app, receive).serve(receiver, scope, send)
 
 
 class _Forwarding:

@@ -6,37 +6,25 @@ its routers too, run for genuine deliveries only, and may read the body again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from contextlib import AsyncExitStack
-from functools import partial
+from collections.abc import Callable
 from inspect import signature
 from typing import Annotated, Any, ClassVar
 
 from fastapi import APIRouter, Depends
 from fastapi import Request as FastAPIRequest
-from fastapi import Response as FastAPIResponse
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
-from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
 from karla_receiver import ConfigurationError, Event, Receiver, openapi, views
-from karla_receiver.adapters.asgi import KarlaApp
-from karla_receiver.adapters.starlette import (
-    kept_body,
-    read_again,
-    status_of,
-    to_request,
-    to_response,
-)
-from karla_receiver.mounting import DEFAULT_PATH
+from karla_receiver.adapters.asgi import KarlaApp, forward
+from karla_receiver.mounting import DEFAULT_PATH, EVENT
 from karla_receiver.response import SUCCESS
 from karla_receiver.routing import refuse_generator
 from karla_receiver.wiring import check_receiver
 
-__all__ = ["KarlaEvent", "KarlaRouter", "current_event", "webhook_router"]
+__all__ = ["KarlaEvent", "KarlaRouter", "current_event", "endpoint"]
 
 
 def current_event(request: FastAPIRequest) -> Any:
@@ -45,7 +33,7 @@ def current_event(request: FastAPIRequest) -> Any:
     Raises ConfigurationError on a route that does not belong to a `KarlaRouter`.
     """
     try:
-        return request.scope["karla.event"]
+        return request.scope[EVENT]
     except KeyError:
         raise ConfigurationError(
             "nothing has verified this request: make the route with a KarlaRouter, as in"
@@ -76,42 +64,13 @@ class _Route(APIRoute):
         super().__init__(path, endpoint, **options)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] == "POST":
-            await super().handle(scope, receive, send)
-        else:
-            await KarlaApp(self.receiver)(scope, receive, send)
+        # The app's own handlers of exceptions answer within: what counts is what they answer.
+        await forward(super().handle, self.receiver, scope, receive, send)
 
-    def get_route_handler(
-        self,
-    ) -> Callable[[FastAPIRequest], Coroutine[Any, Any, FastAPIResponse]]:
-        return partial(self._receive, super().get_route_handler())
 
-    async def _receive(
-        self,
-        respond: Callable[[FastAPIRequest], Coroutine[Any, Any, FastAPIResponse]],
-        request: FastAPIRequest,
-    ) -> FastAPIResponse:
-        body = kept_body(request)
-
-        async def view(event: Event) -> FastAPIResponse:
-            scope = request.scope
-            scope["karla.event"] = event
-            # FastAPI's own stacks, where it keeps dependencies with yield since 0.118, are closed
-            # when the delivery has counted as handled already: an error would lose it.
-            async with AsyncExitStack() as of_request, AsyncExitStack() as of_function:
-                scope["fastapi_inner_astack"] = of_request
-                scope["fastapi_function_astack"] = of_function
-                return await respond(read_again(request, body))
-            raise RuntimeError("a dependency with yield caught an exception, and raised none")
-
-        answer = await views.receive_async(
-            self.receiver,
-            to_request(request, body),
-            view,
-            status_of,
-            (HTTPException, RequestValidationError),
-        )
-        return to_response(answer)
+class _Endpoint(_Route):
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await KarlaApp(self.receiver, health=None)(scope, receive, send)
 
 
 class _Routes(list[BaseRoute]):
@@ -125,14 +84,16 @@ class _Routes(list[BaseRoute]):
 
 
 class _Router(APIRouter):
-    def __init__(self, receiver: Receiver, options: dict[str, Any]) -> None:
+    def __init__(
+        self, receiver: Receiver, options: dict[str, Any], kind: type[_Route] = _Route
+    ) -> None:
         for name in {"route_class", "routes"} & options.keys():
             raise ConfigurationError(
                 f"{name} would bring routes that verify nothing: wrap the path functions, or use a"
                 " dependency"
             )
         # A class of its own: routers that include this one make its routes anew, from their class.
-        route_class = type("_Route", (_Route,), {"receiver": receiver})
+        route_class = type(kind.__name__, (kind,), {"receiver": receiver})
         default: dict[str, Any] = {"route_class": route_class, "default_response_class": _Success}
         super().__init__(**{**default, **options})
         self.routes: list[BaseRoute] = _Routes()
@@ -161,13 +122,21 @@ class KarlaRouter(_Router):
         super().__init__(receiver, options)
 
 
-def webhook_router(receiver: Receiver, path: str = DEFAULT_PATH, **options: Any) -> APIRouter:
-    """Make a router with one route, for a receiver whose handlers do everything.
+def endpoint(receiver: Receiver, path: str = DEFAULT_PATH, **options: Any) -> APIRouter:
+    """Make a router with one route, for a receiver whose handlers do everything: include it.
 
-    options: as for an APIRouter, without route_class and routes.
-    Raises ConfigurationError if receiver is not a Receiver.
+    Dependencies of the app and its routers are not called. They belong to path functions.
+    path: may capture something, as in "/webhooks/{shop}".
+    options: as for an APIRouter, without dependencies, route_class and routes.
+    Raises ConfigurationError for such an option, and if receiver is not a Receiver.
     """
-    router = _Router(check_receiver(receiver), options)
+    check_receiver(receiver)
+    if options.get("dependencies"):
+        raise ConfigurationError(
+            "endpoint(receiver) has no path function that could need dependencies: put what belongs"
+            " around the handlers into receiver.around, or write a path function for a KarlaRouter"
+        )
+    router = _Router(receiver, options, _Endpoint)
 
     @router.post(path)
     def receive_delivery() -> None:

@@ -19,6 +19,7 @@ from tests.signing import BODY, SECRET, signature_header
 
 __all__ = [
     "DOORS",
+    "ENDPOINTS",
     "PATH",
     "Answer",
     "Door",
@@ -143,7 +144,10 @@ def run_asgi(app: asgi.ASGIApp, scope: dict[str, Any], messages: Iterator[Any]) 
 
 
 def through_asgi(receiver: Receiver, knock: Knock) -> Answer:
-    app = asgi.KarlaMiddleware(asgi_not_found, receiver)
+    return _through_asgi(asgi.KarlaMiddleware(asgi_not_found, receiver), knock)
+
+
+def _through_asgi(app: asgi.ASGIApp, knock: Knock) -> Answer:
     whole = {"type": "http.request", "body": knock.body, "more_body": False}
     with logged_reasons() as reasons:
         sent = run_asgi(app, asgi_scope(knock), knock.messages or iter([whole]))
@@ -191,7 +195,10 @@ def wsgi_not_found(environ: wsgi.Environ, start_response: wsgi.StartResponse) ->
 
 
 def through_wsgi(receiver: Receiver, knock: Knock) -> Answer:
-    app = wsgi.KarlaMiddleware(wsgi_not_found, receiver)
+    return _through_wsgi(wsgi.KarlaMiddleware(wsgi_not_found, receiver), knock)
+
+
+def _through_wsgi(app: wsgi.WSGIApp, knock: Knock) -> Answer:
     with logged_reasons() as reasons:
         return answer_of(reasons, *run_wsgi(app, wsgi_environ(knock)))
 
@@ -200,4 +207,13 @@ DOORS: dict[str, Door] = {
     "core": through_core,
     "asgi": through_asgi,
     "wsgi": through_wsgi,
+}
+# Every way to mount a receiver without a framework.
+ENDPOINTS: dict[str, Door] = {
+    "core": through_core,
+    "core async": through_core_async,
+    "asgi middleware": through_asgi,
+    "asgi app": lambda receiver, knock: _through_asgi(asgi.KarlaApp(receiver), knock),
+    "wsgi middleware": through_wsgi,
+    "wsgi app": lambda receiver, knock: _through_wsgi(wsgi.KarlaApp(receiver), knock),
 }

@@ -2,65 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.handlers.asgi import ASGIHandler
-from django.core.handlers.wsgi import WSGIHandler
-from django.urls import path, re_path
 
 from karla_receiver import ConfigurationError, Event, Receiver
-from karla_receiver.adapters.django import endpoint, webhook
-from tests.asgi_server import knock_at
+from karla_receiver.adapters import asgi, wsgi
 from tests.behind import BEHIND, INBOXES, Behind
-from tests.doors import (
-    PATH,
-    Answer,
-    Door,
-    Knock,
-    answer_of,
-    logged_reasons,
-    run_wsgi,
-    signed_knock,
-    wsgi_environ,
-)
-from tests.frameworks.django import nothing, nothing_async, routed, routed_by
+from tests.doors import PATH, Door, asgi_not_found, signed_knock, wsgi_not_found
+from tests.frameworks.chosen import ENDPOINTS, FRAMEWORKS
 from tests.signing import BODY, SECRET
-
-
-def _asked(knock: Knock) -> Answer:
-    with logged_reasons() as reasons:
-        return answer_of(reasons, *run_wsgi(WSGIHandler(), wsgi_environ(knock)))
-
-
-def through_django(receiver: Receiver, knock: Knock) -> Answer:
-    with routed(endpoint(receiver)):
-        return _asked(knock)
-
-
-def through_django_asgi(receiver: Receiver, knock: Knock) -> Answer:
-    with routed(endpoint(receiver)):
-        return knock_at(ASGIHandler(), knock)
-
-
-def through_django_capturing_a_name(receiver: Receiver, knock: Knock) -> Answer:
-    assert PATH == "/webhooks/karla"
-    with routed_by([path("webhooks/<str:tenant>", endpoint(receiver))]):
-        return _asked(knock)
-
-
-def through_django_capturing_a_position(receiver: Receiver, knock: Knock) -> Answer:
-    with routed_by([re_path(r"^webhooks/(\w+)$", endpoint(receiver))]):
-        return _asked(knock)
-
-
-ENDPOINTS: dict[str, Door] = {
-    "django": through_django,
-    "django asgi": through_django_asgi,
-    "django <str:tenant>": through_django_capturing_a_name,
-    "django re_path": through_django_capturing_a_position,
-}
 
 
 @pytest.mark.parametrize("behind", BEHIND.values(), ids=BEHIND)
@@ -87,12 +41,37 @@ def test_an_endpoint_hands_genuine_deliveries_to_each_handler_once(
     assert calls == ["first", "second"]
 
 
-@pytest.mark.parametrize("view", [nothing, nothing_async])
+def _nothing(first: Any, second: Any) -> None:
+    """Never called."""
+
+
+async def _nothing_async(first: Any, second: Any) -> None:
+    """Never called."""
+
+
+def _webhook_of(name: str) -> Callable[[Receiver], object]:
+    webhook = import_module(f"karla_receiver.adapters.{name}").webhook
+    return lambda receiver: (webhook(receiver)(_nothing), webhook(receiver)(_nothing_async))
+
+
+# Whatever hands events to something else than handlers.
+MOUNTS_OF_VIEWS: dict[str, Callable[[Receiver], object]] = {
+    "asgi": lambda receiver: asgi.KarlaMiddleware(asgi_not_found, receiver, PATH, forward=True),
+    "wsgi": lambda receiver: wsgi.KarlaMiddleware(wsgi_not_found, receiver, PATH, forward=True),
+    **{name: _webhook_of(name) for name, each in FRAMEWORKS.items() if each.has_webhook},
+}
+if "fastapi" in FRAMEWORKS:
+    from karla_receiver.adapters.fastapi import KarlaRouter
+
+    MOUNTS_OF_VIEWS["fastapi"] = KarlaRouter
+
+
+@pytest.mark.parametrize("mount", MOUNTS_OF_VIEWS.values(), ids=MOUNTS_OF_VIEWS)
 @pytest.mark.parametrize("behind", INBOXES.values(), ids=INBOXES)
 def test_a_view_beside_an_inbox_is_refused_when_it_is_mounted(
-    behind: Behind, view: Any, tmp_path: Path
+    behind: Behind, mount: Callable[[Receiver], object], tmp_path: Path
 ) -> None:
     with behind(tmp_path) as kept:
         receiver = Receiver(SECRET, **kept.options)
         with pytest.raises(ConfigurationError, match=r"mount .* endpoint\(receiver\)"):
-            webhook(receiver)(view)
+            mount(receiver)

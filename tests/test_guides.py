@@ -75,6 +75,13 @@ def test_a_guides_programs_work(
     assert re.fullmatch(r"\S+ \S+", claim)
 
 
+@pytest.mark.skipif("fastapi" not in FRAMEWORKS, reason="FastAPI is not installed")
+def test_fastapis_programs_are_in_its_openapi() -> None:
+    for program in blocks(DOCS / "guides" / "fastapi.md"):
+        paths = run_alone(program)["app"].openapi()["paths"]
+        assert "Karla-Signature" in str(paths[PATH]["post"]["parameters"])
+
+
 @pytest.mark.parametrize("guide", ["asgi", "wsgi"])
 def test_an_app_that_keeps_its_view_still_serves_its_other_pages(guide: str) -> None:
     names = run_alone(blocks(DOCS / "guides" / f"{guide}.md")[-1])

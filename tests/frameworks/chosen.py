@@ -13,14 +13,16 @@ from tests import doors
 from tests.doors import Door
 from tests.frameworks.contract import Framework
 
-__all__ = ["DOORS", "FRAMEWORKS"]
+__all__ = ["DOORS", "ENDPOINTS", "FRAMEWORKS"]
 
 _NAMES = sorted(path.parent.name for path in Path(__file__).parent.glob("*/__init__.py"))
 _CHOSEN = os.environ.get("KARLA_DOORS", ",".join(_NAMES)).split(",")
 
-FRAMEWORKS: dict[str, Framework] = {
-    name: import_module(f"tests.frameworks.{name}").FRAMEWORK for name in _CHOSEN
-}
+_MODULES = {name: import_module(f"tests.frameworks.{name}") for name in _CHOSEN}
+FRAMEWORKS: dict[str, Framework] = {name: module.FRAMEWORK for name, module in _MODULES.items()}
 DOORS: dict[str, Door] = dict(doors.DOORS)
-for _framework in FRAMEWORKS.values():
-    DOORS.update(_framework.doors)
+# The ways to mount a receiver whose handlers do everything.
+ENDPOINTS: dict[str, Door] = dict(doors.ENDPOINTS)
+for _name, _module in _MODULES.items():
+    DOORS.update(FRAMEWORKS[_name].doors)
+    ENDPOINTS.update(getattr(_module, "ENDPOINTS", {}))

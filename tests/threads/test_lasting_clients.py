@@ -97,8 +97,7 @@ def _client(port: int) -> Any:
 
 # Each door of an event loop has one of its own for each request, as no server does.
 NOT_LASTING = {
-    *("aiohttp", "asgi", "django asgi", "django async", "fastapi", "fastapi router", "quart"),
-    "starlette",
+    *("aiohttp", "asgi", "django async", "fastapi", "fastapi endpoint", "quart", "starlette"),
 }
 
 

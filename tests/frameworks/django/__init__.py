@@ -11,12 +11,12 @@ from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.test.utils import override_settings
-from django.urls import clear_url_caches, path
+from django.urls import clear_url_caches, path, re_path
 
 from karla_receiver import Event, Receiver
-from karla_receiver.adapters.django import webhook
+from karla_receiver.adapters.django import endpoint, webhook
 from tests.asgi_server import knock_at
-from tests.doors import PATH, Answer, Knock, answer_of, logged_reasons, run_wsgi, wsgi_environ
+from tests.doors import PATH, Answer, Door, Knock, answer_of, logged_reasons, run_wsgi, wsgi_environ
 from tests.frameworks.contract import (
     STREAM,
     Behaviour,
@@ -67,9 +67,14 @@ def routed(view: Any) -> override_settings:
     return routed_by([path(PATH.removeprefix("/"), view)])
 
 
-def through_django(receiver: Receiver, knock: Knock) -> Answer:
-    with routed(webhook(receiver)(nothing)), logged_reasons() as reasons:
+def _asked(knock: Knock) -> Answer:
+    with logged_reasons() as reasons:
         return answer_of(reasons, *run_wsgi(WSGIHandler(), wsgi_environ(knock)))
+
+
+def through_django(receiver: Receiver, knock: Knock) -> Answer:
+    with routed(webhook(receiver)(nothing)):
+        return _asked(knock)
 
 
 def through_django_asgi(receiver: Receiver, knock: Knock) -> Answer:
@@ -80,6 +85,35 @@ def through_django_asgi(receiver: Receiver, knock: Knock) -> Answer:
 def through_django_async(receiver: Receiver, knock: Knock) -> Answer:
     with routed(webhook(receiver)(nothing_async)):
         return knock_at(ASGIHandler(), knock)
+
+
+def endpoint_of_django(receiver: Receiver, knock: Knock) -> Answer:
+    with routed(endpoint(receiver)):
+        return _asked(knock)
+
+
+def endpoint_of_django_asgi(receiver: Receiver, knock: Knock) -> Answer:
+    with routed(endpoint(receiver)):
+        return knock_at(ASGIHandler(), knock)
+
+
+def endpoint_capturing_a_name(receiver: Receiver, knock: Knock) -> Answer:
+    assert PATH == "/webhooks/karla"
+    with routed_by([path("webhooks/<str:tenant>", endpoint(receiver))]):
+        return _asked(knock)
+
+
+def endpoint_capturing_a_position(receiver: Receiver, knock: Knock) -> Answer:
+    with routed_by([re_path(r"^webhooks/(\w+)$", endpoint(receiver))]):
+        return _asked(knock)
+
+
+ENDPOINTS: dict[str, Door] = {
+    "django": endpoint_of_django,
+    "django asgi": endpoint_of_django_asgi,
+    "django <str:tenant>": endpoint_capturing_a_name,
+    "django re_path": endpoint_capturing_a_position,
+}
 
 
 def own(status: int | None) -> Any:
@@ -98,8 +132,7 @@ def shop(behaviour: Behaviour, secrets: tuple[Any, ...], is_async: bool, knock: 
     with routed(webhook(*secrets)(async_view if is_async else view)):
         if is_async:
             return knock_at(ASGIHandler(), knock)
-        with logged_reasons() as reasons:
-            return answer_of(reasons, *run_wsgi(WSGIHandler(), wsgi_environ(knock)))
+        return _asked(knock)
 
 
 def ask(names: dict[str, Any], knocks: list[Knock]) -> list[int | None]:

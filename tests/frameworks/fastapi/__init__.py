@@ -8,9 +8,10 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import PlainTextResponse, StreamingResponse
 
 from karla_receiver import Receiver
-from karla_receiver.adapters.fastapi import KarlaEvent, KarlaRouter, webhook_router
+from karla_receiver.adapters.asgi import KarlaMiddleware
+from karla_receiver.adapters.fastapi import KarlaEvent, KarlaRouter, endpoint
 from tests.asgi_server import knock_at
-from tests.doors import PATH, Answer, Knock
+from tests.doors import PATH, Answer, Door, Knock
 from tests.frameworks.contract import (
     STREAM,
     Behaviour,
@@ -34,10 +35,33 @@ def through_fastapi(receiver: Receiver, knock: Knock) -> Answer:
     return knock_at(app, knock)
 
 
-def through_fastapi_router(receiver: Receiver, knock: Knock) -> Answer:
+def including(path: str, prefix: str = "", **options: Any) -> Door:
+    """Return a door through a receiver's own router, included in an app."""
+
+    def door(receiver: Receiver, knock: Knock) -> Answer:
+        app = FastAPI(**options)
+        app.include_router(endpoint(receiver, path), prefix=prefix)
+        return knock_at(app, knock)
+
+    return door
+
+
+through_fastapi_endpoint = including(PATH)
+
+
+def through_fastapi_middleware(receiver: Receiver, knock: Knock) -> Answer:
     app = FastAPI()
-    app.include_router(webhook_router(receiver, PATH))
+    app.add_middleware(KarlaMiddleware, receiver=receiver)
     return knock_at(app, knock)
+
+
+assert PATH == "/webhooks/karla"
+ENDPOINTS: dict[str, Door] = {
+    "fastapi": through_fastapi_endpoint,
+    "fastapi {shop}": including("/webhooks/{shop}"),
+    "fastapi prefix": including("/karla", "/webhooks"),
+    "fastapi middleware": through_fastapi_middleware,
+}
 
 
 def own(status: int | None) -> Any:
@@ -66,10 +90,11 @@ def shop(behaviour: Behaviour, secrets: tuple[Any, ...], is_async: bool, knock: 
 
 FRAMEWORK = Framework(
     imports=frozenset({"fastapi", "starlette"}),
-    doors={"fastapi": through_fastapi, "fastapi router": through_fastapi_router},
+    doors={"fastapi": through_fastapi, "fastapi endpoint": through_fastapi_endpoint},
     shop=shop,
-    joins_messages=("fastapi", "fastapi router"),
+    joins_messages=("fastapi", "fastapi endpoint"),
     has_webhook=False,
+    runs_streams=True,
     abort=HTTPException(404),
     ask=ask_asgi,
     serves=("uvicorn shop:app", 8000),

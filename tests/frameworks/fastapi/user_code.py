@@ -22,4 +22,4 @@ async def path_function(event: fastapi.KarlaEvent) -> None:
 
 fastapi_app = FastAPI()
 fastapi_app.include_router(router)
-fastapi_app.include_router(fastapi.webhook_router(receiver, path="/hooks"))
+fastapi_app.include_router(fastapi.endpoint(receiver, path="/hooks"))

@@ -33,6 +33,7 @@ __all__ = [
     "Send",
     "forward",
     "require_event",
+    "stop_worker",
 ]
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -276,19 +277,25 @@ async def _send(messages: list[Message], send: Send) -> None:
 
 
 def _stopping(receiver: Receiver, receive: Receive) -> Receive:
-    """Have the inbox's worker finish before an app learns that the server stops.
+    """Have the inbox's worker finish before an app learns that the server stops."""
+
+    async def stop_first() -> Message:
+        message = await receive()
+        if message["type"] == "lifespan.shutdown":
+            await stop_worker(receiver)
+        return message
+
+    return stop_first
+
+
+async def stop_worker(receiver: Receiver) -> None:
+    """Have the inbox's worker, if there is one, finish: for the end of an app's lifespan.
 
     Servers end the process soon after, and what is not finished then waits for its lease.
     """
     stop = getattr(receiver.inbox, "stop", None)
-
-    async def stop_first() -> Message:
-        message = await receive()
-        if message["type"] == "lifespan.shutdown" and stop is not None:
-            await asyncio.to_thread(stop)
-        return message
-
-    return stop_first
+    if stop is not None:
+        await asyncio.to_thread(stop)  # its async handlers need the event loop to finish
 
 
 async def _live(receive: Receive, send: Send) -> None:

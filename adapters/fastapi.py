@@ -6,7 +6,9 @@ its routers too, run for genuine deliveries only, and may read the body again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
 from inspect import signature
 from typing import Annotated, Any, ClassVar
 
@@ -18,7 +20,9 @@ from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
 from karla_receiver import ConfigurationError, Event, Receiver, openapi, views
-from karla_receiver.adapters.asgi import KarlaApp, forward
+from karla_receiver.adapters import starlette
+from karla_receiver.adapters.asgi import forward, stop_worker
+from karla_receiver.adapters.starlette import Answering
 from karla_receiver.mounting import DEFAULT_PATH, EVENT
 from karla_receiver.response import SUCCESS
 from karla_receiver.routing import refuse_generator
@@ -65,12 +69,12 @@ class _Route(APIRoute):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         # The app's own handlers of exceptions answer within: what counts is what they answer.
-        await forward(super().handle, self.receiver, scope, receive, send)
+        await Answering(partial(forward, super().handle, self.receiver))(scope, receive, send)
 
 
 class _Endpoint(_Route):
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await KarlaApp(self.receiver, health=None)(scope, receive, send)
+        await starlette.endpoint(self.receiver)(scope, receive, send)
 
 
 class _Routes(list[BaseRoute]):
@@ -125,10 +129,11 @@ class KarlaRouter(_Router):
 def endpoint(receiver: Receiver, path: str = DEFAULT_PATH, **options: Any) -> APIRouter:
     """Make a router with one route, for a receiver whose handlers do everything: include it.
 
-    Dependencies of the app and its routers are not called. They belong to path functions.
+    Dependencies of the app and its routers are not called. They belong to path functions. An
+    inbox's worker finishes before the app's lifespan ends.
     path: may capture something, as in "/webhooks/{shop}".
-    options: as for an APIRouter, without dependencies, route_class and routes.
-    Raises ConfigurationError for such an option, and if receiver is not a Receiver.
+    options: as for an APIRouter, without dependencies, lifespan, route_class and routes.
+    Raises ConfigurationError for one of these, and if receiver is not a Receiver.
     """
     check_receiver(receiver)
     if options.get("dependencies"):
@@ -136,7 +141,18 @@ def endpoint(receiver: Receiver, path: str = DEFAULT_PATH, **options: Any) -> AP
             "endpoint(receiver) has no path function that could need dependencies: put what belongs"
             " around the handlers into receiver.around, or write a path function for a KarlaRouter"
         )
-    router = _Router(receiver, options, _Endpoint)
+    if "lifespan" in options:
+        raise ConfigurationError("give the lifespan to the app, as in FastAPI(lifespan=lifespan)")
+
+    @asynccontextmanager
+    async def lifespan(app: object) -> AsyncGenerator[None]:
+        receiver.note_loop()
+        try:
+            yield
+        finally:
+            await stop_worker(receiver)
+
+    router = _Router(receiver, {**options, "lifespan": lifespan}, _Endpoint)
 
     @router.post(path)
     def receive_delivery() -> None:

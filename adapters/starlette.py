@@ -1,4 +1,4 @@
-"""Starlette: a decorator that makes an endpoint receive events. Needs the extra `starlette`."""
+"""Starlette: endpoints that receive events. Needs the extra `starlette`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as StarletteRequest
 from starlette.responses import Response as StarletteResponse
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from karla_receiver import Receiver, Request, Response, views
+from karla_receiver import Reason, Receiver, Request, Response, views
+from karla_receiver.adapters.asgi import KarlaApp
+from karla_receiver.response import REFUSALS
 from karla_receiver.views import KeptBody
 
 __all__ = [
-    "Endpoint",
+    "Answering",
+    "StarletteView",
     "View",
+    "endpoint",
     "kept_body",
     "read_again",
     "status_of",
@@ -30,7 +34,7 @@ __all__ = [
 View: TypeAlias = Callable[[StarletteRequest, Any], Any]
 
 
-def webhook(*secrets: str | bytes | Receiver) -> Callable[[View], Endpoint]:
+def webhook(*secrets: str | bytes | Receiver) -> Callable[[View], StarletteView]:
     """Make the decorated view receive events: it is called with the request and each event.
 
     secrets: one webhook secret; or several, while one replaces the other; or a Receiver, whose
@@ -42,12 +46,41 @@ def webhook(*secrets: str | bytes | Receiver) -> Callable[[View], Endpoint]:
     Raises ConfigurationError for unusable secrets, and for a view that takes something else.
     """
     try:
-        return views.decorator(secrets, Endpoint, "request", "event")
+        return views.decorator(secrets, StarletteView, "request", "event")
     finally:
         del secrets  # so that no error report with local variables shows them
 
 
-class Endpoint:
+def endpoint(receiver: Receiver) -> ASGIApp:
+    """Make an endpoint for Route(path, endpoint), of a receiver whose handlers do everything.
+
+    The path may capture anything. It answers every method itself.
+    Raises ConfigurationError if receiver is not a Receiver.
+    """
+    return Answering(KarlaApp(receiver, health=None))
+
+
+class Answering:
+    """An ASGI app that answers also if the client is gone: Starlette's middleware insists."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one scope."""
+        is_answered = False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal is_answered
+            is_answered = True
+            await send(message)
+
+        await self._app(scope, receive, send_and_note)
+        if not is_answered:
+            await to_response(REFUSALS[Reason.BODY_INCOMPLETE])(scope, receive, send)
+
+
+class StarletteView:
     """A view that receives events, as an ASGI app."""
 
     def __init__(self, receiver: Receiver, view: View) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.doors import Answer, Knock, answer_of, asgi_scope, logged_reasons
+from tests.server_loop import run_on_server
 
 
 def serve(app: Any, scope: dict[str, Any], messages: Iterator[Any]) -> list[Any]:
@@ -37,7 +38,7 @@ def serve(app: Any, scope: dict[str, Any], messages: Iterator[Any]) -> list[Any]
     async def run() -> None:
         await app(scope, receive, send)
 
-    asyncio.run(run())
+    run_on_server(run())
     return received
 
 

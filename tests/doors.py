@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from karla_receiver.mounting import DEFAULT_PATH as PATH
 from karla_receiver.testing import clients
 from karla_receiver.testing.answers import logged_reasons
 from karla_receiver.testing.deliveries import Delivery
+from tests.server_loop import run_on_server
 from tests.signing import BODY, SECRET, signature_header
 
 __all__ = [
@@ -126,7 +126,7 @@ def through_core_async(receiver: Receiver, knock: Knock) -> Answer:
 
     with logged_reasons() as reasons:
         request = Request(knock.method, knock.headers, chunks())
-        response = asyncio.run(receiver.receive_async(request))
+        response = run_on_server(receiver.receive_async(request))
     return answer_of(reasons, response.status, response.headers, response.body)
 
 
@@ -140,7 +140,7 @@ def asgi_scope(knock: Knock, path: str = PATH) -> dict[str, Any]:
 
 def run_asgi(app: asgi.ASGIApp, scope: dict[str, Any], messages: Iterator[Any]) -> list[Any]:
     """Run one scope to its end and return what the app sent."""
-    return asyncio.run(clients.exchange_asgi(app, scope, messages, stays=False))
+    return run_on_server(clients.exchange_asgi(app, scope, messages, stays=False))
 
 
 def through_asgi(receiver: Receiver, knock: Knock) -> Answer:

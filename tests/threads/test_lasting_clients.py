@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from flask import Flask
+from starlette.applications import Starlette
+from starlette.routing import Route
 
 from karla_receiver import Event, Receiver
-from karla_receiver.adapters import aws_lambda, flask
+from karla_receiver.adapters import aws_lambda, fastapi, flask, starlette
 from karla_receiver.inbox import SQLiteInbox
 from tests.doors import PATH, run_wsgi, signed_knock, wsgi_environ
 from tests.faults.serving import body_of, deliver
 from tests.frameworks.aws_lambda import version_2
 from tests.inbox.stock import delivery, in_threads, states
+from tests.server_loop import lasting_loop
 from tests.signing import SECRET, signed
 from tests.waiting import PATIENCE_SECONDS, until
-from tests.ways import WAYS
+from tests.ways import WAYS, numbered, status_of
 
 # An async client that is connected once, as those of databases are, to a server that echoes lines.
 CLIENT = '''
@@ -95,19 +100,14 @@ def _client(port: int) -> Any:
     return Client(port)
 
 
-# Each door of an event loop has one of its own for each request, as no server does.
-NOT_LASTING = {
-    *("aiohttp", "asgi", "django async", "fastapi", "fastapi endpoint", "quart", "starlette"),
-}
-
-
-@pytest.mark.parametrize("name", sorted(WAYS.keys() - NOT_LASTING))
+@pytest.mark.parametrize("name", WAYS)
 def test_a_client_that_was_made_once_works_at_every_delivery(name: str, client: Any) -> None:
     async def handle(event: Event) -> None:
         await client.ask_twice()
 
     client.last_use = 4
-    outcomes = WAYS[name](lambda receiver: receiver.on("*")(handle), 4)
+    with lasting_loop():
+        outcomes = WAYS[name](lambda receiver: receiver.on("*")(handle), 4)
     assert outcomes == ["handled"] * 4
     assert len(client.loops) == 1
 
@@ -153,6 +153,125 @@ def test_it_works_in_async_views(framework: str, client: Any) -> None:
 
     assert [status() for _ in range(4)] == [200] * 4
     assert len(client.loops) == 1
+
+
+# --- on the server's loop, with the app's lifespan ---
+
+
+def starlette_app(receiver: Receiver, lifespan: Any) -> Any:
+    return Starlette(routes=[Route(PATH, starlette.endpoint(receiver))], lifespan=lifespan)
+
+
+def fastapi_app(receiver: Receiver, lifespan: Any) -> Any:
+    app = FastAPI(lifespan=lifespan)
+    app.include_router(fastapi.endpoint(receiver, PATH))
+    return app
+
+
+@asynccontextmanager
+async def doing_nothing(app: object) -> AsyncGenerator[None]:
+    yield
+
+
+@pytest.mark.parametrize("make", [starlette_app, fastapi_app])
+def test_a_client_of_the_apps_lifespan_works_in_the_handlers_of_a_worker(
+    make: Callable[[Receiver, Any], Any], client: Any, tmp_path: Path
+) -> None:
+    inbox = SQLiteInbox(tmp_path / "karla.db", workers=2)
+    receiver = Receiver(SECRET, inbox=inbox)
+
+    @receiver.on("*")
+    async def handle(event: Event) -> None:
+        await client.ask_twice()
+
+    @asynccontextmanager
+    async def lifespan(app: object) -> AsyncGenerator[None]:
+        assert await client.ask(b"connected") == b"connected\n"
+        yield
+        await asyncio.to_thread(inbox.stop)
+        client.streams[1].close()
+
+    async def live() -> None:
+        app = make(receiver, lifespan)
+        async with app.router.lifespan_context(app):
+            for number in range(3):
+                assert await status_of(app, signed_knock(numbered(number))) == 200
+            await asyncio.to_thread(until, lambda: client.uses == 3)
+
+    asyncio.run(live())
+    assert set(states(tmp_path / "karla.db").values()) == {"done"}
+    inbox.close()
+
+
+def test_fastapis_lifespan_ends_when_the_worker_has_finished(tmp_path: Path) -> None:
+    inbox = SQLiteInbox(tmp_path / "karla.db", workers=1)
+    receiver = Receiver(SECRET, inbox=inbox)
+    begun, may_end = asyncio.Event(), asyncio.Event()
+
+    @receiver.on("*")
+    async def handle(event: Event) -> None:
+        begun.set()
+        await may_end.wait()
+
+    async def live() -> None:
+        app = fastapi_app(receiver, doing_nothing)
+        async with app.router.lifespan_context(app):
+            assert await status_of(app, signed_knock()) == 200
+            await begun.wait()
+            asyncio.get_running_loop().call_later(0.05, may_end.set)
+        assert set(states(tmp_path / "karla.db").values()) == {"done"}
+
+    asyncio.run(live())
+    inbox.close()
+
+
+def test_a_worker_that_is_stopped_by_the_loop_of_its_handler_gives_the_delivery_back(
+    tmp_path: Path,
+) -> None:
+    inbox = SQLiteInbox(tmp_path / "karla.db", workers=1)
+    receiver = Receiver(SECRET, inbox=inbox)
+    begun = asyncio.Event()
+
+    @receiver.on("*")
+    async def handle(event: Event) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    async def live() -> None:
+        assert await status_of(starlette_app(receiver, None), signed_knock()) == 200
+        await begun.wait()
+        assert not inbox.stop(grace=0.01), "it waits for the loop, which waits for it"
+        assert set(states(tmp_path / "karla.db").values()) == {"waiting"}
+
+    asyncio.run(live())
+    inbox.close()
+
+
+def test_a_worker_that_runs_already_calls_on_the_loop_of_fastapis_lifespan(tmp_path: Path) -> None:
+    inbox = SQLiteInbox(tmp_path / "karla.db")
+    receiver = Receiver(SECRET, inbox=inbox)
+    app = fastapi_app(receiver, doing_nothing)
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    @receiver.on("*")
+    async def handle(event: Event) -> None:
+        loops.append(asyncio.get_running_loop())
+
+    def receive_and_wait(number: int) -> None:
+        receiver.receive(signed(numbered(number)))
+        until(lambda: len(loops) == number + 1)
+
+    async def live() -> asyncio.AbstractEventLoop:
+        async with app.router.lifespan_context(app):
+            await asyncio.to_thread(receive_and_wait, 1)
+        return asyncio.get_running_loop()
+
+    inbox.start(1)
+    receive_and_wait(0)
+    servers = asyncio.run(live())
+    assert loops[0] is not servers
+    assert loops[1] is servers
+    inbox.close()
 
 
 # --- in processes of their own ---

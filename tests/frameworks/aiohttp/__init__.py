@@ -10,8 +10,8 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.test_utils import make_mocked_request
 
 from karla_receiver import Event, Receiver
-from karla_receiver.adapters.aiohttp import webhook
-from tests.doors import PATH, Answer, Knock, answer_of, logged_reasons
+from karla_receiver.adapters.aiohttp import endpoint, webhook
+from tests.doors import PATH, Answer, Door, Knock, answer_of, logged_reasons
 from tests.frameworks.contract import (
     STREAM,
     Behaviour,
@@ -20,6 +20,7 @@ from tests.frameworks.contract import (
     late,
     outcome,
 )
+from tests.server_loop import run_on_server
 
 
 async def nothing(request: web.Request, event: Event) -> None:
@@ -42,7 +43,7 @@ def through_aiohttp(receiver: Receiver, knock: Knock) -> Answer:
         return await webhook(receiver)(nothing)(made_request(knock))
 
     with logged_reasons() as reasons:
-        response = asyncio.run(answer())
+        response = run_on_server(answer())
     return answer_of(reasons, response.status, list(response.headers.items()), response.body)
 
 
@@ -68,7 +69,7 @@ def shop(behaviour: Behaviour, secrets: tuple[Any, ...], is_async: bool, knock: 
             return raised  # as aiohttp's server takes it
 
     with logged_reasons() as reasons:
-        response = asyncio.run(answer())
+        response = run_on_server(answer())
     return answer_of(reasons, response.status, list(response.headers.items()), response.body)
 
 
@@ -88,7 +89,24 @@ def ask(names: dict[str, Any], knocks: list[Knock]) -> list[int | None]:
         finally:
             await runner.cleanup()
 
-    return asyncio.run(ask_all())
+    return run_on_server(ask_all())
+
+
+def routed(path: str) -> Door:
+    """Return a door through a server whose only handler is a receiver's endpoint, at the path."""
+
+    def door(receiver: Receiver, knock: Knock) -> Answer:
+        app = web.Application()
+        app.router.add_post(path, endpoint(receiver))
+        with logged_reasons() as reasons:
+            (status,) = ask({"app": app}, [knock])
+        return answer_of(reasons, status)
+
+    return door
+
+
+assert PATH == "/webhooks/karla"
+ENDPOINTS: dict[str, Door] = {"aiohttp": routed(PATH), "aiohttp {shop}": routed("/webhooks/{shop}")}
 
 
 FRAMEWORK = Framework(

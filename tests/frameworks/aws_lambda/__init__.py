@@ -109,6 +109,9 @@ FORMS: dict[str, Form] = {
 }
 
 
+ENDPOINTS: dict[str, Door] = {f"lambda, {name}": through(form) for name, form in FORMS.items()}
+
+
 def own(status: int | None) -> Any:
     return None if status is None else {"statusCode": status, "headers": {}, "body": "own"}
 
@@ -134,7 +137,7 @@ def ask(names: dict[str, Any], knocks: list[Knock]) -> list[int | None]:
 
 FRAMEWORK = Framework(
     imports=frozenset(),
-    doors={f"lambda, {name}": through(form) for name, form in FORMS.items()},
+    doors=ENDPOINTS,
     shop=shop,
     abort=None,
     ask=ask,

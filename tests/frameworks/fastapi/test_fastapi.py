@@ -22,7 +22,7 @@ from karla_receiver.adapters.fastapi import (
 from karla_receiver.errors import STATUS
 from karla_receiver.idempotency import MemoryStore
 from tests.asgi_server import knock_at, serve
-from tests.doors import PATH, asgi_scope, signed_knock
+from tests.doors import PATH, asgi_scope, logged_reasons, signed_knock
 from tests.observed import Keeper
 from tests.signing import BODY, SECRET
 
@@ -221,6 +221,11 @@ def test_an_endpoint_needs_nothing_of_the_apps_dependencies() -> None:
         endpoint(Receiver(SECRET), dependencies=[Depends(forbid)])
 
 
+def test_an_endpoint_leaves_the_lifespan_to_the_app() -> None:
+    with pytest.raises(ConfigurationError, match="give the lifespan to the app"):
+        endpoint(Receiver(SECRET), lifespan=None)
+
+
 def test_a_receiver_with_handlers_only_wants_no_more_than_they_do() -> None:
     receiver = Receiver(SECRET)
     receiver.on("claims")(print)
@@ -250,6 +255,26 @@ def test_a_middleware_may_have_read_the_body() -> None:
         return await call_next(request)
 
     assert knock_at(app, signed_knock()).status == 200
+
+
+@pytest.mark.parametrize("router", [KarlaRouter(SECRET), endpoint(Receiver(SECRET), "/own")])
+def test_a_client_that_goes_away_is_no_error_under_middleware_that_insists_on_an_answer(
+    router: APIRouter,
+) -> None:
+    app = FastAPI()
+    if isinstance(router, KarlaRouter):
+        router.post("/own")(lambda: None)
+    app.include_router(router)
+
+    @app.middleware("http")
+    async def pass_on(request: Any, call_next: Any) -> Any:
+        return await call_next(request)
+
+    half = {"type": "http.request", "body": BODY[:9], "more_body": True}
+    messages = iter([half, {"type": "http.disconnect"}])
+    with logged_reasons() as reasons:
+        sent = serve(app, asgi_scope(signed_knock(), "/own"), messages)
+    assert (sent, reasons) == ([], ["client_disconnected"])
 
 
 def test_the_event_cannot_be_had_where_nothing_has_verified_it() -> None:

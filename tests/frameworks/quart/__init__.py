@@ -8,9 +8,10 @@ from quart import Quart, request
 from werkzeug.exceptions import NotFound
 
 from karla_receiver import Event, Receiver
-from karla_receiver.adapters.quart import webhook
+from karla_receiver.adapters.asgi import KarlaMiddleware
+from karla_receiver.adapters.quart import endpoint, webhook
 from tests.asgi_server import knock_at
-from tests.doors import PATH, Answer, Knock
+from tests.doors import PATH, Answer, Door, Knock
 from tests.frameworks.contract import (
     STREAM,
     Behaviour,
@@ -35,6 +36,29 @@ def through_quart(receiver: Receiver, knock: Knock) -> Answer:
         provide_automatic_options=False,
     )
     return knock_at(app, knock)
+
+
+def ruled(rule: str) -> Door:
+    """Return a door through an app whose only view is a receiver's endpoint, at the rule."""
+
+    def door(receiver: Receiver, knock: Knock) -> Answer:
+        app = Quart("shop")
+        app.post(rule)(endpoint(receiver))
+        return knock_at(app, knock)
+
+    return door
+
+
+def through_quart_middleware(receiver: Receiver, knock: Knock) -> Answer:
+    return knock_at(KarlaMiddleware(Quart("shop"), receiver), knock)
+
+
+assert PATH == "/webhooks/karla"
+ENDPOINTS: dict[str, Door] = {
+    "quart": ruled(PATH),
+    "quart <shop>": ruled("/webhooks/<shop>"),
+    "quart middleware": through_quart_middleware,
+}
 
 
 def own(status: int | None) -> Any:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Mount, Route
 
 from karla_receiver import Event, Receiver
-from karla_receiver.adapters.starlette import webhook
+from karla_receiver.adapters.asgi import KarlaApp, KarlaMiddleware
+from karla_receiver.adapters.starlette import endpoint, webhook
 from tests.asgi_server import knock_at
-from tests.doors import PATH, Answer, Knock
+from tests.doors import PATH, Answer, Door, Knock
 from tests.frameworks.contract import (
     STREAM,
     Behaviour,
@@ -31,6 +34,27 @@ async def nothing(request: Request, event: Event) -> None:
 
 def through_starlette(receiver: Receiver, knock: Knock) -> Answer:
     return knock_at(Starlette(routes=[Route(PATH, webhook(receiver)(nothing))]), knock)
+
+
+def routed(route: Callable[[Receiver], BaseRoute]) -> Door:
+    """Return a door through an app with one route."""
+    return lambda receiver, knock: knock_at(Starlette(routes=[route(receiver)]), knock)
+
+
+def through_starlette_middleware(receiver: Receiver, knock: Knock) -> Answer:
+    return knock_at(Starlette(middleware=[Middleware(KarlaMiddleware, receiver=receiver)]), knock)
+
+
+through_starlette_endpoint = routed(lambda receiver: Route(PATH, endpoint(receiver)))
+
+assert PATH == "/webhooks/karla"
+ENDPOINTS: dict[str, Door] = {
+    "starlette": through_starlette_endpoint,
+    "starlette {shop}": routed(lambda receiver: Route("/webhooks/{shop}", endpoint(receiver))),
+    "starlette mount": routed(lambda receiver: Mount("/webhooks", endpoint(receiver))),
+    "starlette app": routed(lambda receiver: Route(PATH, KarlaApp(receiver))),
+    "starlette middleware": through_starlette_middleware,
+}
 
 
 def own(status: int | None) -> Any:
@@ -52,9 +76,9 @@ def shop(behaviour: Behaviour, secrets: tuple[Any, ...], is_async: bool, knock: 
 
 FRAMEWORK = Framework(
     imports=frozenset({"starlette"}),
-    doors={"starlette": through_starlette},
+    doors={"starlette": through_starlette, "starlette endpoint": through_starlette_endpoint},
     shop=shop,
-    joins_messages=("starlette",),
+    joins_messages=("starlette", "starlette endpoint"),
     abort=HTTPException(404),
     ask=ask_asgi,
     serves=("uvicorn shop:app", 8000),

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from karla_receiver import Event, Receiver
-from karla_receiver.adapters.starlette import webhook
+from karla_receiver.adapters.starlette import endpoint, webhook
 from tests.asgi_server import knock_at, serve
 from tests.doors import PATH, asgi_scope, signed_knock
 from tests.signing import BODY, SECRET
@@ -87,14 +87,19 @@ def test_a_body_that_something_consumed_is_refused_and_the_log_says_so(
     assert ("consumed before @webhook" in caplog.text) == bool(length)
 
 
-def test_a_client_that_goes_away_is_no_error_under_middleware_that_insists_on_an_answer() -> None:
-    async def pass_on(request: Request, call_next: Any) -> Any:
-        return await call_next(request)
+async def pass_on(request: Request, call_next: Any) -> Any:
+    return await call_next(request)
 
-    app = Starlette(
-        routes=[Route(PATH, about_the_request)],
-        middleware=[Middleware(BaseHTTPMiddleware, dispatch=pass_on)],
-    )
+
+INSISTS = Middleware(BaseHTTPMiddleware, dispatch=pass_on)
+
+
+@pytest.mark.parametrize("middleware", [[], [INSISTS]], ids=["bare", "middleware"])
+@pytest.mark.parametrize("route_to", [about_the_request, endpoint(Receiver(SECRET))])
+def test_a_client_that_goes_away_is_no_error_under_middleware_that_insists_on_an_answer(
+    route_to: Any, middleware: list[Middleware]
+) -> None:
+    app = Starlette(routes=[Route(PATH, route_to)], middleware=middleware)
     half = {"type": "http.request", "body": BODY[:9], "more_body": True}
     answer = knock_at(app, signed_knock(messages=iter([half, {"type": "http.disconnect"}])))
     assert (answer.status, answer.reason) == (None, "client_disconnected")

@@ -25,5 +25,7 @@ def starlette_view_of_its_own_answer(request: StarletteRequest, event: Event) ->
     return PlainTextResponse("later", 202)
 
 
-assert_type(starlette_view, starlette.Endpoint)
-starlette_app = Starlette(routes=[Route("/karla", starlette_view)])
+assert_type(starlette_view, starlette.StarletteView)
+starlette_app = Starlette(
+    routes=[Route("/karla", starlette_view), Route("/all", starlette.endpoint(receiver))]
+)

@@ -54,11 +54,17 @@ def _view(receiver: Receiver, view: View | None) -> QuartView:
         app: Quart = current_app
 
         async def call(event: Event) -> ResponseTypes | None:
-            answer = await app.ensure_async(cast("View", view))(*args, event, **kwargs)
+            try:
+                answer = await app.ensure_async(cast("View", view))(*args, event, **kwargs)
+            except HTTPException as abort:
+                if abort.code is None:
+                    raise  # Quart would answer 200
+                # Here, as the app's own error handlers decide which status is sent.
+                answer = await app.handle_user_exception(abort)
             return None if answer is None else await app.make_response(answer)
 
         answer = await views.receive_async(
-            receiver, to_request(request), call if view else None, _status_of, (HTTPException,)
+            receiver, to_request(request), call if view else None, _status_of
         )
         return _to_response(answer)
 
@@ -98,11 +104,9 @@ def _make_readable_again(quart_request: QuartRequest, data: bytes) -> None:
     quart_request.body.set_result(data)
 
 
-def _status_of(answer: ResponseTypes | HTTPException) -> int:
-    body: object = getattr(answer, "response", None)
-    views.refuse_stream(isinstance(body, IterableBody))
-    status = answer.code if isinstance(answer, HTTPException) else answer.status_code
-    return status or 500
+def _status_of(answer: ResponseTypes) -> int:
+    views.refuse_stream(isinstance(getattr(answer, "response", None), IterableBody))
+    return answer.status_code
 
 
 def _to_response(answer: object) -> ResponseTypes:

@@ -152,7 +152,9 @@ def test_only_success_counts_as_handled(name: str, is_async: bool) -> None:
 
 @pytest.mark.parametrize("name", SHOPS)
 @SYNC_AND_ASYNC
-def test_an_observer_is_told_what_the_sender_gets(name: str, is_async: bool) -> None:
+def test_an_observer_and_the_log_are_told_what_the_sender_gets(
+    name: str, is_async: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     keeper = Keeper()
     receiver = Receiver(SECRET, observer=keeper)
     results: list[Any] = [None, 202, 302, 429, ValueError(), FRAMEWORKS[name].abort or 404]
@@ -163,6 +165,9 @@ def test_an_observer_is_told_what_the_sender_gets(name: str, is_async: bool) -> 
 
     assert [seen.status for seen in keeper.told] == [answer.status for answer in answers]
     assert [seen.reason for seen in keeper.told] == [None, None, *[Reason.HANDLER_ERROR] * 4]
+    lines = [record for record in caplog.records if record.name == "karla_receiver"]
+    logged = [vars(line).get("status") for line in lines]
+    assert logged == [answer.status for answer in answers[2:]]
 
 
 @pytest.mark.parametrize("name", WITH_LATE_STREAMS)

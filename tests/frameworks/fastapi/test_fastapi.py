@@ -52,8 +52,11 @@ def test_a_path_function_may_have_parameters_of_its_own_and_read_the_body_again(
     assert json.loads(sent["body"]) == {"same": True, "given": ["nordlicht", "application/json", 7]}
 
 
-def test_a_parameter_that_does_not_validate_is_answered_as_usual_and_is_no_success() -> None:
-    router = KarlaRouter(SECRET)
+def test_a_parameter_that_does_not_validate_is_answered_as_usual_and_is_no_success(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    keeper = Keeper()
+    router = KarlaRouter(Receiver(SECRET, observer=keeper))
 
     @router.post(PATH)
     def view(event: KarlaEvent, length: int) -> None:
@@ -62,6 +65,8 @@ def test_a_parameter_that_does_not_validate_is_answered_as_usual_and_is_no_succe
     answer = knock_at(app_with(router), signed_knock(query="length=x"))
     assert (answer.status, answer.reason) == (422, "handler_error")
     assert json.loads(answer.body)["detail"][0]["loc"] == ["query", "length"]
+    assert [seen.status for seen in keeper.told] == [422]
+    assert "handler_error (status 422," in caplog.text
 
 
 def test_dependencies_run_for_genuine_deliveries_only() -> None:

@@ -5,13 +5,14 @@ from typing import Any, cast
 
 import pytest
 from quart import Quart, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, NotFound
 
 from karla_receiver import Receiver
 from karla_receiver.adapters.asgi import KarlaMiddleware
 from karla_receiver.adapters.quart import endpoint, webhook
 from tests.asgi_server import knock_at, serve
 from tests.doors import PATH, Answer, Knock, asgi_scope, logged_reasons, run_asgi, signed_knock
+from tests.observed import Keeper
 from tests.signing import BODY, SECRET
 from tests.waiting import PATIENCE_SECONDS
 
@@ -143,7 +144,26 @@ def test_an_abort_without_a_status_is_no_success() -> None:
     async def view(event: Any) -> None:
         raise HTTPException
 
-    assert knock_at(app, sized_knock()).reason == "handler_error"
+    answer = knock_at(app, sized_knock())
+    assert (answer.status, answer.reason) == (500, "handler_error")
+
+
+def test_what_the_apps_own_error_handler_answers_is_what_counts() -> None:
+    keeper = Keeper()
+    app = Quart("shop")
+
+    @app.post(PATH)
+    @webhook(Receiver(SECRET, observer=keeper))
+    async def view(event: Any) -> None:
+        raise NotFound
+
+    @app.errorhandler(404)
+    async def not_found(error: Any) -> tuple[str, int]:
+        return "own", 418
+
+    answer = knock_at(app, sized_knock())
+    assert (answer.status, answer.body) == (418, b"own")
+    assert [seen.status for seen in keeper.told] == [418]
 
 
 @pytest.mark.parametrize(

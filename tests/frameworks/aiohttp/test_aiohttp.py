@@ -11,7 +11,8 @@ from aiohttp import ClientSession, web
 
 from karla_receiver import ConfigurationError, Event, Receiver, sign
 from karla_receiver.adapters.aiohttp import endpoint, webhook
-from tests.doors import logged_reasons
+from tests.doors import logged_reasons, signed_knock
+from tests.frameworks.aiohttp import ask
 from tests.signing import BODY, SECRET, signature_header
 
 
@@ -129,6 +130,31 @@ def test_a_body_that_aiohttp_decompresses_is_refused(body: bytes) -> None:
     head = b"Content-Encoding: gzip\r\nContent-Length: %d" % len(body)
     answer, reasons = talk(raw(body, head=head, is_end=False))
     assert (answer, reasons) == (b"HTTP/1.1 401 Unauthorized\r\n", ["signature_mismatch"])
+
+
+@pytest.mark.parametrize("secret", [SECRET, "another-secret-of-16"])
+def test_the_middlewares_of_an_app_come_first_also_around_a_sub_app(secret: str) -> None:
+    is_open = False
+
+    @web.middleware
+    async def login(request: web.Request, handler: Any) -> web.StreamResponse:
+        if not is_open:
+            return web.Response(status=403)
+        answer: web.StreamResponse = await handler(request)
+        return answer
+
+    def status() -> int | None:
+        app, sub_app = web.Application(middlewares=[login]), web.Application()
+        sub_app.router.add_post("/karla", endpoint(Receiver(SECRET)))
+        app.add_subapp("/webhooks", sub_app)
+        knock = signed_knock(secret=secret)
+        knock.headers.append(("Host", "shop.example"))  # no port: aiohttp 3.9 trips over one
+        (answered,) = ask({"app": app}, [knock])
+        return answered
+
+    assert status() == 403
+    is_open = True
+    assert status() == (200 if secret == SECRET else 401)
 
 
 def test_a_middleware_may_have_read_the_body() -> None:

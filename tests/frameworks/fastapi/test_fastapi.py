@@ -92,6 +92,29 @@ def test_dependencies_run_for_genuine_deliveries_only() -> None:
     assert calls == ["called"]
 
 
+def test_a_delivery_meets_the_apps_middleware_before_and_its_dependencies_after_verification() -> (
+    None
+):
+    order: list[str] = []
+    router = KarlaRouter(SECRET)
+
+    @router.post(PATH)
+    def view(event: KarlaEvent) -> None:
+        order.append("view")
+
+    app = app_with(router, dependencies=[Depends(lambda: order.append("dependency"))])
+
+    @app.middleware("http")
+    async def middleware(request: Any, call_next: Any) -> Any:
+        order.append("middleware")
+        return await call_next(request)
+
+    assert knock_at(app, signed_knock(secret="another")).status == 401
+    assert order == ["middleware"]
+    assert knock_at(app, signed_knock()).status == 200
+    assert order[1:] == ["middleware", "dependency", "view"]
+
+
 # Since 0.121 a dependency may end with the path function, and not only with the request.
 HAS_SCOPES = "scope" in inspect.signature(Depends).parameters
 SCOPES: list[dict[str, Any]] = [{}, {"scope": "function"}][: 1 + HAS_SCOPES]

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any, cast
 
 import pytest
-from quart import Quart, request
+from quart import Blueprint, Quart, request
 from werkzeug.exceptions import HTTPException, NotFound
 
 from karla_receiver import Receiver
@@ -52,6 +52,25 @@ async def touch_form() -> None:
 @pytest.mark.parametrize("before", [read_data, read_json, touch_form])
 def test_what_ran_before_does_not_matter(before: Any) -> None:
     assert deliver(sized_knock(), before).status == 200
+
+
+@pytest.mark.parametrize("of_whom", ["app", "blueprint", "another blueprint"])
+@pytest.mark.parametrize("secret", [SECRET, "another-secret-of-16"])
+def test_before_request_comes_first_and_may_answer_by_itself(of_whom: str, secret: str) -> None:
+    app, blueprint, another = Quart("shop"), Blueprint("karla", "shop"), Blueprint("other", "shop")
+    blueprint.post(PATH)(endpoint(Receiver(SECRET)))
+    hooked: dict[str, Any] = {"app": app, "blueprint": blueprint, "another blueprint": another}
+
+    async def login() -> tuple[str, int]:
+        return "who are you?", 403
+
+    hooked[of_whom].before_request(login)
+    app.register_blueprint(blueprint)
+    app.register_blueprint(another)
+    by_itself = 200 if secret == SECRET else 401
+    expected = by_itself if of_whom == "another blueprint" else 403
+    knock = signed_knock(secret=secret)
+    assert knock_at(app, knock).status == expected
 
 
 def test_a_body_that_something_consumed_is_refused_and_the_log_says_so(

@@ -5,9 +5,15 @@ from typing import Any
 
 import pytest
 from starlette.applications import Starlette
+from starlette.authentication import AuthenticationBackend, AuthenticationError
 from starlette.middleware import Middleware
+from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.middleware.base import BaseHTTPMiddleware
-from starlette.requests import Request
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.middleware.httpsredirect import HTTPSRedirectMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
@@ -85,6 +91,44 @@ def test_a_body_that_something_consumed_is_refused_and_the_log_says_so(
         knock.headers.append(("Content-Length", str(length)))
     assert knock_at(app, knock).status == 401
     assert ("consumed before @webhook" in caplog.text) == bool(length)
+
+
+class Login(AuthenticationBackend):
+    """Lets nobody in: fails if it is strict, as one that insists on a token does."""
+
+    def __init__(self, *, is_strict: bool) -> None:
+        self._is_strict = is_strict
+
+    async def authenticate(self, conn: HTTPConnection) -> None:
+        if self._is_strict:
+            raise AuthenticationError("no token")
+
+
+# What the guides say of middleware, and the answers to a genuine and a forged delivery behind it.
+BEFORE: dict[str, tuple[Middleware, tuple[int, int]]] = {
+    "a login": (Middleware(AuthenticationMiddleware, backend=Login(is_strict=False)), (200, 401)),
+    "a strict login": (
+        Middleware(AuthenticationMiddleware, backend=Login(is_strict=True)),
+        (400, 400),
+    ),
+    "its host": (Middleware(TrustedHostMiddleware, allowed_hosts=["shop.example"]), (200, 401)),
+    "other hosts": (Middleware(TrustedHostMiddleware, allowed_hosts=["else.example"]), (400, 400)),
+    "only https": (Middleware(HTTPSRedirectMiddleware), (307, 307)),
+    "cors": (Middleware(CORSMiddleware, allow_origins=["https://shop.example"]), (200, 401)),
+    "gzip": (Middleware(GZipMiddleware, minimum_size=1), (200, 401)),
+}
+
+
+@pytest.mark.parametrize("route_to", [about_the_request, endpoint(Receiver(SECRET))])
+@pytest.mark.parametrize("name", BEFORE)
+def test_a_delivery_meets_middleware_before_it_is_verified(name: str, route_to: Any) -> None:
+    middleware, statuses = BEFORE[name]
+    app = Starlette(routes=[Route(PATH, route_to)], middleware=[middleware])
+    knocks = [signed_knock(), signed_knock(secret="another-secret-of-16")]
+    for knock in knocks:
+        knock.headers.append(("Host", "shop.example"))
+
+    assert tuple(knock_at(app, knock).status for knock in knocks) == statuses
 
 
 async def pass_on(request: Request, call_next: Any) -> Any:

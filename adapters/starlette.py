@@ -22,11 +22,6 @@ __all__ = [
     "StarletteView",
     "View",
     "endpoint",
-    "kept_body",
-    "read_again",
-    "status_of",
-    "to_request",
-    "to_response",
     "webhook",
 ]
 
@@ -77,7 +72,7 @@ class Answering:
 
         await self._app(scope, receive, send_and_note)
         if not is_answered:
-            await to_response(REFUSALS[Reason.BODY_INCOMPLETE])(scope, receive, send)
+            await _to_response(REFUSALS[Reason.BODY_INCOMPLETE])(scope, receive, send)
 
 
 class StarletteView:
@@ -90,28 +85,28 @@ class StarletteView:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         request = StarletteRequest(scope, receive)
-        body = kept_body(request)
-        view = partial(self._view, read_again(request, body))
+        body = _kept_body(request)
+        view = partial(self._view, _read_again(request, body))
         answer = await views.receive_async(
-            self._receiver, to_request(request, body), view, status_of, (HTTPException,)
+            self._receiver, _to_request(request, body), view, _status_of, (HTTPException,)
         )
-        await to_response(answer)(scope, receive, send)
+        await _to_response(answer)(scope, receive, send)
 
 
-def to_request(request: StarletteRequest, body: KeptBody) -> Request:
+def _to_request(request: StarletteRequest, body: KeptBody) -> Request:
     """Make a Request whose body is read when the receiver asks for it."""
     scheme: str = request.scope.get("scheme", "http")
     return Request(request.method, request.headers.raw, body, scheme)
 
 
-def to_response(answer: object) -> StarletteResponse:
+def _to_response(answer: object) -> StarletteResponse:
     """Make Starlette's response of a receiver's; return a view's own as it is."""
     if isinstance(answer, Response):
         return StarletteResponse(answer.body, answer.status, dict(answer.headers))
     return cast("StarletteResponse", answer)
 
 
-def status_of(answer: StarletteResponse | Exception) -> int:
+def _status_of(answer: StarletteResponse | Exception) -> int:
     """Return the status of a response, or of an exception that the app answers with one.
 
     Raises TypeError for a streaming response.
@@ -121,8 +116,8 @@ def status_of(answer: StarletteResponse | Exception) -> int:
     return status
 
 
-def kept_body(request: StarletteRequest) -> KeptBody:
-    """Return a request's body, to be read by a receiver and then, with `read_again`, by others."""
+def _kept_body(request: StarletteRequest) -> KeptBody:
+    """Return a request's body, to be read by a receiver and then, with `_read_again`, by others."""
     return KeptBody(
         request.stream(),
         (ClientDisconnect,),
@@ -131,7 +126,7 @@ def kept_body(request: StarletteRequest) -> KeptBody:
     )
 
 
-def read_again(request: StarletteRequest, body: KeptBody) -> StarletteRequest:
+def _read_again(request: StarletteRequest, body: KeptBody) -> StarletteRequest:
     """Return the request with what has been read of its body unread."""
     is_read = False
 

@@ -282,7 +282,10 @@ SHOP = (
 import os
 from karla_receiver import Receiver
 from karla_receiver.adapters import asgi, wsgi
+from karla_receiver.adapters.fastapi import endpoint
 from karla_receiver.inbox import SQLiteInbox
+from contextlib import asynccontextmanager
+from fastapi import FastAPI
 
 client = Client(int(os.environ["PORT"]))
 workers = int(os.environ["WORKERS"])
@@ -297,6 +300,14 @@ async def handle(event):
 
 asgi_app = asgi.KarlaApp(receiver)
 wsgi_app = wsgi.KarlaApp(receiver)
+
+@asynccontextmanager
+async def lifespan(app):
+    await client.ask(b"connected")
+    yield
+
+fastapi_app = FastAPI(lifespan=lifespan)
+fastapi_app.include_router(endpoint(receiver, "/"))
 """
 )
 
@@ -327,6 +338,10 @@ def loops_of(folder: Path) -> list[str]:
 SERVERS: dict[str, tuple[str, dict[str, Any]]] = {
     "uvicorn with an inbox's worker": (
         "uvicorn shop:asgi_app --fd {fd} --log-level warning",
+        {"inbox": "yes", "workers": 2},
+    ),
+    "uvicorn with FastAPI and an inbox's worker": (
+        "uvicorn shop:fastapi_app --fd {fd} --log-level warning",
         {"inbox": "yes", "workers": 2},
     ),
     "gunicorn": (

@@ -23,6 +23,7 @@ from rich.progress import Progress
 from karla_receiver.cli.deliveries import Delivery
 from karla_receiver.hosts import is_loopback
 from karla_receiver.signature import HEADER
+from karla_receiver.testing.answers import refusals
 
 __all__ = ["AllowRemote", "Answer", "Concurrency", "To", "deliver_all"]
 
@@ -44,7 +45,7 @@ class Answer:
     """What came of one delivery.
 
     name, label: of the delivery. status: None if no answer came, and then problem says why.
-    is_right: a genuine one was answered 200, a bad one was answered with a refusal.
+    is_right: a genuine one was answered 200, a bad one with a refusal, as `refusals` has them.
     """
 
     name: str
@@ -144,10 +145,7 @@ def _deliver(client: httpx2.Client, url: str, make: Callable[[], Delivery | None
     except httpx2.HTTPError as error:
         problem = _problem(error, url)
     seconds = time.perf_counter() - started
-    if delivery.reason is None:
-        is_right = status == 200
-    else:
-        is_right = status is not None and not 200 <= status < 300
+    right_ones = {200} if delivery.reason is None else refusals(delivery.method)
     return Answer(
         name=delivery.name,
         label=delivery.label,
@@ -155,7 +153,7 @@ def _deliver(client: httpx2.Client, url: str, make: Callable[[], Delivery | None
         reason=reason,
         problem=problem,
         seconds=seconds,
-        is_right=is_right,
+        is_right=status in right_ones,
     )
 
 

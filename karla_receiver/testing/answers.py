@@ -7,13 +7,32 @@ import json
 import logging
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from karla_receiver.errors import STATUS, Reason
 from karla_receiver.logs import logger
 from karla_receiver.testing.json_values import is_object
 
-__all__ = ["Answer", "assert_acknowledged", "assert_refused", "logged_reasons"]
+__all__ = ["Answer", "assert_acknowledged", "assert_refused", "logged_reasons", "refusals"]
+
+# The refusals that are documented, and those that servers give by themselves (RFC 9110, 6585).
+# 409 refuses nothing: the same delivery is being handled.
+_REFUSALS: Final = frozenset(
+    {status for status in STATUS.values() if status is not None and 400 <= status < 500}
+    - {STATUS[Reason.IN_PROGRESS], STATUS[Reason.METHOD_NOT_ALLOWED]}
+    | {411, 414, 431}
+)
+# What refuses a method: to a POST they say that nothing is there that takes a delivery.
+_METHOD_REFUSALS: Final = frozenset({404, 405, 501})
+
+
+def refusals(method: str) -> frozenset[int]:
+    """Return the statuses by which an endpoint refuses a request of a method.
+
+    Not among them: success, redirects, 404 to a POST, 409 and 429, which ask for patience, and
+    what fails, which may fail for a genuine delivery too.
+    """
+    return _REFUSALS if method == "POST" else _REFUSALS | _METHOD_REFUSALS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,15 +103,21 @@ def assert_refused(response: Any, reason: Reason | str | None = None) -> None:
     reason: asserts the reason too, and its documented status. Where the answer has no reason in
     it, the endpoint's log must tell (see `Answer`): no 401 ever says why, so for a reason that
     is answered with 401 anything but an `Answer` from this process is a ValueError.
-    Without a reason: asserts a status from 400 to 499, since 500 and above mean that the endpoint
-    failed, and may do so for a genuine delivery too.
+    Without a reason: asserts 400, 401, 403, 405, 411, 413, 414 or 431. Other statuses do not say
+    that a delivery was refused: 404 comes of a wrong path, 429 of too many requests, and 500 and
+    above of a failure, for a genuine delivery too.
     Raises ValueError for an unknown reason too.
     """
     __tracebackhide__ = True
     status = _status_of(response)
     if reason is None:
-        if not 400 <= status <= 499:
-            raise AssertionError(f"not refused: answered {_told(response)}, expected 400 to 499")
+        # The request is not at hand: 405 is right if its method was at fault.
+        expected_ones = refusals("POST") | {405}
+        if status not in expected_ones:
+            listed = ", ".join(map(str, sorted(expected_ones)))
+            raise AssertionError(
+                f"not refused: answered {_told(response)}, expected a refusal: {listed}"
+            )
         return
     expected = _known_reason(reason)
     if status != STATUS[expected]:

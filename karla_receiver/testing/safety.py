@@ -20,7 +20,7 @@ from karla_receiver.keys import make_keys
 from karla_receiver.mounting import DEFAULT_PATH
 from karla_receiver.samples import read
 from karla_receiver.signature import sign
-from karla_receiver.testing.answers import Answer
+from karla_receiver.testing.answers import Answer, refusals
 from karla_receiver.testing.attacks import Case, Setting, iter_cases
 from karla_receiver.testing.clients import (
     Client,
@@ -36,12 +36,6 @@ from karla_receiver.testing.findings import Finding, Kind, SafetyReport
 
 __all__ = ["assert_endpoint_is_safe", "check_endpoint"]
 
-# The refusals that are documented, and those that servers give by themselves (RFC 9110, 6585).
-_REFUSALS: Final = frozenset(
-    {status for status in STATUS.values() if status is not None and 400 <= status < 500}
-    - {STATUS[Reason.IN_PROGRESS]}
-    | {411, 414, 431, 501}
-)
 _UNPROVEN: Final = frozenset({400, 401, 403})
 _UNSERVED: Final = frozenset({404, 405})
 _UNHANDLED: Final = frozenset({STATUS[Reason.HANDLER_ERROR], STATUS[Reason.RETRY_LATER]})
@@ -411,11 +405,10 @@ class _Check:
         return frozenset(allowed)
 
     def _refusing(self, case: Case) -> frozenset[int | None]:
-        allowed: set[int | None] = {*_REFUSALS, *case.statuses}
-        if case.expect["reason"] == Reason.METHOD_NOT_ALLOWED:
-            allowed.add(404)  # a route for POST alone, in some frameworks
-            if case.http["method"] == "OPTIONS":
-                allowed |= {200, 204}  # frameworks answer it by themselves
+        method = case.delivery.method
+        allowed: set[int | None] = {*refusals(method), *case.statuses}
+        if method == "OPTIONS":
+            allowed |= {200, 204}  # frameworks answer it by themselves
         is_large = len(case.body) > _LARGE_BODY or sum(map(len, case.header_lines)) > _LARGE_HEADER
         if self._is_remote and is_large:
             allowed.add(None)  # hung up on

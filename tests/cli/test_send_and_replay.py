@@ -66,6 +66,9 @@ def answering(status: int, body: bytes = b"", kind: str = "text/plain") -> Gener
             self.end_headers()
             self.wfile.write(body)
 
+        def do_GET(self) -> None:
+            self.do_POST()
+
         def log_message(self, format: str, *args: object) -> None:
             pass
 
@@ -181,6 +184,26 @@ def test_a_bad_delivery_that_is_accepted_is_wrong() -> None:
         sent = run("send", "--to", url, "--bad", "forged")
     assert sent.status == 1
     assert sent.output.startswith("!! forged: 200 in ")
+
+
+@pytest.mark.parametrize("status", [204, 302, 404, 405, 409, 429, 500, 501, 502, 503])
+def test_only_a_refusal_is_the_right_answer_to_a_bad_delivery(status: int) -> None:
+    with answering(status) as url:
+        sent = run("send", "--to", url, "--bad", "forged")
+    assert sent.status == 1
+    assert sent.output.startswith(f"!! forged: {status} in ")
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 411, 413, 414, 431])
+def test_whatever_refuses_a_bad_delivery_is_right(status: int) -> None:
+    with answering(status) as url:
+        assert run("send", "--to", url, "--bad", "forged").status == 0
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+def test_a_method_that_is_not_served_is_refused_by_that(status: int) -> None:
+    with answering(status) as url:
+        assert run("send", "--to", url, "--bad", "get").status == 0
 
 
 @pytest.mark.parametrize(

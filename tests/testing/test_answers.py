@@ -52,10 +52,16 @@ def test_nothing_but_200_acknowledges(status: int) -> None:
         assert_acknowledged(Answer(status=status))
 
 
-@pytest.mark.parametrize("status", [200, 302, 500, 503])
+@pytest.mark.parametrize("status", [200, 302, 404, 409, 429, 500, 501, 503])
 def test_success_and_failure_are_no_refusals(status: int) -> None:
-    with pytest.raises(AssertionError, match=f"answered {status}, expected 400 to 499"):
+    expected = "expected a refusal: 400, 401, 403, 405, 411, 413, 414, 431$"
+    with pytest.raises(AssertionError, match=f"answered {status}, {expected}"):
         assert_refused(Answer(status=status))
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 405, 411, 413, 414, 431])
+def test_every_status_that_refuses_a_request_is_a_refusal(status: int) -> None:
+    assert_refused(Answer(status=status))
 
 
 def test_the_status_must_be_the_reasons() -> None:

@@ -12,7 +12,7 @@ import typer
 
 from karla_receiver import ConfigurationError
 from karla_receiver.cli.content import STANDARD_INPUT, content_of, file_content
-from karla_receiver.cli.recording import Recorded, decoded
+from karla_receiver.cli.recording import Line, Recorded, decoded
 from karla_receiver.cli.secret_input import SecretFile, ask_or_refuse, secret_in_file
 from karla_receiver.cli.terminal import Terminal, write_json
 from karla_receiver.cli.times import unix_seconds
@@ -30,10 +30,7 @@ def explain(
         str,
         typer.Argument(metavar="FILE|-", help="What `karla-receiver listen --record` wrote."),
     ] = STANDARD_INPUT,
-    line: Annotated[
-        int | None,
-        typer.Option(min=1, help="Only this delivery of the recording.", show_default=False),
-    ] = None,
+    line: Line = None,
     signature: Annotated[
         list[str] | None,
         typer.Option(
@@ -132,17 +129,15 @@ def _deliveries(
         received_at = time.time() if at is None else at
         headers = [(HEADER, value) for value in signature]
         return {1: Recorded(received_at=received_at, headers=headers, body=content)}
+    content = file_content(source)
     try:
-        recorded = dict(enumerate(decoded(file_content(source), source), 1))
+        return decoded(content, source, line=line)
     except ConfigurationError as error:
+        if line is not None:
+            raise
         raise ConfigurationError(
             f"{error}; for a raw body give its header with --signature"
         ) from None
-    if line is None:
-        return recorded
-    if line not in recorded:
-        raise ConfigurationError(f"--line {line}: {source} holds {len(recorded)} deliveries")
-    return {line: recorded[line]}
 
 
 def _doubting_at(explanation: Explanation) -> Explanation:

@@ -5,15 +5,21 @@ from __future__ import annotations
 import os
 from collections import deque
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
+import typer
 
 from karla_receiver import ConfigurationError
 from karla_receiver.decodable import decodable
 from karla_receiver.signature import HEADER
 
-__all__ = ["Recorded", "Recorder", "decoded"]
+__all__ = ["Line", "Recorded", "Recorder", "decoded"]
+
+Line: TypeAlias = Annotated[
+    int | None,
+    typer.Option(min=1, help="Only the delivery in this line of the file.", show_default=False),
+]
 
 
 @decodable
@@ -55,16 +61,17 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
         return [value for key, value in self.headers if key.lower() == name]
 
 
-def decoded(content: bytes, name: str) -> list[Recorded]:
-    """Return the deliveries recorded in content; name: what to call it in an error.
+def decoded(content: bytes, name: str, *, line: int | None = None) -> dict[int, Recorded]:
+    """Return the deliveries recorded in content, each by the number of its line.
 
+    name: what to call content in an error. line: return the delivery in this line alone.
     Raises ConfigurationError, with the line, for what is no recording.
     """
-    deliveries: list[Recorded] = []
-    for number, line in enumerate(content.splitlines(), 1):
-        if line.strip():
+    deliveries: dict[int, Recorded] = {}
+    for number, text in enumerate(content.splitlines(), 1):
+        if text.strip():
             try:
-                deliveries.append(msgspec.json.decode(line, type=Recorded))
+                deliveries[number] = msgspec.json.decode(text, type=Recorded)
             except (msgspec.MsgspecError, UnicodeDecodeError) as error:
                 raise ConfigurationError(
                     f"{name}, line {number} is no recorded delivery ({error}):"
@@ -72,7 +79,14 @@ def decoded(content: bytes, name: str) -> list[Recorded]:
                 ) from None
     if not deliveries:
         raise ConfigurationError(f"{name} is empty: there is no recorded delivery in it")
-    return deliveries
+    if line is None:
+        return deliveries
+    if line not in deliveries:
+        raise ConfigurationError(
+            f"--line {line}: {name} has no delivery there, the last one is in line"
+            f" {max(deliveries)}"
+        )
+    return {line: deliveries[line]}
 
 
 class Recorder:
@@ -86,7 +100,7 @@ class Recorder:
         self._lines: deque[bytes] = deque(maxlen=keep)
         self._written = 0
         if path.exists() and path.stat().st_size:
-            for delivery in decoded(path.read_bytes(), str(path)):
+            for delivery in decoded(path.read_bytes(), str(path)).values():
                 self._note(delivery)
         os.close(self._open(path, os.O_APPEND))
 

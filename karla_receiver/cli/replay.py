@@ -9,12 +9,12 @@ from typing import Annotated
 
 import typer
 
-from karla_receiver import sign
+from karla_receiver import ConfigurationError, sign
 from karla_receiver.cli.addresses import DEFAULT_URL, checked_url
 from karla_receiver.cli.answers import report
 from karla_receiver.cli.content import file_content
 from karla_receiver.cli.deliveries import Delivery
-from karla_receiver.cli.recording import Recorded, decoded
+from karla_receiver.cli.recording import Line, Recorded, decoded
 from karla_receiver.cli.secret_input import SecretFile, ask_or_refuse
 from karla_receiver.cli.sending import AllowRemote, Concurrency, To, deliver_all
 
@@ -27,8 +27,12 @@ def replay(
         typer.Argument(metavar="FILE|-", help="What `karla-receiver listen --record` wrote."),
     ],
     to: To = DEFAULT_URL,
+    line: Line = None,
     refused: Annotated[
-        bool, typer.Option("--refused", help="Only those that were refused.")
+        bool,
+        typer.Option(
+            "--refused", help="Those that were refused, and only them: they may be forged."
+        ),
     ] = False,
     concurrency: Concurrency = 1,
     secret_file: SecretFile = None,
@@ -40,10 +44,13 @@ def replay(
     """Deliver recorded deliveries again, signed anew.
 
     The bodies are the recorded bytes. Old signatures would be too old.
+    What was refused may be forged, and a new signature would make it
+    genuine: it is left out, unless --refused asks for it.
 
     Examples:
 
       karla-receiver replay deliveries.jsonl
+      karla-receiver replay deliveries.jsonl --line 7
       karla-receiver replay deliveries.jsonl --to http://127.0.0.1:8000/karla
       tail -n 1 deliveries.jsonl | karla-receiver replay -
 
@@ -51,20 +58,33 @@ def replay(
     130 if interrupted.
     """
     url = checked_url(to, allow_remote=allow_remote)
-    recorded = decoded(file_content(source), source)
-    chosen = [each for each in recorded if each.reason is not None or not refused]
-    secret = ask_or_refuse(secret_file)[0]
-    makers: list[Callable[[], Delivery]] = [
-        partial(_signed_anew, each, number, secret) for number, each in enumerate(chosen, 1)
-    ]
-    if not makers:
+    recorded = decoded(file_content(source), source, line=line)
+    chosen = {
+        number: each for number, each in recorded.items() if (each.reason is not None) == refused
+    }
+    left_out = len(recorded) - len(chosen)
+    if not chosen and refused:
         typer.echo("none of the recorded deliveries was refused", err=True)
         return
+    if not chosen:
+        raise ConfigurationError(
+            f"{_were(left_out)} refused, and may be forged: --refused signs and sends what was"
+        )
+    secret = ask_or_refuse(secret_file)[0]
+    makers: list[Callable[[], Delivery]] = [
+        partial(_signed_anew, each, number, secret) for number, each in chosen.items()
+    ]
+    if left_out and not refused:
+        typer.echo(f"{_were(left_out)} refused, and left out", err=True)
     makers[0]()  # a secret that cannot sign is told before anything is sent
     started = time.perf_counter()
     answers = deliver_all(makers, url, concurrency=concurrency, as_json=as_json)
     is_right = report(answers, seconds=time.perf_counter() - started, as_json=as_json)
     raise typer.Exit(0 if is_right else 1)
+
+
+def _were(count: int) -> str:
+    return "1 delivery was" if count == 1 else f"{count} deliveries were"
 
 
 def _signed_anew(recorded: Recorded, number: int, secret: str) -> Delivery:

@@ -76,6 +76,16 @@ def test_all_deliveries_are_explained_from_a_file_or_standard_input(recording: P
     assert run("explain", stdin=recording.read_bytes()) == from_file
 
 
+def test_deliveries_have_the_numbers_of_their_lines(recording: Path) -> None:
+    content = recording.read_bytes().replace(b"\n", b"\n\n")
+    assert [each["delivery"] for each in run("explain", "--json", stdin=content).lines] == [
+        *range(1, 8, 2)
+    ]
+    assert run("explain", "--line", "2", stdin=content).status == 2
+    (third,) = run("explain", "--line", "3", "--json", stdin=content).lines
+    assert [each["code"] for each in third["causes"]] == ["newline_added"]
+
+
 def test_explanations_may_be_had_as_json(recording: Path) -> None:
     lines = run("explain", recording, "--json").lines
 
@@ -146,7 +156,7 @@ def test_wrong_use_is_told(recording: Path, tmp_path: Path) -> None:
     body = tmp_path / "body.json"
     body.write_bytes(BODY)
     for arguments, secret, message in (
-        ([recording, "--line", "5"], SECRET, f"--line 5: {recording} holds 4 deliveries"),
+        ([recording, "--line", "5"], SECRET, f"--line 5: {recording} has no delivery there"),
         ([recording, "--other-secret-env", "NOTHING"], SECRET, "there is no such variable"),
         ([recording], None, "no secret: set KARLA_WEBHOOK_SECRET"),
         ([recording], " ", "secret 1 is empty or blank"),

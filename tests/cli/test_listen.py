@@ -121,7 +121,7 @@ def test_deliveries_are_recorded_whole_even_if_refused_for_their_header(tmp_path
 
     file = tmp_path / "deliveries.jsonl"
     seen = while_listening(visit, "--count", "2", "--record", file)
-    first, second = decoded(file.read_bytes(), "it")
+    first, second = decoded(file.read_bytes(), "it").values()
 
     assert f"why? karla-receiver explain {file}" in seen.output
     assert (first.body, first.reason, first.status) == (BODY, None, 200)
@@ -141,7 +141,7 @@ def test_a_body_without_end_is_not_kept_without_end(tmp_path: Path) -> None:
 
     file = tmp_path / "deliveries.jsonl"
     while_listening(visit, "--count", "1", "--record", file)
-    (delivery,) = decoded(file.read_bytes(), "it")
+    (delivery,) = decoded(file.read_bytes(), "it").values()
     assert 1_048_576 < len(delivery.body) < 2_000_000
 
 

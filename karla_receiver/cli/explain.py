@@ -10,7 +10,7 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from karla_receiver import ConfigurationError
+from karla_receiver import ConfigurationError, Reason
 from karla_receiver.cli.content import STANDARD_INPUT, content_of, file_content
 from karla_receiver.cli.recording import Line, Recorded, decoded
 from karla_receiver.cli.secret_input import SecretFile, ask_or_refuse, secret_in_file
@@ -71,11 +71,12 @@ def explain(
         bool, typer.Option("--json", help="Write JSON, an object a delivery, for programs.")
     ] = False,
 ) -> None:
-    """Say why a signature does not match, and prove it.
+    """Say why a delivery was refused, and prove it where the signature can.
 
-    Tries what usually happens to a body, a header, a secret and a clock,
-    until the signature fits. Works offline. Give the secret exactly as the
-    app that refuses has it: from its environment or its file.
+    Starts from the recorded reason. Of a signature it tries what usually
+    happens to a body, a header, a secret and a clock, until it fits. Works
+    offline. Give the secret exactly as the app that refuses has it. As
+    everywhere, a newline at the end of a secret's file is no part of it.
 
     Examples:
 
@@ -85,15 +86,15 @@ def explain(
       karla-receiver explain body.json --signature "t=...,v1=..."
       karla-receiver explain deliveries.jsonl --other-secret-file old.txt
 
-    Exit status: 0 if all verify, 1 if one does not, 2 for wrong usage.
+    Exit status: 0 if none was refused and all verify, 1 if not, 2 for wrong
+    usage.
     """
     deliveries = _deliveries(source, line, signature, at)
     others = {
-        str(file): secret_in_file(file, "--other-secret-file", as_is=True)
-        for file in other_secret_file or ()
+        str(file): secret_in_file(file, "--other-secret-file") for file in other_secret_file or ()
     }
     others |= {name: _in_environment(name) for name in other_secret_env or ()}
-    given = ask_or_refuse(secret_file, as_is=True)
+    given = ask_or_refuse(secret_file)
     is_any_refused = False
     for number, delivery in deliveries.items():
         explanation = explanation_of(
@@ -104,10 +105,12 @@ def explain(
             tolerance=tolerance,
             others=others,
             headers=delivery.headers,
+            refused=delivery.reason if delivery.reason in set(Reason) else None,
+            is_whole=not delivery.is_cut,
         )
         if at is not None:
             explanation = _doubting_at(explanation)
-        is_any_refused |= not explanation.verifies
+        is_any_refused |= delivery.reason is not None or not explanation.verifies
         if as_json:
             write_json({"delivery": number, **msgspec.to_builtins(explanation)})
         else:
@@ -159,26 +162,43 @@ def _in_environment(name: str) -> str:
 
 def _show(number: int, delivery: Recorded, explanation: Explanation) -> None:
     terminal = Terminal()
+    method = "" if delivery.method == "POST" else f"{delivery.method[:20]}, "
+    size = f"{len(delivery.body)} bytes"
+    terminal.print(f"Delivery {number}, {method}{size}: ", end="", style="bold")
     verdict = "verifies" if explanation.reason is None else str(explanation.reason)
-    terminal.print(f"Delivery {number}, {len(delivery.body)} bytes: ", end="", style="bold")
-    terminal.print(verdict, style="green" if explanation.verifies else "bold red")
+    if explanation.reason is None and delivery.reason is not None:
+        verdict += f", and was refused as {delivery.reason[:40]!a}"
+    is_right = explanation.verifies and delivery.reason is None
+    terminal.print(verdict, style="green" if is_right else "bold red")
     for cause in explanation.causes:
         _show_cause(terminal, "Cause", cause)
-    if explanation.causes:
-        terminal.print("  Proven: with this undone, the signature fits.", style="green")
-    elif not explanation.verifies:
-        _show_unknown(terminal, explanation)
-
-
-def _show_unknown(terminal: Terminal, explanation: Explanation) -> None:
-    bound = "" if explanation.is_complete else ", where the search ended"
-    terminal.print(
-        f"  No known cause: {explanation.tried} signatures were computed{bound}, and none fits.\n"
-        "  It is forged, or signed with another secret (try --other-secret-file), or its body\n"
-        "  or header was changed in a way that cannot be undone."
-    )
+    if not explanation.verifies:
+        _show_proof(terminal, explanation)
     for hint in explanation.hints:
         _show_cause(terminal, "Hint", hint)
+
+
+def _show_proof(terminal: Terminal, explanation: Explanation) -> None:
+    codes = {cause.code for cause in explanation.causes}
+    if explanation.is_proven:
+        is_as_it_came = codes <= {*_OF_A_CLOCK, Code.VERIFIES_HERE, *map(str, Reason)}
+        how = "the signature fits" if is_as_it_came else "with this undone, the signature fits"
+        terminal.print(f"  Proven: {how}.", style="green")
+        return
+    if any(hint.code == Code.BODY_CUT for hint in explanation.hints):
+        return  # which says all
+    bound = "" if explanation.is_complete else ", where the search ended"
+    tried = f"{explanation.tried} signatures were computed{bound}, and none fits."
+    if not codes:
+        terminal.print(
+            f"  Not known: {tried}\n"
+            "  It is forged, or signed with another secret (try --other-secret-file), or its body\n"
+            "  or header was changed in a way that cannot be undone."
+        )
+    elif explanation.tried:
+        terminal.print(f"  Not proven genuine: {tried}")
+    else:
+        terminal.print("  Not proven genuine: no signature fits the secret given here.")
 
 
 def _show_cause(terminal: Terminal, title: str, cause: Cause) -> None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 from collections import deque
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 import typer
 
-from karla_receiver import ConfigurationError
+from karla_receiver import ConfigurationError, Reason, RequestError
 from karla_receiver.decodable import decodable
+from karla_receiver.request import content_length
 from karla_receiver.signature import HEADER
 
 __all__ = ["Line", "Recorded", "Recorder", "decoded"]
+
+_OF_A_PART: Final = {Reason.BODY_TOO_LARGE, Reason.BODY_INCOMPLETE, Reason.CLIENT_DISCONNECTED}
 
 Line: TypeAlias = Annotated[
     int | None,
@@ -28,6 +31,7 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
 
     received_at: unix seconds. headers: pairs of name and value in the order they came, one code
     point a byte. body: in the file, base64.
+    is_whole: whether the end of the body was read.
     status, reason: of the answer; no reason for what was accepted.
     """
 
@@ -37,6 +41,7 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     path: str = "/"
     headers: list[tuple[str, str]]
     body: bytes
+    is_whole: bool = True
     status: int | None = None
     reason: str | None = None
 
@@ -50,6 +55,19 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         # Neither body nor headers: they hold personal data and a live signature.
         return f"<Recorded {self.method[:20]!a} {self.path[:80]!a}, {len(self.body)} bytes>"
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether body is only the beginning of what was sent, as far as that is known."""
+        try:
+            declared = content_length(self.lines_of("content-length"))
+        except RequestError:
+            declared = None
+        if declared is None:
+            return not self.is_whole
+        # Older recordings do not say whether the end was read, but why it was not.
+        is_whole = self.is_whole and self.reason not in _OF_A_PART
+        return declared > len(self.body) and not is_whole
 
     @property
     def signature(self) -> list[str]:

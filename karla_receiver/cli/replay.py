@@ -45,7 +45,8 @@ def replay(
 
     The bodies are the recorded bytes. Old signatures would be too old.
     What was refused may be forged, and a new signature would make it
-    genuine: it is left out, unless --refused asks for it.
+    genuine: it is left out, unless --refused asks for it. So is always
+    a body of which only the beginning was recorded.
 
     Examples:
 
@@ -59,10 +60,16 @@ def replay(
     """
     url = checked_url(to, allow_remote=allow_remote)
     recorded = decoded(file_content(source), source, line=line)
-    chosen = {
+    asked_for = {
         number: each for number, each in recorded.items() if (each.reason is not None) == refused
     }
-    left_out = len(recorded) - len(chosen)
+    left_out = len(recorded) - len(asked_for)
+    chosen = {number: each for number, each in asked_for.items() if not each.is_cut}
+    if len(chosen) < len(asked_for):
+        told = _were(len(asked_for) - len(chosen))
+        typer.echo(f"{told} recorded without the end of the body, and left out", err=True)
+        if not chosen:
+            raise typer.Exit(1)
     if not chosen and refused:
         typer.echo("none of the recorded deliveries was refused", err=True)
         return

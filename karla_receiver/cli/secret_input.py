@@ -29,14 +29,13 @@ SecretFile: TypeAlias = Annotated[
 ]
 
 
-def configured_secrets(file: Path | None, *, as_is: bool = False) -> tuple[str, ...]:
+def configured_secrets(file: Path | None) -> tuple[str, ...]:
     """Return the secrets of a file, or those of the environment; none if there are none.
 
-    as_is: keep the newline at the file's end, which is otherwise no part of the secret.
     Raises ConfigurationError for a file that cannot be read, and if both variables are set.
     """
     if file is not None:
-        return (secret_in_file(file, "--secret-file", as_is=as_is),)
+        return (secret_in_file(file, "--secret-file"),)
     if ONE in os.environ and SEVERAL in os.environ:
         raise ConfigurationError(f"both {ONE} and {SEVERAL} are set: unset one of them")
     if SEVERAL in os.environ:
@@ -44,10 +43,11 @@ def configured_secrets(file: Path | None, *, as_is: bool = False) -> tuple[str, 
     return (os.environ[ONE],) if ONE in os.environ else ()
 
 
-def secret_in_file(file: Path, option: str, *, as_is: bool = False) -> str:
-    """Return the secret in a file. Raises ConfigurationError if it is not there, or no text.
+def secret_in_file(file: Path, option: str) -> str:
+    """Return the secret in a file, without the newline at its end.
 
     option: by which the file was given.
+    Raises ConfigurationError if it is not there, or no text.
     """
     try:
         text = file.read_bytes().decode()
@@ -55,15 +55,15 @@ def secret_in_file(file: Path, option: str, *, as_is: bool = False) -> str:
         raise ConfigurationError(f"{option} {str(file)!a}: there is no such file") from None
     except UnicodeDecodeError:
         raise ConfigurationError(f"{file} holds no text in UTF-8, so no secret") from None
-    return text if as_is else text.removesuffix("\n").removesuffix("\r")
+    return text.removesuffix("\n").removesuffix("\r")
 
 
-def ask_or_refuse(file: Path | None, *, as_is: bool = False) -> tuple[str, ...]:
+def ask_or_refuse(file: Path | None) -> tuple[str, ...]:
     """Return the configured secrets, or ask for one if somebody is there to answer.
 
     Raises ConfigurationError if there is none and nobody to ask.
     """
-    secrets = configured_secrets(file, as_is=as_is)
+    secrets = configured_secrets(file)
     if secrets:
         return secrets
     if not sys.stdin.isatty():

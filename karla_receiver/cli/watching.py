@@ -70,6 +70,7 @@ class _Watched(Receiver):
                 path=_path.get(),
                 headers=_pairs(request),
                 body=bytes(tee.content),
+                is_whole=tee.has_ended,
                 status=status,
                 reason=reason,
             )
@@ -88,12 +89,17 @@ class _Tee:
     def __init__(self, chunks: AsyncIterable[bytes]) -> None:
         self._chunks: AsyncIterator[bytes] = aiter(chunks)
         self.content: bytearray = bytearray()
+        self.has_ended = False
 
     def __aiter__(self) -> _Tee:
         return self
 
     async def __anext__(self) -> bytes:
-        chunk = await anext(self._chunks)
+        try:
+            chunk = await anext(self._chunks)
+        except StopAsyncIteration:
+            self.has_ended = True
+            raise
         self.content += chunk
         return chunk
 

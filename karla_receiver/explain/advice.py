@@ -63,6 +63,8 @@ _KARLA_OR_SCRIPT: Final = (
     " this, use karla_receiver.sign or `karla-receiver send`."
 )
 _SENDER_SCRIPTS: Final = {"tests, scripts": "a sender written by hand"}
+_STRANGERS: Final = {"the internet": "a browser, a health check or a scanner"}
+_HANDLERS: Final = {"your app": "what its handlers do"}
 _CLOCKS: Final = {
     "containers, VMs": "a clock that stopped while the machine slept; run NTP or chrony",
     "tests": "a frozen clock (freezegun, time-machine) beside a real signature",
@@ -86,10 +88,10 @@ _ADVICE: Final[dict[Code, _Advice]] = {
         {**_PARSED, "Flask": "jsonify, which sorts keys; take request.get_data()"},
     ),
     Code.NEWLINE_ADDED: _Advice(
-        "A newline or blanks were added at the end of the body.", _RAW_BODY, _TEXT_FILE
+        "A newline or blanks were added before or after the body.", _RAW_BODY, _TEXT_FILE
     ),
     Code.NEWLINE_LOST: _Advice(
-        "The newline at the end of the body was lost.",
+        "The newline before or after the body was lost.",
         _RAW_BODY,
         {**_TEXT_FILE, "Python": ".strip(), or reading line by line"},
     ),
@@ -181,6 +183,9 @@ _ADVICE: Final[dict[Code, _Advice]] = {
         _KARLA_OR_SCRIPT,
         _SENDER_SCRIPTS,
     ),
+    Code.OTHER_ALGORITHM: _Advice(
+        "The signature was not made with HMAC-SHA256.", _KARLA_OR_SCRIPT, _SENDER_SCRIPTS
+    ),
     Code.SECRET_BLANKS: _Advice(
         "The configured secret has a newline or blanks that do not belong to it.",
         "Strip it where it is read.",
@@ -248,8 +253,16 @@ _ADVICE: Final[dict[Code, _Advice]] = {
         _HEADER_AS_IT_CAME,
         {**_HEADER_PLACES, "mail, terminals": "a line that was wrapped when it was copied"},
     ),
+    Code.HEADER_REPEATED: _Advice(
+        "The same signature header came more than once.",
+        "Have it set once.",
+        {
+            "nginx": "add_header or proxy_set_header beside the header that came",
+            "proxies": "two in a row that each add a copy",
+        },
+    ),
     Code.HEADER_JOINED: _Advice(
-        "Two signature headers were joined, and it cannot be told which one counts.",
+        "There is more than one signature header, and it cannot be told which one counts.",
         "Have only one of them set.",
         {
             "nginx": "add_header or proxy_set_header beside the header that came",
@@ -297,31 +310,119 @@ _ADVICE: Final[dict[Code, _Advice]] = {
         {"Python": "time.time() without int()", **_SENDER_SCRIPTS},
     ),
     Code.TIME_ZONE: _Advice(
-        "The delivery is genuine; the clocks differ by whole hours.",
+        "The delivery is genuine, but dated ahead by whole hours: by a time zone, or a clock.",
         "Compare unix time with unix time: time.time(), never a local date without its zone.",
         {
             "Python": "datetime.utcnow().timestamp() takes UTC for local time",
-            "queues": "a delivery that waited so long looks the same",
+            "tests, scripts": "a sender that reads a local date as UTC",
         },
     ),
     Code.TOO_LATE: _Advice(
         "The delivery is genuine, but was signed too long before it was verified.",
         "Verify on arrival, before a queue; set the clock if it is ahead. To replay an old"
         " delivery, sign it anew: `karla-receiver replay`.",
-        {"queues": "verification in the worker in place of the endpoint", **_CLOCKS},
+        {
+            "queues": "verification in the worker in place of the endpoint",
+            "Python": "datetime.utcnow().timestamp() takes UTC for local time",
+            **_CLOCKS,
+        },
     ),
     Code.CLOCK_BEHIND: _Advice(
-        "The delivery is genuine, but dated ahead: the receiver's clock is behind.",
-        "Set the clock, by NTP.",
+        "The delivery is genuine, but dated ahead: the receiver's clock is behind, or the sender's"
+        " ahead.",
+        "Set the clock that is wrong, by NTP.",
         _CLOCKS,
     ),
+    Code.VERIFIES_HERE: _Advice(
+        "It verifies here: the receiver that refused it has another secret, clock or tolerance.",
+        "Compare the receiver's secret, clock and tolerance with those that you gave.",
+        {"deployments": "a process that was started before its secret was changed"},
+    ),
     Code.NO_HEADER: _Advice(
-        "There is no Karla-Signature header.",
+        "There is no Karla-Signature header, or it is empty.",
         "See whether the request is Karla's, and whether a proxy drops the header.",
         {
             "AWS CloudFront": "headers that the origin request policy does not name are dropped",
             "Django": "request.headers['Karla-Signature'], or HTTP_KARLA_SIGNATURE in META",
         },
+    ),
+    Code.MALFORMED_HEADER: _Advice(
+        "The header is not written as Karla writes it.", _HEADER_AS_IT_CAME, _HEADER_PLACES
+    ),
+    Code.NO_V1: _Advice(
+        "The header holds no v1, which is the signature.", _HEADER_AS_IT_CAME, _HEADER_PLACES
+    ),
+    Code.METHOD_NOT_ALLOWED: _Advice(
+        "The request is not a POST, as Karla's deliveries are.",
+        "Let health checks ask for another path; register the URL that a redirect leads to.",
+        {**_STRANGERS, "redirects": "a POST that was redirected and became a GET"},
+    ),
+    Code.HTTPS_REQUIRED: _Advice(
+        "The request did not come over https, which the receiver requires.",
+        "Register an https URL; behind a proxy, have the server believe its scheme.",
+        {"proxies": "X-Forwarded-Proto that the server does not trust"},
+    ),
+    Code.LENGTH_REQUIRED: _Advice(
+        "The body came in pieces, and the server does not tell where it ends.",
+        "Have the proxy in front send whole bodies, or use a server that sets"
+        " wsgi.input_terminated.",
+        {"WSGI": "a server that reads chunked requests without saying so"},
+    ),
+    Code.BAD_CONTENT_LENGTH: _Advice(
+        "Its Content-Length is not one decimal number.",
+        "Nothing, if it is a stranger; else look at what sends or forwards it.",
+        _STRANGERS,
+    ),
+    Code.BODY_INCOMPLETE: _Advice(
+        "The body ended before its declared length.",
+        "Nothing, if it is rare: the sender tries again. Else look at the proxy's time-outs.",
+        {"proxies": "a time-out while a request is read"},
+    ),
+    Code.BODY_TOO_LARGE: _Advice(
+        "The body is longer than the receiver takes.",
+        "Nothing, if it is a stranger; else raise max_body_bytes, and the limits of the framework.",
+        {**_STRANGERS, "Flask, Quart": "a lower MAX_CONTENT_LENGTH"},
+    ),
+    Code.CLIENT_DISCONNECTED: _Advice(
+        "The sender went away before it had sent all.",
+        "Nothing, if it is rare: the sender tries again. Else answer faster.",
+        {"proxies": "a time-out that is shorter than the endpoint takes"},
+    ),
+    Code.INVALID_JSON: _Advice(
+        "The body is not JSON that can be represented safely.",
+        "If it is from Karla, report it with the time: sending it again does not help.",
+        _SENDER_SCRIPTS,
+    ),
+    Code.INVALID_ENVELOPE: _Advice(
+        "The body is JSON, but not an event.",
+        "If it is from Karla, report it with the time: sending it again does not help.",
+        _SENDER_SCRIPTS,
+    ),
+    Code.UNDECODABLE_EVENT: _Advice(
+        "A handler wants the event, which does not fit its type.",
+        "Register a handler for `*` that takes any event, or update karla-receiver.",
+        _SENDER_SCRIPTS,
+    ),
+    Code.HANDLER_ERROR: _Advice(
+        "A handler raised an error.",
+        "Mend the handler: the app's log has its traceback.",
+        _HANDLERS,
+    ),
+    Code.RETRY_LATER: _Advice(
+        "A handler asked for a later try.", "Nothing: the sender tries again.", _HANDLERS
+    ),
+    Code.IN_PROGRESS: _Advice(
+        "The same delivery was being handled.", "Nothing: the sender tries again.", _HANDLERS
+    ),
+    Code.UNAVAILABLE: _Advice(
+        "The idempotency store or the inbox could not be reached.",
+        "See that its database runs: the app's log names what failed.",
+        {"databases": "one that restarts, or refuses further connections"},
+    ),
+    Code.BODY_CUT: _Advice(
+        "Only the beginning of the body was recorded, so its signature cannot be checked.",
+        "Look at the reason alone.",
+        {"karla-receiver listen": "it records the first mebibyte of a body, and what came of it"},
     ),
     Code.EMPTY_BODY: _Advice(
         "The body is empty, which Karla's never is.",

@@ -66,13 +66,19 @@ def _json_originals(body: bytes, changes: tuple[Change, ...], with_numbers: bool
 
 
 def _newlines(body: bytes) -> Iterator[tuple[Change, bytes]]:
-    stripped = body.rstrip(b"\r\n")
-    for cut in (body.removesuffix(b"\n"), body.removesuffix(b"\r\n"), stripped, body.strip()):
-        count = len(body) - len(cut)
-        if count:
-            yield Change(Code.NEWLINE_ADDED, f"without {count} blank byte(s) at the end"), cut
+    ends = (body.removesuffix(b"\n"), body.removesuffix(b"\r\n"), body.rstrip(b"\r\n"))
+    for where, cuts in (
+        ("at the end", (*ends, body.rstrip())),
+        ("in front", (body.removeprefix(b"\n"), body.lstrip(b"\r\n"), body.lstrip())),
+        ("in front and at the end", (body.strip(b"\r\n"), body.strip())),
+    ):
+        for cut in cuts:
+            count = len(body) - len(cut)
+            if count:
+                yield Change(Code.NEWLINE_ADDED, f"without {count} blank byte(s) {where}"), cut
     yield Change(Code.NEWLINE_LOST, "with a newline at the end"), body + b"\n"
     yield Change(Code.NEWLINE_LOST, "with CR and LF at the end"), body + b"\r\n"
+    yield Change(Code.NEWLINE_LOST, "with a newline in front"), b"\n" + body
 
 
 def _line_ends(body: bytes) -> Iterator[tuple[Change, bytes]]:

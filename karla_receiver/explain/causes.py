@@ -37,6 +37,7 @@ class Code(StrEnum):
     PYTHON_REPR = "python_repr"
     CHARSET_CHANGED = "charset_changed"
     OTHER_MESSAGE = "other_message"
+    OTHER_ALGORITHM = "other_algorithm"
     SECRET_BLANKS = "secret_blanks"
     SECRET_QUOTED = "secret_quoted"
     SECRET_LINE = "secret_line"
@@ -49,6 +50,7 @@ class Code(StrEnum):
     SECRET_OF_ANOTHER_ENVIRONMENT = "secret_of_another_environment"
     HEADER_TRUNCATED = "header_truncated"
     HEADER_SPLIT = "header_split"
+    HEADER_REPEATED = "header_repeated"
     HEADER_JOINED = "header_joined"
     HEADER_QUOTED = "header_quoted"
     HEADER_URL_ENCODED = "header_url_encoded"
@@ -61,8 +63,27 @@ class Code(StrEnum):
     TIME_ZONE = "time_zone"
     TOO_LATE = "too_late"
     CLOCK_BEHIND = "clock_behind"
-    # Hints: facts about what came that no computation can prove to be the cause.
+    VERIFIES_HERE = "verifies_here"
+    # Told: what the receiver refused it for, whether its signature fits or not.
     NO_HEADER = "no_header"
+    MALFORMED_HEADER = "malformed_header"
+    NO_V1 = "no_v1"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    HTTPS_REQUIRED = "https_required"
+    LENGTH_REQUIRED = "length_required"
+    BAD_CONTENT_LENGTH = "bad_content_length"
+    BODY_INCOMPLETE = "body_incomplete"
+    BODY_TOO_LARGE = "body_too_large"
+    CLIENT_DISCONNECTED = "client_disconnected"
+    INVALID_JSON = "invalid_json"
+    INVALID_ENVELOPE = "invalid_envelope"
+    UNDECODABLE_EVENT = "undecodable_event"
+    HANDLER_ERROR = "handler_error"
+    RETRY_LATER = "retry_later"
+    IN_PROGRESS = "in_progress"
+    UNAVAILABLE = "unavailable"
+    # Hints: facts about what came that no computation can prove to be the cause.
+    BODY_CUT = "body_cut"
     EMPTY_BODY = "empty_body"
     OTHER_LENGTH = "other_length"
     ENCODING_DECLARED = "encoding_declared"
@@ -94,9 +115,10 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """Why a delivery is refused.
 
-    reason: what a `Verifier` refuses it for; None if it does not.
-    causes: together they are proven, since the signature fits once they are undone. Empty for
-    what verifies, and for what no known cause explains, such as a forgery.
+    reason: what it was refused for, else what a `Verifier` refuses it for; None if it is not.
+    causes: what is wrong. Empty for what verifies, and for what no known cause explains, such as
+    a forgery.
+    is_proven: whether the signature fits once the causes are undone.
     hints: where nothing is proven, facts that may lead on.
     tried: how many signatures were computed in search of a cause.
     is_complete: False if the search ended at its bound before everything was tried.
@@ -105,6 +127,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
     reason: Reason | None
     causes: tuple[Cause, ...] = ()
+    is_proven: bool = False
     hints: tuple[Cause, ...] = ()
     tried: int = 0
     is_complete: bool = True

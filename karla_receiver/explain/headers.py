@@ -13,7 +13,16 @@ from karla_receiver.explain.causes import Change, Code
 from karla_receiver.request import Headers
 from karla_receiver.signature import HEADER, parse_header
 
-__all__ = ["HeaderLines", "HeaderPairs", "Reading", "as_lines", "as_pairs", "lines_of", "readings"]
+__all__ = [
+    "ALGORITHMS",
+    "HeaderLines",
+    "HeaderPairs",
+    "Reading",
+    "as_lines",
+    "as_pairs",
+    "lines_of",
+    "readings",
+]
 
 HeaderLines: TypeAlias = Sequence[str]
 HeaderPairs: TypeAlias = Sequence[tuple[str, str]]
@@ -31,14 +40,25 @@ _DIGITS = re.compile(r"0|[1-9][0-9]{0,18}")
 _TIMESTAMP = re.compile(r"(?:^|,)[ \t]*t=([^,]{1,40})")
 _CUT_V1 = re.compile(rf"(?:^|,)[ \t]*v1=([0-9a-fA-F]{{{_MIN_DIGITS},63}})(?![0-9a-fA-F])")
 _V1 = re.compile(r"(?:^|,)[ \t]*v1=([0-9a-fA-F]{64})(?![0-9a-fA-F])")
+_LONG_V1 = re.compile(r"(?:^|,)[ \t]*v1=([0-9a-fA-F]{32,128})(?![0-9a-fA-F])")
+_BARE = re.compile(r"\s*([0-9a-fA-F]{32,128})\s*")
+# What others call a signature, before its digits.
+_OTHER_V1 = re.compile(
+    r"(?i)(?<![a-z0-9])(?:v1=)?((?:hmac[-_])?(?:sha-?(?:1|224|256|384|512)|md5)|v0)="
+)
 _IN_BASE64 = re.compile(r"(v1=)([A-Za-z0-9+/_-]{43})=?(?![A-Za-z0-9+/_=-])")
 _BEFORE_T = re.compile(r"(?<![A-Za-z0-9])(?=t=)")
+
+
+# How many hex digits the algorithms beside ours write.
+ALGORITHMS: Final = {32: "MD5", 40: "SHA1", 56: "SHA224", 96: "SHA384", 128: "SHA512"}
 
 
 class Reading(NamedTuple):
     """One way to read a header.
 
-    timestamp: the text that was signed; signatures: 32 bytes each.
+    timestamp: the text that was signed; empty if there is none. signatures: 32 bytes each, but
+    for one of another algorithm.
     cut: leading hex digits of a signature that was cut short.
     changes: what was undone to read it so.
     """
@@ -91,6 +111,7 @@ def readings(lines: HeaderLines, headers: HeaderPairs) -> Iterator[Reading]:
 
 def _texts(lines: HeaderLines, headers: HeaderPairs) -> Iterator[tuple[tuple[Change, ...], str]]:
     level: list[tuple[tuple[Change, ...], str]] = [((), ",".join(lines))]
+    level += _each_alone([line.strip(" ,;\t") for line in lines])
     if len(lines) > 1:
         change = Change(Code.HEADER_SPLIT, f"{len(lines)} header lines put together")
         level.append(((change,), "".join(lines)))
@@ -109,9 +130,24 @@ def _texts(lines: HeaderLines, headers: HeaderPairs) -> Iterator[tuple[tuple[Cha
         ]
 
 
+def _each_alone(headers: Sequence[str]) -> list[tuple[tuple[Change, ...], str]]:
+    """Return each of several whole headers, where it counts which one is meant."""
+    whole = [header for header in headers if "t=" in header and "v1=" in header]
+    if len(whole) < 2:
+        return []
+    if len(set(whole)) == 1:
+        return [((Change(Code.HEADER_REPEATED, f"the same header {len(whole)} times"),), whole[0])]
+    return [
+        ((Change(Code.HEADER_JOINED, f"only header {number} of {len(whole)}"),), header)
+        for number, header in enumerate(whole, 1)
+    ]
+
+
 def _under_other_names(headers: HeaderPairs) -> Iterator[tuple[tuple[Change, ...], str]]:
     for name, text in headers:
-        if "v1" in text and "t" in text and name.lower() != HEADER.lower():
+        if name.lower() == HEADER.lower():
+            continue
+        if ("v1" in text and "t" in text) or "signature" in name.lower():
             change = Change(Code.HEADER_RENAMED, f"it came as {name[:60]!a}")
             yield (change,), text
 
@@ -126,9 +162,14 @@ def _read(text: str, changes: tuple[Change, ...]) -> Iterator[Reading]:
 
 def _read_damaged(text: str, changes: tuple[Change, ...]) -> Iterator[Reading]:
     timestamps = _TIMESTAMP.findall(text)
-    if len(timestamps) != 1:
+    if len(timestamps) > 1:
+        return
+    if not timestamps:
+        yield from _read_without_t(text, changes)
         return
     stamp: str = timestamps[0].strip()
+    if _DIGITS.fullmatch(stamp):
+        yield from _read_of_other_algorithm(text, stamp, changes)
     whole, cut = _V1.search(text), _CUT_V1.search(text)
     signatures = () if whole is None else (bytes.fromhex(whole[1]),)
     digits = "" if cut is None else cut[1].lower()
@@ -146,6 +187,25 @@ def _read_damaged(text: str, changes: tuple[Change, ...]) -> Iterator[Reading]:
     number = re.fullmatch(r"[+ ]?0*([0-9]{1,15})(?:\.[0-9]*)?", stamp)
     if number is not None:
         yield Reading(number[1], signatures, digits, (*changes, change))
+
+
+def _read_without_t(text: str, changes: tuple[Change, ...]) -> Iterator[Reading]:
+    whole = _V1.search(text)
+    changes = (*changes, Change(Code.HEADER_RESPELLED, "there is no t in it"))
+    if whole is not None:
+        yield Reading("", (bytes.fromhex(whole[1]),), "", changes)
+    yield from _read_of_other_algorithm(text, "", changes)
+
+
+def _read_of_other_algorithm(
+    text: str, stamp: str, changes: tuple[Change, ...]
+) -> Iterator[Reading]:
+    match = _LONG_V1.search(text)
+    if match is not None and len(match[1]) in ALGORITHMS:
+        digits = len(match[1])
+        evidence = f"v1 has {digits} digits, as HMAC-{ALGORITHMS[digits]} has"
+        change = Change(Code.OTHER_ALGORITHM, evidence)
+        yield Reading(stamp, (bytes.fromhex(match[1]),), "", (*changes, change))
 
 
 def _unquoted(text: str) -> Iterator[tuple[Change, str]]:
@@ -174,10 +234,15 @@ def _unnamed(text: str) -> Iterator[tuple[Change, str]]:
 
 
 def _parted(text: str) -> Iterator[tuple[Change, str]]:
-    parts = [part.strip(" ,;\t") for part in _BEFORE_T.split(text) if "v1=" in part]
-    if len(parts) > 1:
-        for number, part in enumerate(parts, 1):
-            yield Change(Code.HEADER_JOINED, f"only header {number} of {len(parts)} in it"), part
+    for (change,), part in _each_alone([part.strip(" ,;\t") for part in _BEFORE_T.split(text)]):
+        yield change, part
+
+
+def _named_v1(text: str) -> Iterator[tuple[Change, str]]:
+    names = ", ".join(dict.fromkeys(match[1] + "=" for match in _OTHER_V1.finditer(text)))
+    yield Change(Code.HEADER_RESPELLED, f"with v1= in place of {names}"), _OTHER_V1.sub("v1=", text)
+    if _BARE.fullmatch(text):
+        yield Change(Code.HEADER_RESPELLED, "with v1= in front"), f"v1={text.strip()}"
 
 
 def _from_base64(text: str) -> Iterator[tuple[Change, str]]:
@@ -193,6 +258,7 @@ _REPAIRS: Final[tuple[_Repair, ...]] = (
     _unquoted,
     _url_decoded,
     _unnamed,
+    _named_v1,
     _unfolded,
     _from_base64,
     _separated,

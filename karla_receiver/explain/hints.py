@@ -18,8 +18,6 @@ def hints(body: bytes, lines: HeaderLines, headers: HeaderPairs) -> Iterator[Cha
     plainest = next(readings(lines, headers), None)
     if plainest is not None:
         yield from plainest.changes
-    elif not any(line.strip() for line in lines):
-        yield Change(Code.NO_HEADER, f"not among {len(headers)} header line(s) that were given")
     yield from _of_length(body, headers)
     if not body:
         yield Change(Code.EMPTY_BODY, "0 bytes")

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from karla_receiver import sign
@@ -40,7 +43,7 @@ def test_a_cause_is_told_with_its_proof_and_what_to_do(recording: Path) -> None:
     assert explained.status == 1
     assert lines[:3] == [
         f"Delivery 2, {len(BODY) + 1} bytes: signature_mismatch",
-        "  Cause: A newline or blanks were added at the end of the body. (newline_added)",
+        "  Cause: A newline or blanks were added before or after the body. (newline_added)",
         "    Evidence: without 1 blank byte(s) at the end",
     ]
     assert lines[3].startswith("    To do: Hand on the bytes as they came")
@@ -51,7 +54,7 @@ def test_a_cause_is_told_with_its_proof_and_what_to_do(recording: Path) -> None:
 def test_a_forgery_is_said_to_have_no_known_cause(recording: Path) -> None:
     explained = run("explain", recording, "--line", "3")
     assert explained.status == 1
-    assert "  No known cause: " in explained.output
+    assert "  Not known: " in explained.output
     assert "Cause:" not in explained.output
     assert "Hint" not in explained.output
 
@@ -74,6 +77,70 @@ def test_all_deliveries_are_explained_from_a_file_or_standard_input(recording: P
     assert from_file.status == 1
     assert from_file.output.count("Delivery ") == 4
     assert run("explain", stdin=recording.read_bytes()) == from_file
+
+
+def refused(reason: str, **options: Any) -> bytes:
+    delivery = msgspec.structs.replace(recorded(), reason=reason, **options)
+    return msgspec.json.encode(delivery)
+
+
+def test_an_explanation_starts_from_the_recorded_reason() -> None:
+    for reason, told in (
+        ("method_not_allowed", "Cause: The request is not a POST"),
+        ("body_too_large", "Cause: The body is longer than the receiver takes."),
+        ("invalid_json", "Cause: The body is not JSON that can be represented"),
+        ("signature_mismatch", "Cause: It verifies here: "),
+    ):
+        explained = run("explain", stdin=refused(reason))
+        assert explained.status == 1
+        assert explained.output.startswith(f"Delivery 1, {len(BODY)} bytes: {reason}\n  {told}")
+        assert explained.output.endswith("  Proven: the signature fits.\n")
+
+
+def test_the_method_is_told_if_it_is_no_post() -> None:
+    explained = run("explain", stdin=refused("method_not_allowed", method="GET"))
+    assert explained.output.startswith(f"Delivery 1, GET, {len(BODY)} bytes: method_not_allowed\n")
+
+
+def test_a_reason_of_another_receiver_is_told_as_it_was() -> None:
+    explained = run("explain", stdin=refused("odd \x1b"))
+    told = f"Delivery 1, {len(BODY)} bytes: verifies, and was refused as 'odd \\x1b'\n"
+    assert explained == (1, told, "")
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_whole"),
+    [([("content-length", "3000000")], True), ([], False), ([("content-length", "x")], False)],
+)
+def test_a_body_that_was_cut_is_not_called_forged(
+    headers: list[tuple[str, str]], is_whole: bool
+) -> None:
+    headers.append(("karla-signature", HEADER))
+    options = {"headers": headers, "body": BODY[:-9], "is_whole": is_whole}
+    explained = run("explain", stdin=refused("body_too_large", **options))
+    assert "forged" not in explained.output
+    assert "Hint: Only the beginning of the body was recorded" in explained.output
+
+
+def test_a_request_without_a_header_is_not_called_forged() -> None:
+    explained = run("explain", stdin=refused("missing_signature", headers=[]))
+    assert "forged" not in explained.output
+    assert "  Cause: There is no Karla-Signature header, or it is empty." in explained.output
+    assert "  Not proven genuine: no signature fits the secret given here." in explained.output
+
+
+def test_a_broken_header_of_a_forgery_is_told_with_what_was_tried() -> None:
+    headers = [("karla-signature", f"t={NOW},v1={'ab' * 20}")]
+    explained = run("explain", stdin=refused("malformed_header", headers=headers))
+    assert "  Cause: The header is not written as Karla writes it." in explained.output
+    assert re.search("  Not proven genuine: [0-9]+ signatures were computed", explained.output)
+
+
+def test_an_hour_is_no_proof_of_a_wrong_clock() -> None:
+    explained = run("explain", stdin=refused("timestamp_too_old", received_at=NOW + 3600.0))
+    assert "(too_late)" in explained.output
+    assert "time_zone" not in explained.output
+    assert explained.output.endswith("  Proven: the signature fits.\n")
 
 
 def test_deliveries_have_the_numbers_of_their_lines(recording: Path) -> None:
@@ -132,11 +199,14 @@ def test_where_only_the_time_is_wrong_the_time_that_was_given_may_be(
 def test_a_secret_is_taken_as_the_app_has_it(recording: Path, tmp_path: Path) -> None:
     file = tmp_path / "secret"
     file.write_text(f"{SECRET}\n")
-    for explained in (
-        run("explain", recording, "--line", "1", "--secret-file", file, "--json", secret=None),
-        run("explain", recording, "--line", "1", "--json", secret=f"{SECRET} "),
-    ):
+    one = ("explain", recording, "--line", "1")
+    for secret in (f"{SECRET} ", f"{SECRET}\n"):
+        explained = run(*one, "--json", secret=secret)
         assert [each["code"] for each in explained.lines[0]["causes"]] == ["secret_blanks"]
+    # As for all other commands, the newline at a file's end is no part of the secret.
+    assert run(*one, "--secret-file", file, secret=None).status == 0
+    other = run(*one, "--other-secret-file", file, "--json", secret="production")
+    assert [c["code"] for c in other.lines[0]["causes"]] == ["secret_of_another_environment"]
 
 
 def test_secrets_of_other_environments_are_tried(

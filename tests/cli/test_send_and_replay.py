@@ -579,3 +579,25 @@ def test_a_url_in_the_place_of_the_content_is_told_where_it_goes() -> None:
 def test_a_sample_that_is_mistyped_is_guessed() -> None:
     assert "did you mean shipment_delivered?" in run("send", "shipment_deliverd", secret=None).told
     assert "did you mean" not in run("send", "zzzzzzzz").told
+
+
+def test_the_beginning_of_a_body_is_not_made_a_delivery(endpoint: Endpoint) -> None:
+    cut = Recorded(received_at=1, headers=[], body=b"{", is_whole=False, reason="body_too_large")
+    whole = msgspec.structs.replace(cut, is_whole=True)
+    lines = [msgspec.json.encode(each) for each in (cut, whole)]
+    with endpoint() as (url, seen):
+        run("replay", "-", "--refused", "--to", url, stdin=b"\n".join(lines))
+        alone = run("replay", "-", "--refused", "--to", url, stdin=lines[0])
+    assert len(seen) == 1
+    assert alone.status == 1
+    assert alone.told == "1 delivery was recorded without the end of the body, and left out"
+
+
+def test_a_delivery_that_is_longer_than_is_recorded_is_recorded_as_cut(endpoint: Endpoint) -> None:
+    with endpoint() as (url, seen):
+        run("send", "-", "--to", url, stdin=BODY.ljust(3_000_000))
+        run("send", "--to", url)
+    assert [(each.delivery.is_whole, each.delivery.is_cut) for each in seen] == [
+        (False, True),
+        (True, False),
+    ]

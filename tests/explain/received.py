@@ -74,11 +74,16 @@ def configured(secret: str | bytes, right: str | bytes = SECRET) -> Received:
     return Received(header=header, secret=secret)
 
 
-def mac(message: bytes, secret: str | bytes = SECRET) -> str:
+def mac(message: bytes, secret: str | bytes = SECRET, algorithm: str = "sha256") -> str:
     import hmac
 
     key = secret.encode() if isinstance(secret, str) else secret
-    return hmac.digest(key, message, "sha256").hex()
+    return hmac.digest(key, message, algorithm).hex()
+
+
+def other_algorithm(name: str) -> Received:
+    header = f"t={NOW},v1={mac(f'{NOW}.'.encode() + COMPACT, algorithm=name)}"
+    return replace(GENUINE, header=header)
 
 
 def redumped(**options: Any) -> Callable[[bytes], bytes]:

@@ -113,6 +113,12 @@ class _Process:
                 self._lasting = _LastingLoop()
             return self._lasting
 
+    def forget(self, ended: _LastingLoop) -> None:
+        """Leave a loop that has ended; the next call makes another."""
+        with self._lock:
+            if self._lasting is ended:
+                self._lasting = None
+
     def end(self) -> None:
         """Cancel what runs on the loop, and close it. The next call makes another."""
         with self._lock:
@@ -150,16 +156,19 @@ def run_to_end(awaitable: Awaitable[Any], app_loop: AppLoop | None = None) -> An
 
 
 def _run_on_lasting_loop(call: _Call) -> None:
-    lasting = _PROCESS.lasting_loop()
-    if lasting.is_of_this_thread:
-        call.drop()
-        raise RuntimeError(
-            "Receiver.receive was called on the event loop that its async handler would run on, and"
-            " would wait for itself: await receive_async there"
-        )
-    if not call.ran_on(lasting.loop):
-        call.drop()
-        raise RuntimeError("the event loop of the async handlers has ended: the process exits")
+    for _ in range(2):  # a handler may just have stopped the first one
+        lasting = _PROCESS.lasting_loop()
+        if lasting.is_of_this_thread:
+            call.drop()
+            raise RuntimeError(
+                "Receiver.receive was called on the event loop that its async handler would run on,"
+                " and would wait for itself: await receive_async there"
+            )
+        if call.ran_on(lasting.loop):
+            return
+        _PROCESS.forget(lasting)
+    call.drop()
+    raise RuntimeError("the event loop of the async handlers has ended: the process exits")
 
 
 class _Call:

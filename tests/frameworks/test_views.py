@@ -170,16 +170,18 @@ def test_an_observer_and_the_log_are_told_what_the_sender_gets(
     assert logged == [answer.status for answer in answers[2:]]
 
 
-@pytest.mark.parametrize("name", WITH_LATE_STREAMS)
-@SYNC_AND_ASYNC
-def test_a_stream_is_refused_for_its_code_would_run_too_late(
-    name: str, is_async: bool, caplog: pytest.LogCaptureFixture
-) -> None:
-    receiver = Receiver(SECRET, idempotency=MemoryStore())
-    for _ in range(2):
-        answer = deliver(SHOPS[name], lambda *_: STREAM, receiver, is_async=is_async)
-        assert (answer.status, answer.reason) == (500, "handler_error")
-    assert "the view answered with a stream" in caplog.text
+if WITH_LATE_STREAMS:  # a test without parameters would count as skipped
+
+    @pytest.mark.parametrize("name", WITH_LATE_STREAMS)
+    @SYNC_AND_ASYNC
+    def test_a_stream_is_refused_for_its_code_would_run_too_late(
+        name: str, is_async: bool, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        receiver = Receiver(SECRET, idempotency=MemoryStore())
+        for _ in range(2):
+            answer = deliver(SHOPS[name], lambda *_: STREAM, receiver, is_async=is_async)
+            assert (answer.status, answer.reason) == (500, "handler_error")
+        assert "the view answered with a stream" in caplog.text
 
 
 @IN_EVERY_SHOP

@@ -1,4 +1,4 @@
-"""Where a thread stands still between requests, so that a worker would handle nothing."""
+"""Where a worker would handle nothing: its threads stand still between requests, or fork away."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from karla_receiver.errors import ConfigurationError
 
-__all__ = ["refuse_frozen_threads"]
+__all__ = ["refuse_frozen_threads", "refuse_threads_before_fork"]
 
 # Each has threads run, or has greenlets in their place.
 _THREADING: Final = ("enable-threads", "threads", "gevent")
@@ -22,13 +22,33 @@ def refuse_frozen_threads() -> None:
             "AWS Lambda stops a function's threads when it has answered, and its disk does not"
             " last, so no worker can run here: use a CeleryInbox, or no inbox"
         )
-    # A module that only uWSGI has, which makes it when it starts Python.
-    options: dict[str, Any] | None = getattr(sys.modules.get("uwsgi"), "opt", None)
+    options = getattr(_uwsgi(), "opt", None)
     if options is not None and not any(_is_on(options.get(name, b"")) for name in _THREADING):
         raise ConfigurationError(
             "uWSGI stops all threads between requests, so no worker can run here: set"
             " `enable-threads = true`, or give the inbox workers=0 and run `karla-receiver work`"
         )
+
+
+def refuse_threads_before_fork() -> None:
+    """Raise ConfigurationError in a uWSGI that is about to fork, without telling Python.
+
+    The forked processes would wait for ever for a lock that one of the threads has.
+    """
+    uwsgi = _uwsgi()
+    if uwsgi is None or uwsgi.worker_id() or not (uwsgi.masterpid() or uwsgi.numproc > 1):
+        return
+    if not _is_on(uwsgi.opt.get("py-call-uwsgi-fork-hooks", b"")):
+        raise ConfigurationError(
+            "uWSGI forks its workers after it has loaded the app, and a worker's threads cannot be"
+            " forked: set `lazy-apps = true` or `py-call-uwsgi-fork-hooks = true`, or leave out"
+            " start(), as the worker starts with the first delivery"
+        )
+
+
+def _uwsgi() -> Any:
+    """Return the module that uWSGI makes when it starts Python; None under any other server."""
+    return sys.modules.get("uwsgi")
 
 
 def _is_on(value: bytes | bool) -> bool:

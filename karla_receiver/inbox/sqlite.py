@@ -16,7 +16,7 @@ from karla_receiver.idempotency.limits import DEFAULT_WINDOW, checked_key, check
 from karla_receiver.idempotency.protocol import Key
 from karla_receiver.inbox.attempts import Attempts
 from karla_receiver.inbox.backoff import Backoff
-from karla_receiver.inbox.frozen import refuse_frozen_threads
+from karla_receiver.inbox.frozen import refuse_frozen_threads, refuse_threads_before_fork
 from karla_receiver.inbox.idle import IdleWatch
 from karla_receiver.inbox.protocol import EventHandler, Novelty
 from karla_receiver.inbox.rows import Put
@@ -29,7 +29,7 @@ from karla_receiver.options import (
     checked_seconds,
 )
 from karla_receiver.sqlite.file import SQLiteFile
-from karla_receiver.sqlite.forking import renew_after_fork
+from karla_receiver.sqlite.forking import notice_fork, renew_after_fork
 from karla_receiver.sqlite.group_commit import GroupCommit, Work
 
 __all__ = ["SQLiteInbox", "by_subject"]
@@ -165,14 +165,16 @@ class SQLiteInbox:
         delivery that this process keeps: never in a parent that only forks off others.
         Raises ConfigurationError if no receiver has this inbox, if there are to be no threads, and
         where they would stand still between requests: in AWS Lambda, and in uWSGI without
-        enable-threads.
+        enable-threads. Also in a uWSGI that has yet to fork, unless it runs Python's fork hooks.
         """
         threads = self._threads if workers is None else workers
         checked_count("workers", threads, least=1, most=256)
         if self._receiver is None:
             raise ConfigurationError("no receiver has this inbox: Receiver(..., inbox=inbox)")
         refuse_frozen_threads()
+        refuse_threads_before_fork()
         self._receiver.note_loop()
+        notice_fork()
         with self._starting:
             if self._worker is None:
                 attempts = Attempts(
@@ -201,6 +203,7 @@ class SQLiteInbox:
         Returns whether all finished. It starts again with the next delivery. Done by itself when
         the interpreter exits. Raises ConfigurationError in a handler, which would wait for itself.
         """
+        notice_fork()
         with self._starting:
             worker = self._worker
             if worker is not None and worker.is_of_this_thread():

@@ -175,7 +175,8 @@ class SQLiteFile:
         if has_inherited():
             raise OSError(
                 "this process was forked off while a SQLite file was in use: fork before its first"
-                " use, or when nothing is at it"
+                " use, or when nothing is at it; uWSGI needs `py-call-uwsgi-fork-hooks = true`, or"
+                " `lazy-apps = true`"
             )
         return Session(self.path)
 

@@ -17,7 +17,14 @@ from typing import Any, Final, Protocol, TypeVar
 
 from karla_receiver.errors import StorageError
 
-__all__ = ["has_inherited", "note_closed", "note_open", "pause_for_fork", "renew_after_fork"]
+__all__ = [
+    "has_inherited",
+    "note_closed",
+    "note_open",
+    "notice_fork",
+    "pause_for_fork",
+    "renew_after_fork",
+]
 
 _T = TypeVar("_T")
 
@@ -57,6 +64,14 @@ class _Thread(threading.local):
 _THREAD: Final = _Thread()
 
 
+class _Process:
+    """The process that the sets above describe."""
+
+    number = os.getpid()
+    # A lock for each process, as one that another thread of the parent has stays locked here.
+    locks: Final[dict[int, threading.Lock]] = {}
+
+
 def pause_for_fork(thing: Pausable) -> None:
     """Have thing paused, from before each fork until after it."""
     _PAUSABLE.add(thing)
@@ -79,7 +94,20 @@ def note_closed(connection: object) -> None:
 
 def has_inherited() -> bool:
     """Return whether a connection was open when this process was forked off."""
+    notice_fork()
     return bool(_INHERITED)
+
+
+def notice_fork() -> None:
+    """Begin anew if this process was forked off by a server that runs no hooks of Python's.
+
+    uWSGI is one, unless it has `py-call-uwsgi-fork-hooks`. To be called before any lock is taken.
+    """
+    process = os.getpid()
+    if process != _Process.number:
+        with _Process.locks.setdefault(process, threading.Lock()):
+            if process != _Process.number:
+                _begin_anew()
 
 
 def _before_fork() -> None:
@@ -97,11 +125,16 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
-    _THREAD.resumptions.pop()
+    del _THREAD.resumptions[-1:]  # none with uWSGI's py-call-osafterfork, which runs this hook only
+    _begin_anew()
+
+
+def _begin_anew() -> None:
     _INHERITED.extend(_OPEN)
     _OPEN.clear()
     for thing in list(_RENEWABLE):
         thing.after_fork()
+    _Process.number = os.getpid()  # last: until then other threads wait for it
 
 
 def _all(things: Iterable[_T]) -> list[_T]:

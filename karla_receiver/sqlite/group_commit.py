@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from karla_receiver.errors import StorageError
 from karla_receiver.sqlite.file import Session, SQLiteFile, is_locked
-from karla_receiver.sqlite.forking import pause_for_fork, renew_after_fork
+from karla_receiver.sqlite.forking import notice_fork, pause_for_fork, renew_after_fork
 
 if TYPE_CHECKING:
     import asyncio
@@ -94,6 +94,7 @@ class GroupCommit:
         Raises StorageError if that takes longer than so many seconds, or if it is the caller's own
         thread that writes: in a handler's transaction, or in a handler of signals.
         """
+        notice_fork()
         if self._has_this_thread():
             raise StorageError(f"{self._file.path}: this thread itself is writing to it")
         job = _Job(None)
@@ -124,6 +125,7 @@ class GroupCommit:
         leave nothing half done if it raises anything but sqlite3.Error.
         Raises StorageError, and then nothing of it counts; and what work raises.
         """
+        notice_fork()
         job = _Job(work)
         try:
             if self._leads_or_queues(job):
@@ -141,6 +143,7 @@ class GroupCommit:
         """Same as `run`, from an event loop. A cancelled caller's work may be done or not."""
         import asyncio  # takes longer to import than all the rest, and many users never need it
 
+        notice_fork()
         job = _Job(work)
         job.future = future = asyncio.get_running_loop().create_future()
         with self._lock:
@@ -162,6 +165,7 @@ class GroupCommit:
 
         Raises StorageError; at once, if the caller's own thread has the session.
         """
+        notice_fork()
         if self._has_this_thread():
             # Of two async handlers on one event loop, the one that waited would stop the other.
             raise StorageError(

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -222,6 +222,165 @@ def test_a_signal_whose_handler_forks_may_come_while_waiting_for_a_transaction(p
     writer.hand_back()
     assert told == [f"{path}: this thread itself is writing to it"]
     writer.close()
+
+
+# Forks that Python is not told of, as uWSGI's.
+
+
+def fork_untold(call: Callable[..., object], *arguments: object) -> None:
+    """Run a call in a child process in which none of our hooks has run."""
+    parent = os.getpid()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("_PAUSABLE", "_RENEWABLE", "_OPEN"):
+            patch.setattr(forking, name, weakref.WeakSet[Any]())
+
+        def untold() -> None:
+            patch.undo()
+            forking._Process.number = parent  # pyright: ignore[reportPrivateUsage]
+            call(*arguments)
+
+        run_forks((untold,))
+
+
+def test_an_inbox_made_before_an_untold_fork_works_in_the_children(path: Path) -> None:
+    inbox = SQLiteInbox(path, workers=1)
+    served(inbox, lambda event: None)
+
+    def put_and_see_it_handled(name: str) -> None:
+        assert inbox.put(delivery(name)) == "new"
+        until(lambda: states(path)[name] == "done")
+        inbox.close()
+
+    for name in ("one", "two"):
+        fork_untold(put_and_see_it_handled, name)
+    inbox.close()
+    assert states(path) == {"one": "done", "two": "done"}
+
+
+def test_what_was_in_use_at_an_untold_fork_is_refused_to_the_child_alone(path: Path) -> None:
+    inbox = SQLiteInbox(path)
+    inbox.put(delivery("before"))
+    writer = inbox._writer  # pyright: ignore[reportPrivateUsage]
+
+    def be_refused_by_all() -> None:
+        be_refused(writer, path)
+        for call in (writer.reserve, lambda: put_async(inbox, "of a loop")):
+            with pytest.raises(StorageError, match="py-call-uwsgi-fork-hooks = true"):
+                call()
+        inbox.close()
+
+    def be_refused_another() -> None:
+        with pytest.raises(ConfigurationError, match="lazy-apps = true"):
+            SQLiteInbox(path)
+
+    fork_untold(be_refused_by_all)
+    fork_untold(be_refused_another)
+    fork_untold(SQLiteStore.close, SQLiteStore(path))
+    assert inbox.put(delivery("after")) == "new"
+    inbox.close()
+    assert states(path) == {"before": "waiting", "after": "waiting"}
+
+
+def put_async_first(inbox: SQLiteInbox) -> None:
+    put_async(inbox, "first")
+
+
+def reserve_first(inbox: SQLiteInbox) -> None:
+    writer = inbox._writer  # pyright: ignore[reportPrivateUsage]
+    writer.reserve()
+    writer.hand_back()
+
+
+def start_first(inbox: SQLiteInbox) -> None:
+    inbox.start(1)
+    inbox.put(delivery("first"))
+    until(lambda: states(inbox._file.path) == {"first": "done"})  # pyright: ignore[reportPrivateUsage]
+    inbox.close()
+
+
+FIRST: dict[str, Callable[[SQLiteInbox], object]] = {
+    "put": lambda inbox: inbox.put(delivery("first")),
+    "put_async": put_async_first,
+    "reserve": reserve_first,
+    "start": start_first,
+    "stop": SQLiteInbox.stop,
+    "close": SQLiteInbox.close,
+    "make": lambda inbox: SQLiteInbox(inbox._file.path),  # pyright: ignore[reportPrivateUsage]
+    "fork": lambda inbox: run_forks((inbox.put, delivery("first"))),
+}
+
+
+@pytest.mark.parametrize("first", FIRST.values(), ids=FIRST)
+def test_an_untold_fork_is_noticed_whatever_comes_first(
+    path: Path, first: Callable[[SQLiteInbox], object]
+) -> None:
+    """Whatever a thread of the parent had at that time, and whoever worked there."""
+    inbox = SQLiteInbox(path)
+    served(inbox, lambda event: None)
+    inbox.start(1)
+    inbox.stop()
+    inbox.close()
+    writer = inbox._writer  # pyright: ignore[reportPrivateUsage]
+    with writer._lock, inbox._starting:  # pyright: ignore[reportPrivateUsage]
+        in_threads(1, lambda _: fork_untold(first, inbox))
+
+
+def test_the_parent_s_worker_is_not_waited_for_after_an_untold_fork(path: Path) -> None:
+    inbox = SQLiteInbox(path, workers=1)
+    served(inbox, lambda event: None)
+    inbox.start()
+    fork_untold(inbox.stop, 3600)
+    inbox.put(delivery("one"))
+    until(lambda: states(path) == {"one": "done"})
+    inbox.close()
+
+
+def test_one_thread_notices_an_untold_fork_for_all(path: Path) -> None:
+    class Counted:
+        calls = 0
+
+        def after_fork(self) -> None:
+            self.calls += 1
+
+    counted = Counted()
+    forking.renew_after_fork(counted)
+
+    def notice_in_threads() -> None:
+        in_threads(8, lambda _: forking.notice_fork())
+        assert counted.calls == 1
+
+    fork_untold(notice_in_threads)
+    assert counted.calls == 0
+
+
+def test_a_thread_waits_until_another_has_noticed(path: Path) -> None:
+    def wait() -> None:
+        lock = threading.Lock()
+        forking._Process.locks[os.getpid()] = lock  # pyright: ignore[reportPrivateUsage]
+        noticed: list[bool] = []
+        waiting = threading.Thread(target=lambda: noticed.append(forking.has_inherited()))
+        with lock:
+            waiting.start()
+            waiting.join(0.1)
+            assert noticed == []
+            forking._begin_anew()  # pyright: ignore[reportPrivateUsage]
+        waiting.join()
+        assert len(noticed) == 1
+
+    fork_untold(wait)
+
+
+def test_the_hook_of_the_child_alone_is_enough(path: Path) -> None:
+    """As with uWSGI's py-call-osafterfork."""
+    store = SQLiteStore(path)
+    store.claim("first", "")
+
+    def run_hook() -> None:
+        forking._after_fork_in_child()  # pyright: ignore[reportPrivateUsage]
+        be_refused(store._writer, path)  # pyright: ignore[reportPrivateUsage]
+
+    fork_untold(run_hook)
+    store.close()
 
 
 # What runs around a fork, run here, where it can be looked at.

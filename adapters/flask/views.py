@@ -37,6 +37,7 @@ def webhook(*secrets: str | bytes | Receiver) -> Callable[[View], FlaskView]:
     handlers are called before the view. The decorator goes below the route's.
     The view may be async. What it returns is the response; None is the documented success. A
     method that the route does not accept is answered by Flask itself, and so is OPTIONS.
+    In Google Cloud Functions the decorated view is the function: its framework is built on Flask.
     An HTTPException, as from abort(), goes to Flask as usual; after any other exception the
     answer is 500, and the exception is logged. What functions of after_request do comes later, and
     their errors do not count.
@@ -65,7 +66,10 @@ def endpoint(receiver: Receiver) -> FlaskView:
 
 def _view(receiver: Receiver, view: View) -> FlaskView:
     def receive(*args: Any, **kwargs: Any) -> ResponseReturnValue:
-        # args: the self of a method of a MethodView.
+        # args: the self of a method of a MethodView. Google's functions-framework adds the request.
+        if args and isinstance(args[-1], FlaskRequest):
+            args = args[:-1]
+
         def call(event: Event) -> Any:
             answer = view(*args, event, **kwargs)
             return _finished(answer) if inspect.isawaitable(answer) else _made(answer)

@@ -7,10 +7,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,23 +42,25 @@ class Uwsgi:
         return self._log.read_text(errors="replace")
 
     def post(self, body: bytes, *, is_chunked: bool = False) -> int:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)
         headers = signature_header(body)
         if is_chunked:
             headers["Transfer-Encoding"] = "chunked"
-        sent = chunked(body, 99) if is_chunked else body
-        connection.request("POST", "/webhooks/karla", sent, headers)
-        status = connection.getresponse().status
-        connection.close()
-        return status
+        return self._ask(
+            "POST", "/webhooks/karla", chunked(body, 99) if is_chunked else body, headers
+        )
 
     def is_up(self) -> bool:
         try:
-            connection = HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)
-            connection.request("GET", "/")
-            return connection.getresponse().status == 200
+            return self._ask("GET", "/") == 200
         except OSError:
             return False
+
+    def _ask(self, *request: Any) -> int:
+        with closing(
+            HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)
+        ) as connection:
+            connection.request(*request)
+            return connection.getresponse().status
 
 
 @contextmanager
@@ -107,11 +110,10 @@ def test_every_delivery_is_kept_and_handled_in_the_workers(
         until(lambda: [*states(tmp_path / "karla.db").values()] == ["done"] * total)
 
 
-@pytest.mark.parametrize("options", [[], ["--py-call-osafterfork"]], ids=["no hooks", "one hook"])
 def test_a_file_in_use_at_the_fork_is_refused_in_the_workers_and_the_log_names_the_settings(
-    tmp_path: Path, options: list[str]
+    tmp_path: Path,
 ) -> None:
-    with uwsgi(tmp_path, *options, used="put", workers=0) as server:
+    with uwsgi(tmp_path, used="put", workers=0) as server:
         assert server.post(BODY) == 503
         assert "`py-call-uwsgi-fork-hooks = true`, or `lazy-apps = true`" in server.log
 

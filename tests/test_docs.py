@@ -32,6 +32,7 @@ PAGES = sorted(DOCS.rglob("*.md"))
 # Pages that need more than to be run, and the modules that do so.
 OWN = {
     **{f"guides/{path.name}": "test_guides.py" for path in (DOCS / "guides").glob("*.md")},
+    "guides/other-frameworks.md": "test_other_frameworks.py",
     "inbox.md": "test_docs_inbox.py",
     "many-machines.md": "many_machines/test_docs.py",
     "my-signature-does-not-match.md": "cli/test_signature_page.py",

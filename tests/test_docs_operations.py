@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,39 @@ def test_the_table_of_fields_is_that_of_a_log_record(caplog: pytest.LogCaptureFi
     usual = set(vars(logging.makeLogRecord({}))) | {"message"}
 
     assert fields == set(vars(record)) - usual
+
+
+LEFT_ON = '"disable_existing_loggers": False,'
+
+
+def test_the_page_on_logs_begins_with_the_setting_without_which_there_are_none() -> None:
+    title, first, *_ = (DOCS / "operations/logs.md").read_text().split("\n\n")
+    assert title.startswith("# ")
+    assert "`disable_existing_loggers` to `False`" in first
+    assert LEFT_ON in programs(DOCS / "operations/logs.md")[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("setting", "is_logged"), [(LEFT_ON, True), ("", False)])
+def test_the_setting_decides_whether_refusals_and_tracebacks_are_logged(
+    setting: str, is_logged: bool
+) -> None:
+    configure, refuse, *_ = programs(DOCS / "operations/logs.md")
+    fail = """
+from karla_receiver import sign
+receiver.on("*")(lambda event: 1 / 0)
+body = b'{"event_group": "claim_created"}'
+receiver.receive(Request("POST", {"Karla-Signature": sign(body, "your-webhook-secret")}, body))
+"""
+    program = "\n".join(
+        ["import karla_receiver", configure.replace(LEFT_ON, setting), refuse, fail]
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert ("missing_signature" in ran.stdout) is is_logged
+    assert ("ZeroDivisionError" in ran.stdout) is is_logged
+    assert ran.stderr == ""
 
 
 def test_the_query_for_an_old_secret_is_that_of_the_alert() -> None:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import subprocess
 import sys
 import threading
-from collections.abc import Callable, Generator
-from contextlib import closing, contextmanager
-from http.client import HTTPConnection
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,11 +25,9 @@ from tests.doors import (
     signed_knock,
     wsgi_environ,
 )
-from tests.ports import reserved_port
-from tests.servers.wire import chunked
-from tests.signing import DOCS_SECRET, signature_header
+from tests.servers.commands import deliver, started
+from tests.signing import DOCS_SECRET
 from tests.test_docs import DOCS, blocks
-from tests.waiting import PATIENCE_SECONDS, until
 
 GUIDE = DOCS / "guides" / "other-frameworks.md"
 FIRST, *RECIPES = [block.content for block in blocks(GUIDE) if block.language == "python"]
@@ -228,23 +223,6 @@ def test_litestar_s_csrf_protection_leaves_out_the_path_of_the_page(
 # --- over servers --------------------------------------------------------------------------------
 
 
-def post(port: int, body: bytes, secret: str = DOCS_SECRET, *, is_chunked: bool = False) -> int:
-    """Send a delivery to a server of this machine, and return the status."""
-    headers = signature_header(body, secret)
-    if is_chunked:
-        headers["Transfer-Encoding"] = "chunked"
-    return asked(port, "POST", chunked(body, 99) if is_chunked else body, headers)[0]
-
-
-def asked(
-    port: int, method: str, body: bytes | None = None, headers: dict[str, str] | None = None
-) -> tuple[int, bytes]:
-    with closing(HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)) as connection:
-        connection.request(method, PATH if method == "POST" else "/", body, headers or {})
-        response = connection.getresponse()
-        return response.status, response.read()
-
-
 def test_bottle_s_default_server_does_not_tell_the_end_of_a_chunked_body(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,39 +235,11 @@ def test_bottle_s_default_server_does_not_tell_the_end_of_a_chunked_body(
         serving = threading.Thread(target=server.serve_forever, args=(0.01,))
         serving.start()
         try:
-            statuses = [
-                post(server.server_port, b"{}", "x", is_chunked=each) for each in (True, False)
-            ]
+            statuses = [deliver(server.server_port, is_chunked=each) for each in (True, False)]
         finally:
             server.shutdown()
             serving.join()
     assert statuses == [411, 401]
-
-
-@contextmanager
-def started(folder: Path, command: str) -> Generator[int]:
-    """Run a command of the page, and hand out the port when a server answers there."""
-    with reserved_port() as port, (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", *command.format(port=port).split()],
-            cwd=folder,
-            stdout=log,
-            stderr=log,
-        )
-
-        def answers() -> bool:
-            assert process.poll() is None, (folder / "log").read_text()
-            try:
-                return bool(asked(port, "GET"))
-            except OSError:
-                return False
-
-        try:
-            until(answers, f"{command} answers")
-            yield port
-        finally:
-            process.terminate()
-            process.wait(PATIENCE_SECONDS)
 
 
 @pytest.mark.slow
@@ -297,14 +247,14 @@ def test_sanic_s_own_server_reads_a_body_no_further_than_the_limit(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made("sanic", folder, monkeypatch)
-    with started(folder, "sanic shop:app --single-process --port {port}") as port:
-        body = signed_knock().body
-        assert asked(port, "GET") == (200, b"the shop")
-        assert post(port, body) == 200
-        assert post(port, body, is_chunked=True) == 200
-        assert post(port, body, "another-secret") == 401
-        assert post(port, b"x" * 1_048_577, is_chunked=True) == 413
-        assert post(port, b"x" * 1_048_577) == 413
+    command = "-m sanic shop:app --single-process --port {port}"
+    with started(folder, command) as server:
+        assert server.get() == (200, b"the shop"), server.log
+        assert server.deliver(secret=DOCS_SECRET) == 200
+        assert server.deliver(secret=DOCS_SECRET, is_chunked=True) == 200
+        assert server.deliver(secret="another-secret") == 401
+        assert server.deliver(b"x" * 1_048_577, is_chunked=True) == 413
+        assert server.deliver(b"x" * 1_048_577) == 413
 
 
 @pytest.mark.slow
@@ -312,9 +262,8 @@ def test_the_functions_framework_serves_the_function_by_its_own_command(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made("google", folder, monkeypatch)
-    command = "functions_framework --target karla --host 127.0.0.1 --port {port}"
-    with started(folder, command) as port:
-        body = signed_knock().body
-        assert post(port, body) == 200
-        assert post(port, body, is_chunked=True) == 200
-        assert post(port, body, "another-secret") == 401
+    command = "-m functions_framework --target karla --host 127.0.0.1 --port {port}"
+    with started(folder, command) as server:
+        assert server.deliver(secret=DOCS_SECRET) == 200, server.log
+        assert server.deliver(secret=DOCS_SECRET, is_chunked=True) == 200
+        assert server.deliver(secret="another-secret") == 401

@@ -1,6 +1,6 @@
 """What uWSGI serves: a shop with an inbox, made before the workers are forked off.
 
-USED_BEFORE_THE_FORK says what the app does with the inbox while it is loaded: put, start, or "".
+USED_BEFORE_THE_FORK says what happens to the inbox while the app is loaded: put, start, nothing.
 """
 
 from __future__ import annotations

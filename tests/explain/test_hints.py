@@ -27,6 +27,10 @@ HINTS: dict[str, tuple[Received, list[Code]]] = {
         [],
     ),
     "a header that is beyond repair": (replace(GENUINE, header="Bearer abc"), []),
+    "a time that is no number": (
+        with_header(lambda text: text.replace(str(NOW), "today")),
+        [Code.TIMESTAMP_RESPELLED],
+    ),
     "a forgery that came twice": (
         with_header(lambda text: [OTHER_HEADER] * 2),
         [Code.HEADER_REPEATED],

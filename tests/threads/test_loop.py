@@ -321,6 +321,16 @@ def test_a_handler_that_stops_the_loop_fails_alone(caplog: pytest.LogCaptureFixt
     until(lambda: "the event loop of the async handlers was stopped" in caplog.text)
 
 
+def test_a_call_that_finds_the_loop_ended_has_another_one_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = lasting._PROCESS.lasting_loop()  # pyright: ignore[reportPrivateUsage]
+    with monkeypatch.context() as patched:
+        patched.setattr(first.loop, "call_soon_threadsafe", refuse)
+        assert run_to_end(running_loop()) is not first.loop
+    first.end()
+
+
 def test_a_loop_that_cannot_be_made_fails_the_call_and_the_next_one_tries_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from inspect import signature
 from typing import Any, TypeAlias, cast
 
 from quart import Quart, current_app, request
 from quart import Request as QuartRequest
+from quart.globals import app_ctx
 from quart.typing import ResponseTypes
 from quart.wrappers.response import IterableBody
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
@@ -60,7 +62,7 @@ def _view(receiver: Receiver, view: View | None) -> QuartView:
                 if abort.code is None:
                     raise  # Quart would answer 200
                 # Here, as the app's own error handlers decide which status is sent.
-                answer = await app.handle_user_exception(abort)
+                answer = await _handled(app, abort)
             return None if answer is None else await app.make_response(answer)
 
         answer = await views.receive_async(
@@ -69,6 +71,12 @@ def _view(receiver: Receiver, view: View | None) -> QuartView:
         return _to_response(answer)
 
     return receive
+
+
+async def _handled(app: Quart, abort: HTTPException) -> Any:
+    handle: Any = app.handle_user_exception
+    given = (cast("Any", app_ctx)._get_current_object(), abort)
+    return await handle(*given[-len(signature(handle).parameters) :])  # both since Quart 0.23
 
 
 def to_request(quart_request: QuartRequest) -> Request:

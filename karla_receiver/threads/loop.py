@@ -10,8 +10,8 @@ import asyncio
 import inspect
 import os
 import threading
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, Final
 from weakref import ref
@@ -98,37 +98,49 @@ class _LastingLoop:
 
 
 class _Process:
-    """The lasting loop of this process, made when it is first needed. Safe for fork."""
+    """The lasting loop of this process, made when it is first needed. Safe for fork.
+
+    Processes are told apart by their number: uWSGI forks without running Python's hooks.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # One for each process: a lock that another thread of the parent holds stays locked here.
+        self._locks: dict[int, threading.Lock] = {}
+        self._number = os.getpid()
         self._lasting: _LastingLoop | None = None
         # A parent's loops are kept: one that is collected as garbage would close what it shares
         # with the parent's own.
         self._inherited: list[_LastingLoop] = []
 
     def lasting_loop(self) -> _LastingLoop:
-        with self._lock:
+        with self._locked():
             if self._lasting is None or self._lasting.is_closed:
                 self._lasting = _LastingLoop()
             return self._lasting
 
     def forget(self, ended: _LastingLoop) -> None:
         """Leave a loop that has ended; the next call makes another."""
-        with self._lock:
+        with self._locked():
             if self._lasting is ended:
                 self._lasting = None
 
     def end(self) -> None:
         """Cancel what runs on the loop, and close it. The next call makes another."""
-        with self._lock:
+        with self._locked():
             lasting, self._lasting = self._lasting, None
         if lasting is not None:
             lasting.end()
 
-    def begin_anew(self) -> None:
-        """Leave the parent's loop to the parent."""
-        self._lock = threading.Lock()
+    @contextmanager
+    def _locked(self) -> Generator[None]:
+        number = os.getpid()
+        with self._locks.setdefault(number, threading.Lock()):
+            if self._number != number:
+                self._leave_the_parents_loop()
+                self._number = number
+            yield
+
+    def _leave_the_parents_loop(self) -> None:
         if self._lasting is not None:
             self._inherited.append(self._lasting)
             self._lasting = None
@@ -136,9 +148,6 @@ class _Process:
 
 _PROCESS: Final = _Process()
 end: Final[Callable[[], None]] = _PROCESS.end
-
-if hasattr(os, "register_at_fork"):  # pragma: no branch - not on Windows
-    os.register_at_fork(after_in_child=_PROCESS.begin_anew)
 
 
 def run_to_end(awaitable: Awaitable[Any], app_loop: AppLoop | None = None) -> Any:

@@ -27,23 +27,21 @@ class Pool:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._executor = self._made()
-        # Kept, as in a child process its threads are not there to be told of an end.
-        self._inherited: list[ThreadPoolExecutor] = []
-        if hasattr(os, "register_at_fork"):  # pragma: no branch - not on Windows
-            os.register_at_fork(after_in_child=self._begin_anew)
+        # Those of parent processes are kept: here they have no threads that could end.
+        self._executors: dict[int, ThreadPoolExecutor] = {}
 
     async def run(self, function: Callable[..., _T], *arguments: Any) -> _T:
         """Call function in a thread, with the caller's context variables."""
         call = partial(copy_context().run, function, *arguments)
-        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
+        return await asyncio.get_running_loop().run_in_executor(self._of_this_process(), call)
 
-    def _made(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(_SIZE, thread_name_prefix=self._name)
-
-    def _begin_anew(self) -> None:
-        self._inherited.append(self._executor)
-        self._executor = self._made()
+    def _of_this_process(self) -> ThreadPoolExecutor:
+        # By number: uWSGI forks without running Python's hooks.
+        number = os.getpid()
+        if number not in self._executors:
+            made = ThreadPoolExecutor(_SIZE, thread_name_prefix=self._name)
+            return self._executors.setdefault(number, made)
+        return self._executors[number]
 
 
 HANDLERS: Final = Pool("karla-handler")

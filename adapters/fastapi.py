@@ -73,8 +73,12 @@ class _Route(APIRoute):
 
 
 class _Endpoint(_Route):
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, endpoint, **options)
+        self._serve = starlette.endpoint(self.receiver)
+
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await starlette.endpoint(self.receiver)(scope, receive, send)
+        await self._serve(scope, receive, send)
 
 
 class _Routes(list[BaseRoute]):

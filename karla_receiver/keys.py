@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from codecs import BOM_UTF8
-from typing import Protocol
+from typing import Final, Protocol
 
 from karla_receiver.errors import ConfigurationError
 
-__all__ = ["Key", "make_keys"]
+__all__ = ["SECRET_NAMES", "Key", "make_keys"]
+
+# The environment variables, and settings, that hold one secret, and several.
+SECRET_NAMES: Final = ("KARLA_WEBHOOK_SECRET", "KARLA_WEBHOOK_SECRETS")
 
 _BLOCK_BYTES = 64
 _INNER_PAD = bytes(byte ^ 0x36 for byte in range(256))

@@ -25,6 +25,7 @@ from karla_receiver.errors import (
 from karla_receiver.events import Event
 from karla_receiver.handling import AfterEach, call_handlers, refuse_failure
 from karla_receiver.hints import hint_of_empty_body
+from karla_receiver.keys import SECRET_NAMES
 from karla_receiver.observing import Observation, Observer, begin, checked_observer, finish
 from karla_receiver.options import checked_bool, checked_count
 from karla_receiver.outcomes import Discard, Handler, RetryLater
@@ -395,19 +396,20 @@ class Receiver:
 
 
 def _secrets_in(environ: Mapping[str, str]) -> list[str]:
-    has_one = "KARLA_WEBHOOK_SECRET" in environ
-    has_several = "KARLA_WEBHOOK_SECRETS" in environ
+    one, several = SECRET_NAMES
+    has_one = one in environ
+    has_several = several in environ
     try:
-        for name in ("KARLA_WEBHOOK_SECRET", "KARLA_WEBHOOK_SECRETS"):
+        for name in SECRET_NAMES:
             if name in environ and not environ[name].strip(" \t\r\n,"):
                 raise ConfigurationError(
                     f"{name} is set, but empty: give it a value, or unset it (in a container's"
                     " environment: leave it out)"
                 )
         if has_one and not has_several:
-            return [environ["KARLA_WEBHOOK_SECRET"]]
+            return [environ[one]]
         if has_several and not has_one:
-            return environ["KARLA_WEBHOOK_SECRETS"].split(",")
+            return environ[several].split(",")
         found = "both are" if has_one else "neither is"
         raise ConfigurationError(
             "set KARLA_WEBHOOK_SECRET to the webhook's secret, or KARLA_WEBHOOK_SECRETS to"

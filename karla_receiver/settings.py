@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final, Unpack, cast
+from typing import Unpack, cast
 
 from karla_receiver.delivery import Delivery
 from karla_receiver.errors import ConfigurationError
+from karla_receiver.keys import SECRET_NAMES
 from karla_receiver.outcomes import Handler
 from karla_receiver.receiver import Receiver, ReceiverOptions
 from karla_receiver.request import Request
 from karla_receiver.response import Response
 from karla_receiver.signature import Verified
 
-__all__ = ["NAMES", "SettingsReceiver"]
-
-# The settings: one secret, and several.
-NAMES: Final = ("KARLA_WEBHOOK_SECRET", "KARLA_WEBHOOK_SECRETS")
+__all__ = ["SettingsReceiver"]
 
 
 class SettingsReceiver(Receiver):
@@ -69,7 +67,7 @@ class SettingsReceiver(Receiver):
 
 
 def _secrets_in(settings: Mapping[str, object], place: str) -> tuple[str | bytes, ...]:
-    one, several = (settings.get(name) for name in NAMES)
+    one, several = (settings.get(name) for name in SECRET_NAMES)
     try:
         if one is None and several is None:
             _refuse_none(settings, place)
@@ -86,7 +84,7 @@ def _secrets_in(settings: Mapping[str, object], place: str) -> tuple[str | bytes
 
 
 def _refuse_none(settings: Mapping[str, object], place: str) -> None:
-    missing = [name for name in NAMES if name in settings]
+    missing = [name for name in SECRET_NAMES if name in settings]
     del settings
     if missing:
         raise ConfigurationError(

@@ -8,8 +8,9 @@ from django.conf import settings
 
 from karla_receiver import Receiver
 from karla_receiver.adapters.django.databases import manage_connections
+from karla_receiver.keys import SECRET_NAMES
 from karla_receiver.receiver import ReceiverOptions
-from karla_receiver.settings import NAMES, SettingsReceiver
+from karla_receiver.settings import SettingsReceiver
 
 __all__ = ["receiver_from_settings"]
 
@@ -29,4 +30,4 @@ def receiver_from_settings(**options: Unpack[ReceiverOptions]) -> Receiver:
 
 
 def _read() -> dict[str, object]:
-    return {name: getattr(settings, name) for name in NAMES if hasattr(settings, name)}
+    return {name: getattr(settings, name) for name in SECRET_NAMES if hasattr(settings, name)}

@@ -15,10 +15,11 @@ from karla_receiver import ConfigurationError, Event, Receiver
 from karla_receiver.adapters.flask.commands import commands
 from karla_receiver.adapters.flask.views import FlaskView, endpoint
 from karla_receiver.around import Around
+from karla_receiver.keys import SECRET_NAMES
 from karla_receiver.mounting import DEFAULT_PATH
 from karla_receiver.outcomes import Handler
 from karla_receiver.receiver import ReceiverOptions
-from karla_receiver.settings import NAMES, SettingsReceiver
+from karla_receiver.settings import SettingsReceiver
 from karla_receiver.wiring import check_receiver
 
 __all__ = ["Karla"]
@@ -112,7 +113,7 @@ def _made_for(app: Flask, options: ReceiverOptions) -> Receiver:
         return app.config
 
     receiver = SettingsReceiver(read, "app.config", **options)
-    if any(read().get(name) is not None for name in NAMES):
+    if any(read().get(name) is not None for name in SECRET_NAMES):
         receiver.read_settings()
     return receiver
 

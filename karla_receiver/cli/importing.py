@@ -13,10 +13,10 @@ from pathlib import Path
 from karla_receiver import Receiver
 from karla_receiver.cli import django_project
 from karla_receiver.errors import ConfigurationError
+from karla_receiver.keys import SECRET_NAMES
 
 __all__ = ["chosen_receiver", "imported_receiver"]
 
-_SECRETS = ("KARLA_WEBHOOK_SECRET", "KARLA_WEBHOOK_SECRETS")
 # Whose lines tell users nothing of their own mistake.
 _NOT_THE_USERS = (Path(__file__).parents[1], Path(sysconfig.get_path("stdlib")))
 
@@ -51,8 +51,8 @@ def imported_receiver(place: str, *, is_before_registration: bool = False) -> Re
             f"write module and name of the receiver, as in 'shop.app:receiver', not {place!a}:"
             " a module is named with dots, from the folder that it is imported from"
         )
-    if is_before_registration and not any(variable in os.environ for variable in _SECRETS):
-        os.environ[_SECRETS[0]] = secrets.token_urlsafe(32)
+    if is_before_registration and not any(variable in os.environ for variable in SECRET_NAMES):
+        os.environ[SECRET_NAMES[0]] = secrets.token_urlsafe(32)
     _look_in_current_folder()
     _set_up_django()
     found: object = _module(module_name)

@@ -13,12 +13,12 @@ from typing import Annotated, Final, TypeAlias
 import typer
 
 from karla_receiver import ConfigurationError
+from karla_receiver.keys import SECRET_NAMES
 
 __all__ = ["ONE", "SEVERAL", "SecretFile", "ask_or_refuse", "configured_secrets", "secret_in_file"]
 
-ONE: Final = "KARLA_WEBHOOK_SECRET"
+ONE, SEVERAL = SECRET_NAMES
 _INTERRUPTED: Final = 130
-SEVERAL: Final = "KARLA_WEBHOOK_SECRETS"
 
 SecretFile: TypeAlias = Annotated[
     Path | None,

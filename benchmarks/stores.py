@@ -1,4 +1,4 @@
-"""What a claim costs: microseconds, beside a floor of the same run.
+"""What a claim costs, beside a floor of the same run.
 
 Usage: python -m benchmarks.stores [REDIS_URL]
 
@@ -22,7 +22,7 @@ from benchmarks.tables import Row, Table, figure, formatted
 from karla_receiver.adapters.redis import RedisStore
 from karla_receiver.idempotency import IdempotencyStore, MemoryStore
 
-GOAL = 5.0  # microseconds of a claim
+GOAL = 2.0  # times one hash, for a claim
 ROUNDS = 60  # short ones: the best of them were disturbed least
 
 
@@ -67,19 +67,18 @@ def hashing() -> float:
 def claiming(rounds: int) -> Table:
     """Measure MemoryStore, empty, nearly full and full: how full is up to rounds."""
     most = 1_000_000 if rounds >= 1000 else 100_000
-    floor = hashing()
     rows: list[Row] = []
     for filling in (0, most * 9 // 10, most):
         store = MemoryStore(max_keys=most)
         for number in range(filling):
             store.done(str(number), store.claim(str(number), str(number)).token)
         for name, cost in costs(store, 300):
-            # In microseconds, since that is what was promised; and beside the hash.
+            floor = hashing()  # beside each, as a machine is not equally fast for long
             goal = GOAL if name.startswith("claim, ") else None
             full = "empty" if not filling else "full" if filling == most else "nine tenths full"
-            row = figure(goal, f"MemoryStore, µs: {name}, {full}", cost)
+            row = figure(goal, f"MemoryStore: {name}, {full}", cost / floor)
             rows.append(msgspec.structs.replace(row, cost=cost, base=floor))
-    title = f"`MemoryStore(max_keys={most:_})`, in microseconds; beside: one hash of 2 KB"
+    title = f"`MemoryStore(max_keys={most:_})`, beside one hash of 2 KB"
     return Table("stores", title, tuple(rows))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC
 from pathlib import Path
 from typing import Protocol
 
@@ -87,6 +88,9 @@ class Rows:
         style = "green" if webhook.status == "active" else "yellow"
         self._print(Text.assemble((_plain(webhook.url), "bold"), "  ", (webhook.status, style)))
         self._print(f"  uuid    {webhook.uuid}")
+        if webhook.created_at is not None:
+            created = webhook.created_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+            self._print(f"  created {created}, {webhook.age}")
         self._print(f"  events  {', '.join(webhook.enabled_events)}")
         if webhook.description:
             self._print(f"  note    {webhook.description}")

@@ -17,7 +17,13 @@ from karla_receiver.cli.registrations import JSONLines, Rows, Showing
 from karla_receiver.cli.secret_file import SecretFile, SecretLostError
 from karla_receiver.cli.terminal import mute_stdout, told_if_slow
 from karla_receiver.errors import ConfigurationError
-from karla_receiver.registration import KarlaAPI, Secret, Status, Webhook
+from karla_receiver.registration import KarlaAPI, Secret, Status, Step, Webhook, next_step
+from karla_receiver.registration.limits import (
+    checked_events,
+    checked_secret,
+    checked_url,
+    is_same_url,
+)
 from karla_receiver.vocabulary import Source
 
 __all__ = ["webhooks"]
@@ -31,6 +37,20 @@ _INTERRUPTED = (
     " `karla-receiver webhooks list`, delete the webhook, and create another one"
 )
 
+_AFTER: Final = {
+    Step.CREATE: (
+        "Next: deploy with both secrets, the new one first, as KARLA_WEBHOOK_SECRETS=new,old in"
+        " place of KARLA_WEBHOOK_SECRET. Then run this again."
+    ),
+    Step.ACTIVATE: (
+        "Each event comes twice now, once under each secret. Next: see that deliveries under the"
+        " new one are accepted. Then run this again."
+    ),
+    Step.DELETE: (
+        "Next: wait until the old secret is no longer seen. Then deploy with the new one alone, as"
+        " KARLA_WEBHOOK_SECRET."
+    ),
+}
 _URL_HELP: Final = "Your endpoint's URL: https, and reachable by Karla."
 _AsJSON: TypeAlias = Annotated[
     bool, typer.Option("--json", help="Write JSON, an object a line, for programs.")
@@ -112,11 +132,13 @@ def create(
             help="Take the secret from this environment variable; Karla makes one otherwise.",
         ),
     ] = None,
+    yes: _Yes = False,
     as_json: _AsJSON = False,
 ) -> None:
     """Register an endpoint, and show its secret, which Karla gives once.
 
-    Without --event it gets every event.
+    Without --event it gets every event. Asks before if the URL has an active
+    webhook already: each event would come twice.
 
     Examples:
 
@@ -130,12 +152,16 @@ def create(
     with _calling(context) as api:
         if save_secret is not None and secret_env is not None:
             raise ConfigurationError("name --save-secret or --secret-env: one is where you have it")
-        own = None if secret_env is None else _secret_in(secret_env)
+        own = None if secret_env is None else checked_secret(_secret_in(secret_env))
+        # Before a call is made: wrong use must not depend on an answer.
+        url, enabled_events = checked_url(url), checked_events(events or ["*"])
         with _secret_kept(save_secret, is_given_once=own is None) as file:
+            if not (yes or inactive or _may_double(api, url)):
+                raise typer.Exit(1)
             with _waiting():
                 webhook = api.create(
                     url,
-                    enabled_events=events or ["*"],
+                    enabled_events=enabled_events,
                     secret=own,
                     description=description,
                     status=Status.INACTIVE if inactive else Status.ACTIVE,
@@ -162,9 +188,8 @@ def update(
 ) -> None:
     """Change a webhook; what is not named stays as it is.
 
-    --event replaces all events that were enabled. To change the secret, create
-    a second webhook for the URL, and delete the first when its secret is no
-    longer used.
+    --event replaces all events that were enabled. To change the secret, see
+    `karla-receiver webhooks rotate`.
 
     Examples:
 
@@ -210,6 +235,60 @@ def delete(
         with _waiting():
             api.delete(webhook.uuid)
         _showing(as_json).deleted(webhook.uuid)
+
+
+@webhooks.command()
+def rotate(
+    context: typer.Context,
+    url: Annotated[str, typer.Argument(help="The registered URL.")],
+    save_secret: _SaveSecret = None,
+    yes: _Yes = False,
+    as_json: _AsJSON = False,
+) -> None:
+    """Replace a webhook's secret, a step at each call. Asks before each.
+
+    Sees from what is registered which step is next: creates a second webhook,
+    switched off; switches it on; deletes the older one. After each it says
+    what to do before the next. Deletes nothing if it is not certain which of
+    them is old.
+
+    Examples:
+
+      karla-receiver webhooks rotate https://shop.example/karla \\
+        --save-secret karla-new.secret
+      karla-receiver webhooks rotate https://shop.example/karla
+
+    Exit status: 0 if the step was done, 1 if not or the secret is lost, 2 for
+    wrong usage or if the step is not certain, 130 if interrupted.
+    """
+    with _calling(context) as api:
+        with _waiting():
+            rotation = next_step(api.webhooks(), url)
+        old, new = rotation.old, rotation.new
+        if not (yes or _is_agreed(_question(old, new))):
+            raise typer.Exit(1)
+        showing = _showing(as_json)
+        if new is None:
+            with _secret_kept(save_secret, is_given_once=True) as file:
+                with _waiting():
+                    new = api.create(
+                        url,
+                        enabled_events=old.enabled_events,
+                        description=old.description,
+                        status=Status.INACTIVE,
+                    )
+                _show_created(showing, new, file, save_secret)
+            if new.uuid == old.uuid:
+                raise typer.Exit(1)  # Karla gave the old one back, which was told
+        elif rotation.step == Step.ACTIVATE:
+            with _waiting():
+                changed = api.update(new.uuid, status=Status.ACTIVE)
+            showing.changed(changed)
+        else:
+            with _waiting():
+                api.delete(old.uuid)
+            showing.deleted(old.uuid)
+        typer.echo(_AFTER[rotation.step], err=True)
 
 
 @webhooks.command()
@@ -268,6 +347,40 @@ def sync(
                     _show_created(showing, webhook, file, save_secret)
                 else:
                     showing.changed(webhook)
+
+
+def _may_double(api: KarlaAPI, url: str) -> bool:
+    """Ask whether to register a URL once more, if it gets events already."""
+    with _waiting():
+        active = [
+            each
+            for each in api.webhooks()
+            if is_same_url(each.url, url) and each.status == Status.ACTIVE
+        ]
+    if not active:
+        return True
+    told = ", ".join(f"{each.uuid} ({each.age})" for each in active)
+    return _is_agreed(
+        f"{url} is registered and active: {told}. Each event would come twice. Create another"
+        " webhook all the same?"
+    )
+
+
+def _question(old: Webhook, new: Webhook | None) -> str:
+    if new is None:
+        return (
+            f"Create a second webhook for {old.url}, switched off, with the events of"
+            f" {old.uuid} ({old.age})?"
+        )
+    if new.status == Status.ACTIVE:
+        return (
+            f"The old webhook {old.uuid} ({old.status}, {old.age}) is deleted. The new one"
+            f" {new.uuid} ({new.age}) stays, and is active. Go on?"
+        )
+    return (
+        f"Do all processes have both secrets? Then the new webhook {new.uuid} ({new.age}) is"
+        " switched on. Go on?"
+    )
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from karla_receiver.registration.errors import (
 )
 from karla_receiver.registration.planning import Change, SyncPlan, make_plan
 from karla_receiver.registration.retrying import Retries
+from karla_receiver.registration.rotation import Rotation, Step, next_step
 from karla_receiver.registration.secret import Secret
 from karla_receiver.registration.webhook import Status, Webhook
 
@@ -35,11 +36,14 @@ __all__ = [
     "RefusedError",
     "RegistrationError",
     "Retries",
+    "Rotation",
     "Secret",
     "Status",
+    "Step",
     "SyncPlan",
     "UnavailableError",
     "UnexpectedAnswerError",
     "Webhook",
     "make_plan",
+    "next_step",
 ]

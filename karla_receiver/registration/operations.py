@@ -87,8 +87,8 @@ class Operations:
             return found[0]
         call = self._resource.page(1, {})
         if found:
-            uuids = ", ".join(webhook.uuid for webhook in found)
-            problem = f"{len(found)} webhooks have the URL {url_or_uuid}: name one of {uuids}"
+            each = ", ".join(f"{one.uuid} ({one.status}, {one.age})" for one in found)
+            problem = f"{len(found)} webhooks have the URL {url_or_uuid}: name one of {each}"
             raise AmbiguousURLError(problem, call.method, call.url)
         raise NotRegisteredError(f"no webhook is registered as {url_or_uuid}", "GET", call.url)
 

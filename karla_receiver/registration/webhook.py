@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum, unique
-from typing import Annotated, Any, TypeAlias, cast
+from typing import Annotated, Any, Final, TypeAlias, cast
 
 import msgspec
 
@@ -14,6 +14,8 @@ from karla_receiver.registration.secret import Secret
 __all__ = ["Status", "Webhook", "to_webhook"]
 
 _Time: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)] | None
+
+_UNITS: Final = (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
 
 
 @unique
@@ -42,6 +44,17 @@ class Webhook(msgspec.Struct, frozen=True, kw_only=True):
     shop_slug: str | None = None
     created_at: _Time = None
     updated_at: _Time = None
+
+    @property
+    def age(self) -> str:
+        """How long it has been registered, in words, as in `3 days old`."""
+        if self.created_at is None:
+            return "of unknown age"
+        seconds = int((datetime.now(UTC) - self.created_at).total_seconds())
+        for name, length in _UNITS:
+            if seconds >= 2 * length:
+                return f"{seconds // length} {name}s old"
+        return "new"
 
 
 def to_webhook(raw: object) -> Webhook:

@@ -7,10 +7,12 @@ import stat
 import subprocess
 import sys
 from collections.abc import Generator, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+import time_machine
 import typer
 from typer.testing import CliRunner, Result
 
@@ -21,6 +23,8 @@ from karla_receiver.testing.fake_karla import Duplicates, FakeKarla
 from tests.cli.running import run_into_closed_pipe
 
 URL = "https://shop.example/webhooks/karla"
+DAY = 86_400
+MOMENT = datetime(2026, 4, 1, tzinfo=UTC).timestamp()
 MAIN = "from karla_receiver.cli import main; main()"
 
 SHOP = """
@@ -42,8 +46,14 @@ def handle(event):
 
 
 @pytest.fixture
-def karla(monkeypatch: pytest.MonkeyPatch) -> Generator[FakeKarla]:
-    with FakeKarla() as fake:
+def registered_at() -> list[float]:
+    """Return when the fake registers what it registers, to be set."""
+    return [MOMENT]
+
+
+@pytest.fixture
+def karla(monkeypatch: pytest.MonkeyPatch, registered_at: list[float]) -> Generator[FakeKarla]:
+    with FakeKarla(clock=lambda: registered_at[0]) as fake:
         for name, value in fake.environ.items():
             monkeypatch.setenv(name, value)
         yield fake
@@ -88,17 +98,24 @@ def refuse(*arguments: str, stdin: str = "", exit_code: int = 2) -> str:
 # --- list ----------------------------------------------------------------------------------------
 
 
-def test_the_list_shows_every_webhook_and_no_secret(karla: FakeKarla) -> None:
+@time_machine.travel(MOMENT, tick=False)
+def test_the_list_shows_every_webhook_and_no_secret(
+    karla: FakeKarla, registered_at: list[float]
+) -> None:
+    registered_at[0] = MOMENT - 90 * DAY
     first = karla.register(URL, enabled_events=["claims", "shipments"], description="the shop")
+    registered_at[0] = MOMENT - 7200
     second = karla.register(f"{URL}/2", status="inactive")
 
     assert succeed("list") == (
         f"{URL}  active\n"
         f"  uuid    {first.uuid}\n"
+        "  created 2026-01-01 00:00:00Z, 90 days old\n"
         "  events  claims, shipments\n"
         "  note    the shop\n"
         f"{URL}/2  inactive\n"
         f"  uuid    {second.uuid}\n"
+        "  created 2026-03-31 22:00:00Z, 2 hours old\n"
         "  events  *\n"
     )
     assert lines("list", "--status", "inactive") == [
@@ -138,12 +155,14 @@ def test_a_long_url_is_shown_whole(karla: FakeKarla) -> None:
 
 
 def test_a_new_webhook_is_shown_with_its_secret_once(karla: FakeKarla) -> None:
-    shown = succeed("create", URL)
+    with time_machine.travel(MOMENT, tick=False):
+        shown = succeed("create", URL)
     (registered,) = karla.webhooks
 
     assert shown == (
         f"{URL}  active\n"
         f"  uuid    {registered.uuid}\n"
+        "  created 2026-04-01 00:00:00Z, new\n"
         "  events  *\n"
         "\nIts secret, shown this once. Keep it as KARLA_WEBHOOK_SECRET:\n"
         f"\n  {registered.secret}\n"
@@ -290,7 +309,11 @@ def test_a_secret_that_is_in_a_file_is_not_lost_where_nobody_reads(
 def test_where_no_secret_comes_none_is_lost() -> None:
     with FakeKarla(duplicates=Duplicates.RETURN_EXISTING) as karla:
         karla.register(URL)
-        assert run_into_closed_pipe("webhooks", "create", URL, **karla.environ) == (0, "", "")
+        assert run_into_closed_pipe("webhooks", "create", URL, "--yes", **karla.environ) == (
+            0,
+            "",
+            "",
+        )
 
 
 @pytest.mark.slow
@@ -373,9 +396,31 @@ def test_a_webhook_that_was_there_before_has_no_secret_to_show(
         for name, value in karla.environ.items():
             monkeypatch.setenv(name, value)
         karla.register(URL)
-        shown = succeed("create", URL, *options)
+        shown = succeed("create", URL, *options, "--yes")
     assert "Karla gave no secret: the webhook may have been there before." in shown
     assert not file.exists()
+
+
+def test_a_url_that_gets_events_is_registered_again_only_if_that_is_meant(
+    karla: FakeKarla,
+) -> None:
+    first = karla.register(URL)
+    told = refuse("create", URL, stdin="n\n", exit_code=1)
+    assert f"{URL} is registered and active: {first.uuid} (" in told
+    assert "Each event would come twice." in told
+    assert "nobody is there to answer: say --yes" in refuse("create", URL)
+    assert len(karla.webhooks) == 1
+    assert run("create", URL, stdin="y\n").exit_code == 0
+    succeed("create", URL, "--yes")
+    succeed("create", URL, "--inactive")
+    assert len(karla.webhooks) == 4
+
+
+def test_a_url_that_gets_nothing_yet_is_registered_without_a_question(karla: FakeKarla) -> None:
+    karla.register(URL, status="inactive")
+    karla.register(f"{URL}/other")
+    succeed("create", URL)
+    assert len(karla.webhooks) == 3
 
 
 @pytest.mark.parametrize(
@@ -474,6 +519,94 @@ def test_a_url_of_several_webhooks_names_their_uuids(karla: FakeKarla) -> None:
     uuids = [karla.register(URL).uuid for _ in range(2)]
     told = refuse("delete", URL, "--yes", exit_code=1)
     assert all(uuid in told for uuid in uuids)
+
+
+# --- rotate --------------------------------------------------------------------------------------
+
+
+def test_a_rotation_goes_step_by_step_and_deletes_the_old_webhook(
+    karla: FakeKarla, registered_at: list[float], tmp_path: Path
+) -> None:
+    old = karla.register(URL, enabled_events=["claims"], description="mine")
+    registered_at[0] += DAY
+    file = tmp_path / "new.secret"
+
+    made = run("rotate", URL, "--save-secret", str(file), stdin="y\n")
+    assert made.exit_code == 0
+    assert "deploy with both secrets, the new one first" in made.stderr
+    new = karla.webhooks[1]
+    assert file.read_text() == new.secret
+    assert (new.status, new.enabled_events, new.description) == ("inactive", ("claims",), "mine")
+
+    switched = run("rotate", URL, stdin="y\n")
+    assert switched.exit_code == 0
+    assert f"the new webhook {new.uuid} (" in switched.stderr
+    assert "Each event comes twice now" in switched.stderr
+    assert [each.status for each in karla.webhooks] == ["active", "active"]
+
+    deleted = run("rotate", URL, "--json", stdin="y\n")
+    assert json.loads(deleted.stdout) == {"type": "deleted", "webhook": old.uuid}
+    assert f"The old webhook {old.uuid} (active, " in deleted.stderr
+    assert "deploy with the new one alone" in deleted.stderr
+    assert [each.uuid for each in karla.webhooks] == [new.uuid]
+
+
+@pytest.mark.parametrize("is_oldest_first", [True, False])
+def test_the_older_webhook_is_deleted_in_whatever_order_karla_lists_them(
+    is_oldest_first: bool, karla: FakeKarla, registered_at: list[float]
+) -> None:
+    first = karla.register(URL)
+    registered_at[0] += DAY if is_oldest_first else -DAY
+    second = karla.register(URL)
+    assert run("rotate", URL, "--yes").exit_code == 0
+    assert [each.uuid for each in karla.webhooks] == [
+        second.uuid if is_oldest_first else first.uuid
+    ]
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_no_step_is_done_without_a_yes(
+    others: int, karla: FakeKarla, registered_at: list[float]
+) -> None:
+    karla.register(URL)
+    for _ in range(others):
+        registered_at[0] += DAY
+        karla.register(URL)
+    before = karla.webhooks
+    refuse("rotate", URL, stdin="n\n", exit_code=1)
+    refuse("rotate", URL)
+    assert karla.webhooks == before
+
+
+def test_a_rotation_that_is_not_certain_changes_nothing(
+    karla: FakeKarla, registered_at: list[float]
+) -> None:
+    assert "no webhook is registered for" in refuse("rotate", URL, "--yes")
+    karla.register(URL)
+    karla.register(URL)
+    assert "which of the two webhooks of this URL is older is not known" in refuse(
+        "rotate", URL, "--yes"
+    )
+    registered_at[0] += DAY
+    karla.register(URL)
+    assert "3 webhooks have this URL: " in refuse("rotate", URL, "--yes")
+    karla.register(f"{URL}/2", enabled_events=["claims"])
+    registered_at[0] += DAY
+    karla.register(f"{URL}/2")
+    told = refuse("rotate", f"{URL}/2", "--yes")
+    assert "the two webhooks of this URL have different events: " in told
+    assert len(karla.webhooks) == 5
+
+
+def test_a_webhook_that_karla_gives_back_is_no_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    with FakeKarla(duplicates=Duplicates.RETURN_EXISTING) as karla:
+        for name, value in karla.environ.items():
+            monkeypatch.setenv(name, value)
+        karla.register(URL)
+        ended = run("rotate", URL, "--yes")
+    assert ended.exit_code == 1
+    assert "Karla gave no secret" in ended.stdout
+    assert "Next:" not in ended.stderr
 
 
 # --- sync ----------------------------------------------------------------------------------------
@@ -648,7 +781,7 @@ def test_a_traceback_is_for_those_who_ask(arguments: list[str], karla: FakeKarla
     assert asked.stderr == ""
 
 
-@pytest.mark.parametrize("command", ["", "list", "create", "update", "delete", "sync"])
+@pytest.mark.parametrize("command", ["", "list", "create", "update", "delete", "rotate", "sync"])
 def test_help_teaches_by_example_on_eighty_columns(command: str) -> None:
     shown = run(*filter(None, [command]), "--help").stdout
     assert f"   karla-receiver webhooks {command or 'sync'} " in shown or (

@@ -42,8 +42,8 @@ def explain(
         float | None,
         typer.Option(
             parser=unix_seconds,
-            metavar="SECONDS",
-            help="When it was received, in unix seconds; else as recorded, or now.",
+            metavar="TIME",
+            help="When it was received: unix seconds, ISO or 2h; else as recorded, or now.",
             show_default=False,
         ),
     ] = None,

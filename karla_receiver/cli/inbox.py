@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
@@ -25,33 +25,19 @@ from karla_receiver.cli.deliveries import Delivery
 from karla_receiver.cli.secret_input import SecretFile, ask_or_refuse
 from karla_receiver.cli.sending import AllowRemote, Answer, Concurrency, deliver_all
 from karla_receiver.cli.terminal import Terminal
+from karla_receiver.cli.times import unix_seconds
 from karla_receiver.inbox.operations import Kept, Operations, Selection
 from karla_receiver.inbox.rows import State
+from karla_receiver.vocabulary import EventGroup
 
 __all__ = ["inbox"]
 
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _NOT_YET: Final = "Nothing was done: add --yes to do it."
-_UNLIMITED_WIDTH: Final = 100_000  # of what no terminal shows, so that a row is a line
 
 inbox: typer.Typer = typer.Typer(
     no_args_is_help=True,
     help="Look into an inbox, have deliveries handled again, delete them.",
 )
-
-
-def _moment(text: str) -> float:
-    """Read a moment: how long ago (90s, 15m, 2h, 7d), or ISO 8601; without an offset it is UTC."""
-    ago = re.fullmatch(r"(\d{1,9})([smhd])", text)
-    if ago is not None:
-        return time.time() - int(ago[1]) * _UNITS[ago[2]]
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(
-            f"{text!a} is neither like 15m, 2h or 7d nor like 2026-11-24T10:00"
-        ) from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 File = Annotated[
@@ -64,10 +50,11 @@ States = Annotated[list[State] | None, typer.Option("--state", help="In this sta
 Group = Annotated[str | None, typer.Option(help="Of this event group.")]
 Endpoint = Annotated[str | None, typer.Option(help="Of this endpoint.")]
 Since = Annotated[
-    float | None, typer.Option(parser=_moment, metavar="TIME", help="Received since: 2h, 7d, ISO.")
+    float | None,
+    typer.Option(parser=unix_seconds, metavar="TIME", help="Received since: 2h, 7d, ISO."),
 ]
 Until = Annotated[
-    float | None, typer.Option(parser=_moment, metavar="TIME", help="Received until.")
+    float | None, typer.Option(parser=unix_seconds, metavar="TIME", help="Received until.")
 ]
 AsJSON = Annotated[bool, typer.Option("--json", help="Write JSON, an object a line.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do it; without this, only say what it would do.")]
@@ -92,6 +79,7 @@ def list_(
     """
     selection = _selection(states, group, endpoint, since, until)
     with closing(Operations(file)) as operations:
+        _check(operations, selection)
         found, count = operations.page(selection, limit)
     if as_json:
         for kept in found:
@@ -158,6 +146,7 @@ def retry(
     """
     selection = _selection([State.FAILED], group, endpoint, since, until, keys)
     with closing(Operations(file)) as operations:
+        _check(operations, selection)
         count = _progress("retry", operations.have_again(selection), operations.count(selection))
     _report({"retried": count}, f"{_deliveries(count)} will be handled again.", as_json)
 
@@ -199,6 +188,7 @@ def replay(
     if to is not None:
         checked_url(to, allow_remote=allow_remote)
     with closing(Operations(file)) as operations:
+        _check(operations, selection)
         if not yes:
             count = operations.count(selection, at_rest=to is None)
             target = f"sent to {to}" if to else "handled again, those already done included"
@@ -242,6 +232,7 @@ def purge(
     selection = _selection(states or [State.DONE], group, endpoint, since, until, keys)
     told = f"in state {' or '.join(selection.states)}"
     with closing(Operations(file)) as operations:
+        _check(operations, selection)
         count = operations.count(selection, at_rest=True)
         if not yes:
             text = f"{_deliveries(count)} {told} would be deleted. {_NOT_YET}"
@@ -291,6 +282,21 @@ def _selection(
         since=since,
         until=until,
     )
+
+
+def _check(operations: Operations, selection: Selection) -> None:
+    """Tell what was probably mistyped. Raises ConfigurationError for a key that is not there."""
+    for key in selection.keys:
+        if not operations.count(Selection(keys=(key,))):
+            raise _none_begins_with(key)
+    group = selection.group
+    if group is None or group in set(EventGroup):
+        return
+    here = [name for name in operations.stats().groups if name]
+    if group not in here:  # Karla may add a group any day: it need not be a mistake
+        close = get_close_matches(group, [*here, *EventGroup], n=1)
+        meant = f": did you mean {close[0]!a}?" if close else ""
+        typer.echo(f"no delivery here is of the event group {group!a}{meant}", err=True)
 
 
 def _one(operations: Operations, key: str) -> Kept:
@@ -356,10 +362,7 @@ def _write(line: object) -> None:
 
 
 def _print(table: Table) -> None:
-    terminal = Terminal(soft_wrap=False)
-    if not terminal.is_terminal:
-        terminal.width = _UNLIMITED_WIDTH
-    terminal.print(table)
+    Terminal(soft_wrap=False).print(table)
 
 
 def _deliveries(count: int) -> str:

@@ -10,6 +10,7 @@ from karla_receiver import sign as signature_of
 from karla_receiver.cli.content import STANDARD_INPUT, content_of
 from karla_receiver.cli.secret_input import SecretFile, ask_or_refuse
 from karla_receiver.cli.terminal import write_json
+from karla_receiver.cli.times import whole_unix_seconds
 from karla_receiver.signature import HEADER
 
 __all__ = ["sign"]
@@ -21,7 +22,12 @@ def sign(
     ] = STANDARD_INPUT,
     timestamp: Annotated[
         int | None,
-        typer.Option(help="Unix seconds to sign; now if left out.", show_default=False),
+        typer.Option(
+            parser=whole_unix_seconds,
+            metavar="TIME",
+            help="The time to sign: unix seconds, ISO or 2h; now if left out.",
+            show_default=False,
+        ),
     ] = None,
     secret_file: SecretFile = None,
     as_json: Annotated[

@@ -16,6 +16,7 @@ from rich.console import Console
 __all__ = ["Terminal", "mute_stdout", "told_if_slow", "write_bytes", "write_json"]
 
 _SLOW_SECONDS = 2
+_UNLIMITED_WIDTH = 100_000
 
 
 class Terminal(Console):
@@ -23,6 +24,8 @@ class Terminal(Console):
 
     def __init__(self, *, soft_wrap: bool = True) -> None:
         super().__init__(highlight=False, markup=False, soft_wrap=soft_wrap)
+        if not self.is_terminal:
+            self.width = _UNLIMITED_WIDTH  # no line is cut or folded for a reader that is a program
 
     def on_broken_pipe(self) -> None:
         """Let the program see to it, for every command in the same way."""

@@ -31,8 +31,8 @@ def verify(
         float | None,
         typer.Option(
             parser=unix_seconds,
-            metavar="SECONDS",
-            help="Verify as of these unix seconds; now if left out.",
+            metavar="TIME",
+            help="Verify as of this time: unix seconds, ISO or 2h; now if left out.",
             show_default=False,
         ),
     ] = None,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -69,9 +70,11 @@ def test_an_event_without_ref_and_order_is_shown_too(capsys: pytest.CaptureFixtu
     assert row.endswith(" - - UnknownEvent")
 
 
-def test_every_row_of_the_demo_fits_80_columns_without_escapes(
-    capsys: pytest.CaptureFixture[str],
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_terminal_cuts_rows_to_its_width_and_a_pipe_gets_them_whole(
+    is_terminal: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("TTY_COMPATIBLE", str(int(is_terminal)))
     display = Rows()
     display.begin("asgi", "http://127.0.0.1:65535/webhooks/karla")
     rows = shown(display, capsys, *map(documented, all_deliveries("secret", now=1_700_000_000)))
@@ -79,8 +82,10 @@ def test_every_row_of_the_demo_fits_80_columns_without_escapes(
     rows += capsys.readouterr().out.splitlines()
 
     assert len(rows) > 40
-    assert max(map(len, rows)) == 80
-    assert "".join(rows).isprintable()
+    plain = [re.sub("\x1b\\[[0-9;]*m", "", row) for row in rows]
+    assert (max(map(len, plain)) == 80) == is_terminal
+    assert any(row.endswith("\u2026") for row in plain) == is_terminal
+    assert "".join(rows).isprintable() != is_terminal
 
 
 def test_what_is_sent_leaves_the_columns_aligned(capsys: pytest.CaptureFixture[str]) -> None:

@@ -127,7 +127,9 @@ def test_on_a_terminal_a_table_is_as_wide_as_that(
 
 @pytest.mark.parametrize("time_", ["yesterday", "5 h", "2020-13-01"])
 def test_a_time_that_is_none_is_refused(path: Path, time_: str) -> None:
-    assert "is neither like 15m, 2h or 7d nor" in run("list", path, "--since", time_, code=2)
+    assert "is no time: give unix seconds (1700000000), ISO 8601" in run(
+        "list", path, "--since", time_, code=2
+    )
 
 
 def test_a_delivery_is_shown_with_its_content(path: Path) -> None:
@@ -488,3 +490,32 @@ def test_a_delivery_that_was_deleted_meanwhile_is_no_delivery(path: Path) -> Non
     assert operations.delivery(kept) is None
     operations.close()
     until(lambda: "done-key" not in states(path))
+
+
+@pytest.mark.parametrize(
+    "command", [["retry"], ["replay"], ["replay", "--yes"], ["purge", "--yes"]]
+)
+def test_a_key_that_is_not_there_is_told(path: Path, command: list[str]) -> None:
+    before = states(path)
+    name, *options = command
+    told = run(name, path, "failed", "unknown", *options, code=2)
+    assert told == NONE_BEGINS_WITH.format("unknown")
+    assert states(path) == before
+
+
+@pytest.mark.parametrize(
+    ("group", "told"),
+    [
+        ("parcell", "no delivery here is of the event group 'parcell': did you mean 'parcel'?\n"),
+        ("claim_creatd", "did you mean 'claim_created'?"),
+        ("zzzz", "no delivery here is of the event group 'zzzz'\n"),
+        ("claim_updated", ""),
+        ("parcel", ""),
+    ],
+)
+def test_a_misspelt_group_is_told(path: Path, group: str, told: str) -> None:
+    for command in (["list"], ["retry"], ["purge"]):
+        result = RUNNER.invoke(program, ["inbox", *command, str(path), "--group", group])
+        assert result.exit_code == 0
+        assert told in result.stderr
+        assert bool(told) == bool(result.stderr)

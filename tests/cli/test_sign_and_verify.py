@@ -286,7 +286,22 @@ def test_whoever_sits_at_a_terminal_is_told_that_it_is_read(command: str) -> Non
 def test_what_is_no_time_names_its_option(command: str, at: str) -> None:
     wrong = run(command, "shipment_delivered", "--signature", HEADER, f"--at={at}")
     assert wrong.status == 2
-    assert f"Invalid value for '--at': {at!a} is no time in unix seconds" in wrong.told
+    assert f"Invalid value for '--at': {at!a} is no time: give unix seconds" in wrong.told
+
+
+@pytest.mark.parametrize("command", ["verify", "explain"])
+@pytest.mark.parametrize("at", ["2023-11-14T22:13:21", "2023-11-14T23:13:21+01:00", str(NOW + 1)])
+def test_a_time_may_be_in_iso_or_unix_seconds(command: str, at: str) -> None:
+    assert NOW == 1_700_000_000
+    header = run("sign", "shipment_delivered", "--timestamp", "2023-11-14T22:13:20Z").output.strip()
+    assert header.startswith(f"t={NOW},")
+    assert run(command, "shipment_delivered", "--signature", header, "--at", at).status == 0
+
+
+def test_a_time_may_be_how_long_ago() -> None:
+    header = run("sign", "shipment_delivered", "--timestamp", "2h").output.strip()
+    assert run("verify", "shipment_delivered", "--signature", header).status == 1
+    assert run("verify", "shipment_delivered", "--signature", header, "--at", "2h").status == 0
 
 
 @pytest.mark.parametrize("command", ["verify", "explain"])

@@ -3,38 +3,64 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import version
-from typing import Annotated, Any
+from importlib import import_module
+from typing import Annotated, Any, Final
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from karla_receiver import ConfigurationError
-from karla_receiver.cli.demo import demo
-from karla_receiver.cli.explain import explain
-from karla_receiver.cli.inbox import inbox
-from karla_receiver.cli.listen import listen
-from karla_receiver.cli.replay import replay
-from karla_receiver.cli.samples import list_samples
-from karla_receiver.cli.send import send
-from karla_receiver.cli.sign import sign
 from karla_receiver.cli.terminal import mute_stdout
-from karla_receiver.cli.verify import verify
-from karla_receiver.cli.webhooks import webhooks
-from karla_receiver.cli.work import work
 from karla_receiver.errors import StorageError
 
 __all__ = ["program"]
 
 _CRASHED = 70  # what sysexits.h has for an internal error: neither wrong use nor a result
 
+# In the order of the help: where each command is, and the first line of what it says of itself.
+# A command is imported when it is used: together they bring servers and an HTTP client along.
+_COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "demo": ("demo", "See a receiver at work: genuine deliveries handled, forged ones refused."),
+    "listen": ("listen", "Receive deliveries on this machine, and show each as it comes."),
+    "send": ("send", "Sign a delivery as Karla does, and send it."),
+    "replay": ("replay", "Deliver recorded deliveries again, signed anew."),
+    "sign": ("sign", "Print the Karla-Signature header's value for a body."),
+    "verify": ("verify", "Verify a body against its signature header."),
+    "explain": ("explain", "Say why a delivery was refused, and prove it where the signature can."),
+    "samples": ("list_samples", "List the sample deliveries, or print one."),
+    "work": ("work", "Handle what is in a receiver's inbox, until SIGTERM or SIGINT."),
+    "webhooks": (
+        "webhooks",
+        "Register endpoints with Karla, and keep them equal to your handlers.",
+    ),
+    "inbox": ("inbox", "Look into an inbox, have deliveries handled again, delete them."),
+}
+
 
 class _Program(TyperGroup):
-    """Ends every command in the same way, whatever it raises."""
+    """Imports a command when it is used, and ends every one in the same way."""
+
+    def __init__(self, **options: Any) -> None:
+        options["commands"] = {
+            name: TyperCommand(name, help=sentence) for name, (_, sentence) in _COMMANDS.items()
+        }
+        super().__init__(**options)
+        self._loaded: dict[str, Any] = {}
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         # In manage.py they are karla_work and so on, and called so in their help.
         return super().get_command(ctx, cmd_name.removeprefix("karla_"))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, listed, rest = super().resolve_command(ctx, args)
+        if listed is None or listed.name is None:
+            return name, listed, rest
+        if listed.name not in self._loaded:
+            self._loaded[listed.name] = _command(listed.name)
+        return name, self._loaded[listed.name], rest
+
+    def get_params(self, ctx: Any) -> Any:
+        return _without_type_of_flags(super().get_params(ctx))
 
     def main(self, *args: Any, **options: Any) -> Any:
         try:
@@ -79,6 +105,36 @@ class _Program(TyperGroup):
             raise typer.Exit(_CRASHED) from None
 
 
+class _Command(TyperCommand):
+    def get_params(self, ctx: Any) -> Any:
+        return _without_type_of_flags(super().get_params(ctx))
+
+
+class _Group(TyperGroup):
+    def get_params(self, ctx: Any) -> Any:
+        return _without_type_of_flags(super().get_params(ctx))
+
+
+def _without_type_of_flags(parameters: Any) -> Any:
+    for parameter in parameters:
+        if isinstance(parameter, TyperOption) and parameter.is_flag:
+            parameter.metavar = ""  # not <bool>, which asks for a value
+    return parameters
+
+
+def _command(name: str) -> Any:
+    attribute, _ = _COMMANDS[name]
+    found = getattr(import_module(f"karla_receiver.cli.{name}"), attribute)
+    if isinstance(found, typer.Typer):
+        found.info.cls = _Group
+        for command in found.registered_commands:
+            command.cls = _Command
+        return typer.main.get_group(found)
+    alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    alone.command(name, cls=_Command)(found)
+    return typer.main.get_command(alone)
+
+
 def _in_plain_words(message: str) -> str:
     # Of the library that the library leaves the checking of values to.
     return message.removeprefix("Value error, ").replace("Input should be", "it must be")
@@ -100,6 +156,8 @@ program: typer.Typer = typer.Typer(
 
 def _show_version(is_wanted: bool) -> None:
     if is_wanted:
+        from importlib.metadata import version  # which costs as much as all the rest of the help
+
         typer.echo(f"karla-receiver {version('karla-receiver')}")
         raise typer.Exit
 
@@ -127,16 +185,3 @@ def describe(
     Exit status of every command: 0 for success, 1 for a negative result, 2
     for wrong usage, 130 if interrupted, 70 for an error in this program.
     """
-
-
-program.command()(demo)
-program.add_typer(webhooks)
-program.command()(listen)
-program.command()(send)
-program.command()(replay)
-program.command()(sign)
-program.command()(verify)
-program.command()(explain)
-program.command("samples")(list_samples)
-program.add_typer(inbox, name="inbox")
-program.command()(work)

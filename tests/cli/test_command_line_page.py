@@ -18,7 +18,8 @@ ROWS = dict(re.findall(r"^\| `([a-z ]+)` \|[^|]*\| ([^|]*) \|$", PAGE.read_text(
 
 def names_in(group: Any, *before: str) -> list[str]:
     found: list[str] = []
-    for name, command in group.commands.items():
+    for name in group.commands:
+        _, command, _ = group.resolve_command(typer.Context(group), [name])
         path = (*before, name)
         found += names_in(command, *path) if hasattr(command, "commands") else [" ".join(path)]
     return found
@@ -26,6 +27,13 @@ def names_in(group: Any, *before: str) -> list[str]:
 
 def test_the_page_names_every_command_and_no_other() -> None:
     assert sorted(ROWS) == sorted(names_in(typer.main.get_command(program)))
+
+
+def test_the_list_of_commands_has_the_first_sentence_of_each() -> None:
+    group: Any = typer.main.get_command(program)
+    for name, listed in group.commands.items():
+        _, command, _ = group.resolve_command(typer.Context(group), [name])
+        assert listed.help == command.help.partition("\n")[0]
 
 
 @pytest.mark.parametrize("command", ROWS)

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from karla_receiver.cli.program import program
 from karla_receiver.cli.terminal import Terminal, mute_stdout
-from tests.cli.running import run, run_into_closed_pipe, started
+from tests.cli.running import MAIN, run, run_into_closed_pipe, started
 from tests.signing import SECRET
 
 COMMANDS = ("demo", "listen", "send", "replay", "sign", "verify", "explain", "samples")
@@ -40,6 +40,32 @@ def test_help_fits_80_columns(command: str) -> None:
     assert max(map(len, shown.splitlines())) <= 80
     # Examples stand as they were written: no line of them is folded into the next.
     assert f"\n   karla-receiver {command}" in shown
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS, "webhooks", "webhooks create", "inbox list"])
+def test_a_flag_asks_for_no_value_in_the_help(command: str) -> None:
+    assert "bool" not in run(*command.split(), "--help").output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "own"),
+    [("--help", set[str]()), ("samples", {"samples"}), ("sign shipment_delivered", {"sign"})],
+)
+def test_a_command_is_imported_when_it_is_used(command: str, own: set[str]) -> None:
+    at_exit = "import atexit, sys; atexit.register(lambda: print(*sys.modules, file=sys.stderr)); "
+    one = subprocess.run(
+        [sys.executable, "-c", at_exit + MAIN, *command.split()],
+        env={**os.environ, "KARLA_WEBHOOK_SECRET": SECRET},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = set(one.stderr.split())
+    assert not loaded & {"httpx2", "uvicorn", "waitress", "sqlite3"}
+    assert loaded & {f"karla_receiver.cli.{name}" for name in COMMANDS} == {
+        f"karla_receiver.cli.{name}" for name in own
+    }
 
 
 @pytest.mark.parametrize(
@@ -202,3 +228,14 @@ def test_without_debug_no_command_shows_a_traceback() -> None:
         _, errors = process.communicate(timeout=60)
     assert "Traceback" in errors
     assert SECRET not in errors
+
+
+@pytest.mark.parametrize(
+    ("mistyped", "meant"), [("sned", "send"), ("webhoks", "webhooks"), ("karla_workk", None)]
+)
+def test_a_mistyped_command_is_guessed(mistyped: str, meant: str | None) -> None:
+    wrong = run(mistyped)
+    assert wrong.status == 2
+    assert f"No such command '{mistyped}'." in wrong.told
+    assert ("Did you mean" in wrong.told) == (meant is not None)
+    assert meant is None or meant in wrong.told

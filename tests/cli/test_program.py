@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -239,3 +240,9 @@ def test_a_mistyped_command_is_guessed(mistyped: str, meant: str | None) -> None
     assert f"No such command '{mistyped}'." in wrong.told
     assert ("Did you mean" in wrong.told) == (meant is not None)
     assert meant is None or meant in wrong.told
+
+
+def test_the_completion_of_an_unknown_command_is_empty() -> None:
+    group: Any = typer.main.get_command(program)
+    context = typer.Context(group, resilient_parsing=True)
+    assert group.resolve_command(context, ["nonsense"])[1] is None

@@ -18,7 +18,9 @@ from typer.testing import CliRunner, Result
 
 from karla_receiver import KarlaReceiverError
 from karla_receiver.cli.program import program
+from karla_receiver.cli.registrations import Rows
 from karla_receiver.cli.webhooks import webhooks
+from karla_receiver.registration import Webhook
 from karla_receiver.testing.fake_karla import Duplicates, FakeKarla
 from tests.cli.running import run_into_closed_pipe
 
@@ -131,6 +133,11 @@ def test_the_list_shows_every_webhook_and_no_secret(
             "updated_at": second.updated_at.replace("+00:00", "Z"),
         }
     ]
+
+
+def test_a_webhook_of_unknown_age_is_shown_without_one(capsys: pytest.CaptureFixture[str]) -> None:
+    Rows().webhooks([Webhook(uuid="1", url=URL, enabled_events=("*",))])
+    assert capsys.readouterr().out == f"{URL}  active\n  uuid    1\n  events  *\n"
 
 
 def test_an_empty_list_says_so_to_people(karla: FakeKarla) -> None:

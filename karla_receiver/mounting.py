@@ -178,7 +178,8 @@ def _parts(path: str) -> list[str]:
 
 def _letters_and_digits(text: str) -> str:
     """Return only the letters and digits of text, folded to their plainest form."""
-    kept = _OTHERS.sub("", text).casefold()
+    # A mark that is a letter in the other case.
+    kept = _OTHERS.sub("", text.replace("\u0345", "\u03b9")).casefold()
     if kept.isascii():
         return kept
     # To a pattern that ignores case, a dotless i is an i.

@@ -100,6 +100,7 @@ def test_whatever_a_router_resolves_to_the_view_is_known_for_it(
         ("/v1/karla", "/v\u00b9/karla", True),
         ("/größe", "/GRÖẞE", True),
         ("/größe", "/groesse", False),
+        ("/\u1f80", "/\u03b1\u0313\u0345", True),  # an alpha with an iota below it, decomposed
         ("/配送", "/x-配-送", True),
         ("/配送", "/products", False),
         # a view at the root may be led to by everything

@@ -405,9 +405,13 @@ def test_what_was_kept_is_verified_as_at_its_receipt() -> None:
 
 # --- properties ----------------------------------------------------------------------------------
 
-SECRETS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=64).filter(
-    lambda secret: secret.strip() == secret and secret.strip("\0") != ""
-)
+
+def is_usable(secret: str) -> bool:
+    """Return whether a secret is none of those that are refused: see tests/test_keys.py."""
+    return bool(secret.strip("\0")) and secret.strip() == secret and secret[0] != "\ufeff"
+
+
+SECRETS = st.text(st.characters(codec="utf-8"), max_size=64).filter(is_usable)
 
 
 @given(
@@ -436,7 +440,7 @@ def test_a_single_change_of_the_body_is_refused(data: st.DataObject, body: bytes
 def test_a_single_change_of_the_secret_is_refused(data: st.DataObject, secret: str) -> None:
     place = data.draw(st.integers(0, len(secret) - 1))
     changed = secret[:place] + data.draw(st.characters(codec="utf-8")) + secret[place + 1 :]
-    assume(changed not in {secret, ""} and changed.strip() == changed and changed.strip("\0"))
+    assume(is_usable(changed))
     # A key is padded with NUL: one at the end makes no difference to HMAC.
     assume(changed.rstrip("\0") != secret.rstrip("\0"))
     with pytest.raises(SignatureError, match="signature_mismatch"):

@@ -34,9 +34,12 @@ CORE = [
     *("tests/adapters/test_asgi.py", "tests/adapters/test_wsgi.py", "tests/frameworks/flask"),
 ]
 CORE_DOORS = {"KARLA_DOORS": "aws_lambda,flask"}
-# The core and every adapter; with the second, every attack at each door.
-ADAPTERS = ["-n", "2", *CORE, "tests/adapters", "tests/frameworks"]
-ALL_DOORS = [*ADAPTERS, "-m", ""]
+# The core and every adapter, with every attack at each door.
+ALL_DOORS = ["-n", "2", *CORE, "tests/adapters", "tests/frameworks", "-m", ""]
+# What a wheel may lack shows here: data, entry points and modules.
+PACKAGED = ["tests/cli", "tests/testing", "tests/registration", "tests/explain"]
+PACKAGED += [f"tests/test_{name}.py" for name in ("attacks", "endpoints", "examples", "front_door")]
+PACKAGED += [f"tests/test_{name}.py" for name in ("packaging", "readme", "samples", "views")]
 # Where slow tests reach lines that the README's test command does not.
 REACHING = ["tests/cli", "tests/testing", "tests/explain", "tests/adapters/test_redis.py"]
 PROGRAMS = ["tests/cli", "tests/registration", "tests/testing"]
@@ -73,7 +76,7 @@ def readme_command(number: int) -> str:
     return str(blocks[number - 1])
 
 
-@nox.session(venv_backend="none", allow_parallel=False)
+@nox.session(venv_backend="none")
 def readme(session: nox.Session) -> None:
     """The README's test command, with coverage. Makes .venv."""
     for measured in ROOT.glob(".coverage*"):
@@ -134,12 +137,12 @@ def debian(session: nox.Session, version: str) -> None:
 
 
 def newer(session: nox.Session, version: str) -> None:
-    """The same on an installed Python of pyenv or Debian, without the slow tests."""
+    """The core on an installed Python of pyenv or Debian, without the slow tests."""
     if INSTALLED[version] is None:
         missing(session, f"Python {version} is not installed (Debian: python{version}-venv)")
     session.install(*ALL_EXTRAS)
     session.run("python", ".ci/versions.py")
-    session.run("pytest", "-q", *(session.posargs or ADAPTERS))
+    session.run("pytest", "-q", *(session.posargs or CORE), env=CORE_DOORS)
 
 
 for version, path in INSTALLED.items():
@@ -181,7 +184,7 @@ def install_wheel(session: nox.Session, *others: str) -> None:
 
 @nox.session(requires=["build"])
 def wheel(session: nox.Session) -> None:
-    """The tests against the wheel: what it may lack is data, entry points and modules."""
+    """The tests that an incomplete wheel fails, against the wheel."""
     install_wheel(session, "--group", "tests")
     with tempfile.TemporaryDirectory() as folder:
         for name in (".ci", "tests", "examples", "docs", "fuzzing", "benchmarks"):
@@ -189,10 +192,8 @@ def wheel(session: nox.Session) -> None:
         for path in (*ROOT.glob("*.md"), ROOT / "pyproject.toml", ROOT / "noxfile.py"):
             shutil.copy(path, folder)
         session.chdir(folder)
-        tests = sorted(f"tests/{path.name}" for path in Path("tests").glob("test_*.py"))
         # python -m: the tests import folders that are beside them, and are no part of the wheel.
-        command = ["python", "-m", "pytest", "-q", *tests, "tests/cli", "tests/testing"]
-        session.run(*command, *session.posargs)
+        session.run("python", "-m", "pytest", "-q", *PACKAGED, *session.posargs)
 
 
 @nox.session(requires=["build"])
@@ -231,7 +232,7 @@ def fuzz(session: nox.Session) -> None:
     """Fuzzing, in short."""
     session.install("-e", ".", "--group", "fuzzing")
     for target in ("signature", "decoding"):
-        session.run("python", "-m", "fuzzing", target, "--seconds", "25")
+        session.run("python", "-m", "fuzzing", target, "--seconds", "10")
 
 
 @nox.session(venv_backend="none", requires=["readme"])
@@ -261,6 +262,14 @@ def speed(session: nox.Session) -> None:
     """Benchmarks, in short: no ratio twice as bad as recorded."""
     session.install(*ALL_EXTRAS, "--group", "servers")
     session.run("python", "-m", "benchmarks", "--short")
+
+
+@nox.session(default=False)
+def properties(session: nox.Session) -> None:
+    """Each property with thousands of random examples; the suites draw the same few each time."""
+    session.install(*ALL_EXTRAS)
+    command = ["pytest", "-q", "-n", "2", "-m", "hypothesis"]
+    session.run(*command, *session.posargs, env={"KARLA_EXAMPLES": "5000"})
 
 
 @nox.session(default=False)

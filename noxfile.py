@@ -37,9 +37,12 @@ CORE_DOORS = {"KARLA_DOORS": "aws_lambda,flask"}
 # The core and every adapter, with every attack at each door.
 ALL_DOORS = ["-n", "2", *CORE, "tests/adapters", "tests/frameworks", "-m", ""]
 # What a wheel may lack shows here: data, entry points and modules.
-PACKAGED = ["tests/cli", "tests/testing", "tests/registration", "tests/explain"]
-PACKAGED += [f"tests/test_{name}.py" for name in ("attacks", "endpoints", "examples", "front_door")]
-PACKAGED += [f"tests/test_{name}.py" for name in ("packaging", "readme", "samples", "views")]
+PACKAGED = [
+    *("tests/cli", "tests/explain", "tests/registration", "tests/testing"),
+    *("tests/test_attacks.py", "tests/test_endpoints.py", "tests/test_examples.py"),
+    *("tests/test_front_door.py", "tests/test_packaging.py", "tests/test_readme.py"),
+    *("tests/test_samples.py", "tests/test_views.py"),
+]
 # Where slow tests reach lines that the README's test command does not.
 REACHING = ["tests/cli", "tests/testing", "tests/explain", "tests/adapters/test_redis.py"]
 PROGRAMS = ["tests/cli", "tests/registration", "tests/testing"]
@@ -110,13 +113,14 @@ def oldest(session: nox.Session, apart: bool) -> None:
     with_tools = [f".[{','.join(sorted(extras))}]", "gunicorn>=23", "opentelemetry-sdk>=1.30"]
     session.install("--resolution", "lowest-direct", "-e", *with_tools)
     # httpx: for the test client of old versions of Starlette.
-    session.install("pytest-xdist", "httpx", "python-json-logger", "pyyaml", "structlog")
+    others = ("python-json-logger", "pyyaml", "structlog", "time-machine")
+    session.install("pytest-xdist", "httpx", *others)
     session.run("python", ".ci/versions.py")
     own = {name: f"tests/frameworks/{name}" for name in sorted(extras)}
     frameworks = {name: folder for name, folder in own.items() if (ROOT / folder).is_dir()}
-    others = [f"tests/adapters/test_{name}.py" for name in sorted(extras)]
+    single = [f"tests/adapters/test_{name}.py" for name in sorted(extras)]
     tests = ["tests/test_attacks.py", "tests/test_decoding.py", "tests/frameworks/test_views.py"]
-    tests += [*frameworks.values(), *(path for path in others if (ROOT / path).exists())]
+    tests += [*frameworks.values(), *(path for path in single if (ROOT / path).exists())]
     tests += [] if apart else PROGRAMS
     doors = {"KARLA_DOORS": ",".join(["aws_lambda", *frameworks])}
     session.run("pytest", "-q", "-n", "2", *(session.posargs or tests), env=doors)

@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 from karla_receiver import Event, Receiver, Request, Response
 from karla_receiver.body import BodyBuffer
 from karla_receiver.errors import Reason, RequestError
-from karla_receiver.handling import is_success
-from karla_receiver.mounting import (
+from karla_receiver.handlers.calling import is_success
+from karla_receiver.views.paths import (
     EVENT,
     HEALTH_PATH,
     HealthCheck,

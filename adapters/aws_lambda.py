@@ -15,8 +15,8 @@ from karla_receiver import (
     Response,
     views,
 )
-from karla_receiver.driving import is_async
 from karla_receiver.errors import Reason
+from karla_receiver.runners import is_async
 from karla_receiver.wiring import check_receiver
 
 __all__ = ["Invocation", "LambdaHandler", "View", "endpoint", "to_request", "webhook"]

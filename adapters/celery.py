@@ -26,8 +26,9 @@ from celery.exceptions import Reject
 from kombu import Connection, Exchange, Producer, Queue
 from msgspec.structs import replace
 
-from karla_receiver import logs, observing
+from karla_receiver import observing
 from karla_receiver.attempt import CURRENT, PlainAttempt
+from karla_receiver.checks import checked_count
 from karla_receiver.decodable import decodable
 from karla_receiver.decoding import parse_event
 from karla_receiver.delivery import Delivery
@@ -44,8 +45,8 @@ from karla_receiver.idempotency.keys import delivery_key, occurrence_key
 from karla_receiver.idempotency.protocol import Claim, ClaimState, IdempotencyStore, Key
 from karla_receiver.inbox.backoff import Backoff
 from karla_receiver.inbox.protocol import EventHandler, Novelty
-from karla_receiver.logs import logger
-from karla_receiver.options import checked_count
+from karla_receiver.observing import logs
+from karla_receiver.observing.logs import logger
 from karla_receiver.outcomes import Discard, RetryLater
 
 __all__ = ["CeleryInbox"]

@@ -19,13 +19,13 @@ from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
-from karla_receiver import ConfigurationError, Event, Receiver, openapi, views
-from karla_receiver.adapters import starlette
+from karla_receiver import ConfigurationError, Event, Receiver, views
+from karla_receiver.adapters import _openapi, starlette
 from karla_receiver.adapters.asgi import forward, stop_worker
 from karla_receiver.adapters.starlette import Answering
-from karla_receiver.mounting import DEFAULT_PATH, EVENT
+from karla_receiver.handlers.routing import refuse_generator
 from karla_receiver.response import SUCCESS
-from karla_receiver.routing import refuse_generator
+from karla_receiver.views.paths import DEFAULT_PATH, EVENT
 from karla_receiver.wiring import check_receiver
 
 __all__ = ["KarlaEvent", "KarlaRouter", "current_event", "endpoint"]
@@ -63,8 +63,8 @@ class _Route(APIRoute):
         refuse_generator(endpoint, "a path function")  # which FastAPI would make a stream of
         if signature(endpoint).return_annotation in (None, "None"):
             options["response_model"] = None  # or some versions document null
-        options["openapi_extra"] = {**openapi.operation(), **(options.get("openapi_extra") or {})}
-        options["responses"] = {**openapi.responses(), **(options.get("responses") or {})}
+        options["openapi_extra"] = {**_openapi.operation(), **(options.get("openapi_extra") or {})}
+        options["responses"] = {**_openapi.responses(), **(options.get("responses") or {})}
         super().__init__(path, endpoint, **options)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -24,6 +24,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import MovedError, RedisClusterException, RedisError
 from redis.retry import Retry
 
+from karla_receiver.checks import checked_endpoint
 from karla_receiver.errors import ConfigurationError, StorageError
 from karla_receiver.idempotency.limits import (
     DEFAULT_LEASE,
@@ -33,7 +34,6 @@ from karla_receiver.idempotency.limits import (
     checked_window,
 )
 from karla_receiver.idempotency.protocol import Claim, ClaimState, Key
-from karla_receiver.options import checked_endpoint
 from karla_receiver.sqlite.forking import renew_after_fork
 
 __all__ = ["RedisStore"]

@@ -9,9 +9,9 @@ from typing import Any, Protocol, TypeAlias
 from karla_receiver import Event, Receiver, Request, Response
 from karla_receiver.body import BodyBuffer
 from karla_receiver.errors import Reason, RequestError
-from karla_receiver.handling import is_success
-from karla_receiver.mounting import EVENT, HEALTH_PATH, HealthCheck, require_event, webhook_path
+from karla_receiver.handlers.calling import is_success
 from karla_receiver.request import content_length
+from karla_receiver.views.paths import EVENT, HEALTH_PATH, HealthCheck, require_event, webhook_path
 from karla_receiver.wiring import check_app, check_receiver
 
 __all__ = [

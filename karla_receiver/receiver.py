@@ -8,13 +8,11 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
-from karla_receiver import logs
-from karla_receiver.around import Around
 from karla_receiver.body import BodyBuffer, checked_body
+from karla_receiver.checks import checked_bool, checked_count
 from karla_receiver.clocks import wall_clock
 from karla_receiver.decoding import parse_event
 from karla_receiver.delivery import Delivery, Received
-from karla_receiver.driving import ASYNC, Driver, SyncDriver, run_sync, run_to_end
 from karla_receiver.errors import (
     ConfigurationError,
     DeliveryError,
@@ -23,22 +21,23 @@ from karla_receiver.errors import (
     SignatureError,
 )
 from karla_receiver.events import Event
-from karla_receiver.handling import AfterEach, call_handlers, refuse_failure
-from karla_receiver.hints import hint_of_empty_body
-from karla_receiver.keys import SECRET_NAMES
-from karla_receiver.observing import Observation, Observer, begin, checked_observer, finish
-from karla_receiver.options import checked_bool, checked_count
+from karla_receiver.handlers.around import Around
+from karla_receiver.handlers.calling import AfterEach, call_handlers, refuse_failure
+from karla_receiver.handlers.routing import Routes, wanted_patterns
+from karla_receiver.handlers.unwanted import Unwanted
+from karla_receiver.observing import Observation, Observer, begin, checked_observer, finish, logs
 from karla_receiver.outcomes import Discard, Handler, RetryLater
 from karla_receiver.request import Request, content_length, relevant_headers
 from karla_receiver.response import REFUSALS, SUCCESS, Response, retry_later
-from karla_receiver.routing import Routes, wanted_patterns
+from karla_receiver.runners import ASYNC, Driver, SyncDriver, run_sync, run_to_end
 from karla_receiver.signature import SignatureHeader, Verified, Verifier, parse_header
-from karla_receiver.unwanted import Unwanted
+from karla_receiver.signature.hints import hint_of_empty_body
+from karla_receiver.signature.keys import SECRET_NAMES
 
 if TYPE_CHECKING:
     from karla_receiver.idempotency.protocol import IdempotencyStore
     from karla_receiver.inbox.protocol import Inbox
-    from karla_receiver.keeping import Keeping
+    from karla_receiver.stages import Keeping
     from karla_receiver.threads.loop import AppLoop
 
 __all__ = ["Receiver", "ReceiverOptions"]
@@ -106,7 +105,7 @@ class Receiver:
         self._keeping: Keeping | None = None
         if idempotency is not None or inbox is not None:
             # Not at the top: it takes the stores along, and most receivers need none.
-            from karla_receiver.keeping import Keeping
+            from karla_receiver.stages import Keeping
 
             self._keeping = Keeping(idempotency, inbox, self, tolerance=tolerance)
 

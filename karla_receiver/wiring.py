@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from karla_receiver.errors import ConfigurationError
+from karla_receiver.handlers.routing import check_callable
 from karla_receiver.receiver import Receiver
-from karla_receiver.routing import check_callable
 
 __all__ = ["check_app", "check_receiver"]
 

@@ -10,10 +10,10 @@ from typing import Any, TypeAlias
 from karla_receiver import Event, Receiver, Request
 from karla_receiver.adapters import asgi, wsgi
 from karla_receiver.errors import DeliveryError
-from karla_receiver.mounting import DEFAULT_PATH as PATH
 from karla_receiver.testing import clients
 from karla_receiver.testing.answers import logged_reasons
 from karla_receiver.testing.deliveries import Delivery
+from karla_receiver.views.paths import DEFAULT_PATH as PATH
 from tests.server_loop import run_on_server
 from tests.signing import BODY, SECRET, signature_header
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from karla_receiver import ConfigurationError, Verifier, sign
-from karla_receiver.keys import Key, make_keys
+from karla_receiver.signature.keys import Key, make_keys
 from tests.attack_table import DATA
 
 

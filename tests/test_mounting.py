@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from karla_receiver.mounting import DEFAULT_PATH, ViewPath
+from karla_receiver.views.paths import DEFAULT_PATH, ViewPath
 
 
 def may_lead_to(view: str, path: str, root: str = "") -> bool:

@@ -14,8 +14,8 @@ from karla_receiver import (
     parse_event,
     samples,
 )
+from karla_receiver.handlers.routing import Routes
 from karla_receiver.patterns import addresses_of, check_group, group_pattern, parse_pattern
-from karla_receiver.routing import Routes
 
 DELIVERED: dict[str, Any] = json.loads(samples.read("shipment_delivered"))
 

@@ -169,7 +169,7 @@ def test_what_wants_an_event_is_looked_up_anew_after_a_registration(receive: Rec
 
 
 def test_many_kinds_of_events_are_looked_up_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("karla_receiver.routing._MOST_KINDS", 1)
+    monkeypatch.setattr("karla_receiver.handlers.routing._MOST_KINDS", 1)
     receiver = Receiver(SECRET)
     refs: list[str | None] = []
     receiver.on("shipments")(lambda event: refs.append(event.ref))

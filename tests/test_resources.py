@@ -14,8 +14,8 @@ import pytest
 
 from karla_receiver import Reason, Receiver, Request, receiver, sign
 from karla_receiver.adapters.asgi import KarlaApp
-from karla_receiver.keys import Key
-from karla_receiver.logs import logger
+from karla_receiver.observing.logs import logger
+from karla_receiver.signature.keys import Key
 from tests.doors import asgi_scope, signed_knock
 from tests.signing import BODY
 

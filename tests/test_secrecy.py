@@ -30,8 +30,8 @@ from karla_receiver.adapters.flask import Karla, webhook
 from karla_receiver.adapters.wsgi import KarlaApp as WSGIApp
 from karla_receiver.adapters.wsgi import KarlaMiddleware
 from karla_receiver.explain import explain
-from karla_receiver.keys import Key
-from karla_receiver.mounting import DEFAULT_PATH
+from karla_receiver.signature.keys import Key
+from karla_receiver.views.paths import DEFAULT_PATH
 from tests.signing import BODY, NOW, signature_header, signed
 
 # In two parts, so that no line of this file that a traceback quotes holds it.

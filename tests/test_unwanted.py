@@ -78,7 +78,7 @@ def test_events_without_a_ref_are_logged_once_for_each_group(
 def test_made_up_refs_take_no_memory_without_end(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("karla_receiver.unwanted._MOST_REFS", 3)
+    monkeypatch.setattr("karla_receiver.handlers.unwanted._MOST_REFS", 3)
     receiver, keeper = receiver_of()
     for number in range(6):
         receiver.receive(signed(body(f"shipments/collect/{number}")))

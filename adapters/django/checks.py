@@ -10,9 +10,9 @@ from django.core import checks
 from django.urls import URLResolver, get_resolver
 
 from karla_receiver import ConfigurationError
+from karla_receiver.adapters._settings import SettingsReceiver
 from karla_receiver.adapters.django.databases import atomic_aliases
 from karla_receiver.adapters.django.views import MARK, DjangoView, Mount
-from karla_receiver.settings import SettingsReceiver
 
 __all__ = ["check_wiring"]
 

@@ -22,7 +22,7 @@ from asgiref.sync import SyncToAsync, ThreadSensitiveContext, async_to_sync, syn
 from django.db import close_old_connections, connections, transaction
 
 from karla_receiver import Event, Receiver
-from karla_receiver.driving import running_by
+from karla_receiver.runners import running_by
 
 __all__ = ["atomic_aliases", "manage_connections", "serving"]
 

@@ -7,10 +7,10 @@ from typing import Unpack
 from django.conf import settings
 
 from karla_receiver import Receiver
+from karla_receiver.adapters._settings import SettingsReceiver
 from karla_receiver.adapters.django.databases import manage_connections
-from karla_receiver.keys import SECRET_NAMES
 from karla_receiver.receiver import ReceiverOptions
-from karla_receiver.settings import SettingsReceiver
+from karla_receiver.signature.keys import SECRET_NAMES
 
 __all__ = ["receiver_from_settings"]
 

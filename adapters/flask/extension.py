@@ -12,14 +12,14 @@ from flask import Flask, has_app_context
 from flask.globals import app_ctx
 
 from karla_receiver import ConfigurationError, Event, Receiver
+from karla_receiver.adapters._settings import SettingsReceiver
 from karla_receiver.adapters.flask.commands import commands
 from karla_receiver.adapters.flask.views import FlaskView, endpoint
-from karla_receiver.around import Around
-from karla_receiver.keys import SECRET_NAMES
-from karla_receiver.mounting import DEFAULT_PATH
+from karla_receiver.handlers.around import Around
 from karla_receiver.outcomes import Handler
 from karla_receiver.receiver import ReceiverOptions
-from karla_receiver.settings import SettingsReceiver
+from karla_receiver.signature.keys import SECRET_NAMES
+from karla_receiver.views.paths import DEFAULT_PATH
 from karla_receiver.wiring import check_receiver
 
 __all__ = ["Karla"]

@@ -13,7 +13,7 @@ from pathlib import Path
 from karla_receiver import Receiver
 from karla_receiver.cli import django_project
 from karla_receiver.errors import ConfigurationError
-from karla_receiver.keys import SECRET_NAMES
+from karla_receiver.signature.keys import SECRET_NAMES
 
 __all__ = ["chosen_receiver", "imported_receiver"]
 

@@ -19,7 +19,7 @@ from karla_receiver.cli.server import serving_asgi
 from karla_receiver.cli.shop import attached
 from karla_receiver.cli.terminal import Terminal, write_json
 from karla_receiver.cli.watching import Seen, WatchedApp
-from karla_receiver.logs import logger
+from karla_receiver.observing.logs import logger
 
 __all__ = ["listen"]
 

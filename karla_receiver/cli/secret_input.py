@@ -13,7 +13,7 @@ from typing import Annotated, Final, TypeAlias
 import typer
 
 from karla_receiver import ConfigurationError
-from karla_receiver.keys import SECRET_NAMES
+from karla_receiver.signature.keys import SECRET_NAMES
 
 __all__ = ["ONE", "SEVERAL", "SecretFile", "ask_or_refuse", "configured_secrets", "secret_in_file"]
 

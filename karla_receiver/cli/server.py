@@ -18,7 +18,7 @@ from waitress.server import (  # type: ignore[import-untyped]
 
 from karla_receiver.adapters import asgi, wsgi
 from karla_receiver.cli.shop import Shop, attached
-from karla_receiver.mounting import DEFAULT_PATH
+from karla_receiver.views.paths import DEFAULT_PATH
 
 __all__ = ["Adapter", "serving", "serving_asgi"]
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from karla_receiver import ClaimEvent, Event, Receiver, ShipmentEvent, UnknownEvent
 from karla_receiver.cli.deliveries import FAILING_REF, MAX_BODY_BYTES
-from karla_receiver.logs import logger
+from karla_receiver.observing.logs import logger
 
 __all__ = ["Shop", "Witness", "attached"]
 

@@ -16,7 +16,7 @@ from karla_receiver import ConfigurationError, Receiver
 from karla_receiver.cli.failures import told_plainly
 from karla_receiver.cli.importing import chosen_receiver
 from karla_receiver.inbox import SQLiteInbox
-from karla_receiver.logs import logger
+from karla_receiver.observing.logs import logger
 
 __all__ = ["work"]
 

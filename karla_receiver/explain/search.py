@@ -14,6 +14,7 @@ from hmac import compare_digest
 from typing import Final, NamedTuple
 
 from karla_receiver.body import checked_body
+from karla_receiver.checks import is_finite
 from karla_receiver.decoding import parse_event
 from karla_receiver.errors import ConfigurationError, PayloadError, Reason, SignatureError
 from karla_receiver.explain import bodies, clocks
@@ -29,10 +30,9 @@ from karla_receiver.explain.headers import (
 )
 from karla_receiver.explain.hints import hints
 from karla_receiver.explain.secret_forms import KeyForm, forms
-from karla_receiver.keys import Key, make_keys
-from karla_receiver.options import is_finite
 from karla_receiver.request import Headers
 from karla_receiver.signature import Verifier
+from karla_receiver.signature.keys import Key, make_keys
 
 __all__ = ["explain"]
 

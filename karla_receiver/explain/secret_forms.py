@@ -10,7 +10,7 @@ from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from karla_receiver.explain.causes import Change, Code
-from karla_receiver.keys import Key
+from karla_receiver.signature.keys import Key
 
 __all__ = ["KeyForm", "forms"]
 

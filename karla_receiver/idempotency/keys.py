@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from karla_receiver import logs
 from karla_receiver.errors import ConfigurationError
 from karla_receiver.events import ClaimEvent, Event, ShipmentEvent, sent_data
+from karla_receiver.observing import logs
 
 if TYPE_CHECKING:
     from karla_receiver.idempotency.protocol import Key

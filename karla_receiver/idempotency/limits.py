@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from karla_receiver.checks import checked_seconds
 from karla_receiver.errors import ConfigurationError
 from karla_receiver.idempotency.protocol import Key
-from karla_receiver.options import checked_seconds
 
 __all__ = [
     "DEFAULT_LEASE",

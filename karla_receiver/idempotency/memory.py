@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
+from karla_receiver.checks import checked_clock, checked_count, checked_endpoint
 from karla_receiver.clocks import monotonic_clock
 from karla_receiver.errors import StorageError
 from karla_receiver.idempotency.limits import (
@@ -19,8 +20,7 @@ from karla_receiver.idempotency.limits import (
 )
 from karla_receiver.idempotency.processes import server_processes
 from karla_receiver.idempotency.protocol import Claim, ClaimState, Key
-from karla_receiver.logs import logger
-from karla_receiver.options import checked_clock, checked_count, checked_endpoint
+from karla_receiver.observing.logs import logger
 from karla_receiver.sqlite.forking import renew_after_fork
 
 __all__ = ["MemoryStore"]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from sqlite3 import Connection
 from typing import Final
 
+from karla_receiver.checks import checked_clock, checked_endpoint
 from karla_receiver.clocks import monotonic_clock, wall_clock
 from karla_receiver.idempotency.limits import (
     DEFAULT_LEASE,
@@ -16,7 +17,6 @@ from karla_receiver.idempotency.limits import (
     checked_window,
 )
 from karla_receiver.idempotency.protocol import Claim, ClaimState, Key
-from karla_receiver.options import checked_clock, checked_endpoint
 from karla_receiver.sqlite.file import SQLiteFile
 from karla_receiver.sqlite.group_commit import GroupCommit, Work
 from karla_receiver.sqlite.schema import identity

@@ -15,8 +15,8 @@ from karla_receiver.errors import DeliveryError, PayloadError, Reason, StorageEr
 from karla_receiver.inbox.backoff import Backoff
 from karla_receiver.inbox.protocol import EventHandler
 from karla_receiver.inbox.rows import Settlement, State, Taken
-from karla_receiver.logs import logger, quoted
 from karla_receiver.observing import Observation
+from karla_receiver.observing.logs import logger, quoted
 from karla_receiver.outcomes import Discard, RetryLater
 from karla_receiver.sqlite.file import Session, SQLiteFile
 from karla_receiver.sqlite.group_commit import GroupCommit

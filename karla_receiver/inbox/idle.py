@@ -8,7 +8,7 @@ from sqlite3 import Connection
 from typing import Final
 
 from karla_receiver.inbox import rows, workers
-from karla_receiver.logs import logger
+from karla_receiver.observing.logs import logger
 
 __all__ = ["IdleWatch"]
 

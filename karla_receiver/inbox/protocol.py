@@ -7,7 +7,7 @@ from typing import Protocol
 
 from karla_receiver.delivery import Delivery
 from karla_receiver.events import Event
-from karla_receiver.handling import AfterEach
+from karla_receiver.handlers.calling import AfterEach
 from karla_receiver.idempotency.protocol import Key
 from karla_receiver.observing import Observation, Observer
 from karla_receiver.signature import Verified

@@ -7,6 +7,13 @@ import threading
 from collections.abc import Callable
 from sqlite3 import Connection
 
+from karla_receiver.checks import (
+    checked_clock,
+    checked_count,
+    checked_endpoint,
+    checked_function,
+    checked_seconds,
+)
 from karla_receiver.clocks import wall_clock
 from karla_receiver.decoding import parse_event
 from karla_receiver.delivery import Delivery
@@ -21,13 +28,6 @@ from karla_receiver.inbox.idle import IdleWatch
 from karla_receiver.inbox.protocol import EventHandler, Novelty
 from karla_receiver.inbox.rows import Put
 from karla_receiver.inbox.worker import Worker, WorkerOptions
-from karla_receiver.options import (
-    checked_clock,
-    checked_count,
-    checked_endpoint,
-    checked_function,
-    checked_seconds,
-)
 from karla_receiver.sqlite.file import SQLiteFile
 from karla_receiver.sqlite.forking import notice_fork, renew_after_fork
 from karla_receiver.sqlite.group_commit import GroupCommit, Work

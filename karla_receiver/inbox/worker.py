@@ -22,7 +22,7 @@ from karla_receiver.inbox import rows, workers
 from karla_receiver.inbox.attempts import Attempts
 from karla_receiver.inbox.idle import IdleWatch
 from karla_receiver.inbox.rows import Settlement, State, Taken
-from karla_receiver.logs import logger
+from karla_receiver.observing.logs import logger
 from karla_receiver.sqlite.file import SQLiteFile
 from karla_receiver.sqlite.group_commit import GroupCommit, is_of_the_work
 from karla_receiver.sqlite.reader import Reader

@@ -7,9 +7,8 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from sys import float_info
 from typing import TypedDict, Unpack
 
-from karla_receiver.driving import run_sync
+from karla_receiver.checks import checked_seconds
 from karla_receiver.errors import ConfigurationError
-from karla_receiver.options import checked_seconds
 from karla_receiver.receiver import Receiver
 from karla_receiver.registration.credentials import KARLA_API, Credentials, credentials_in
 from karla_receiver.registration.operations import Operations
@@ -18,6 +17,7 @@ from karla_receiver.registration.retrying import LONGEST_WAIT, Retries
 from karla_receiver.registration.secret import Secret
 from karla_receiver.registration.transport import AsyncTransport, SyncTransport
 from karla_receiver.registration.webhook import Status, Webhook
+from karla_receiver.runners import run_sync
 
 __all__ = ["APIOptions", "AsyncKarlaAPI", "KarlaAPI"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from stat import S_IMODE
 from typing import Final
 
-from karla_receiver.logs import logger
+from karla_receiver.observing.logs import logger
 
 __all__ = ["close_to_others", "make_private", "refuse_lone_mount", "refuse_unwritable"]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from karla_receiver.errors import STATUS, Reason
-from karla_receiver.logs import logger
+from karla_receiver.observing.logs import logger
 from karla_receiver.testing.json_values import is_object
 
 __all__ = ["Answer", "assert_acknowledged", "assert_refused", "logged_reasons", "refusals"]

@@ -20,10 +20,10 @@ from urllib.parse import quote, urlsplit
 
 from karla_receiver.adapters.wsgi import KarlaApp
 from karla_receiver.errors import ConfigurationError
-from karla_receiver.mounting import DEFAULT_PATH
 from karla_receiver.receiver import Receiver
 from karla_receiver.testing.answers import Answer, logged_reasons
 from karla_receiver.testing.deliveries import Delivery
+from karla_receiver.views.paths import DEFAULT_PATH
 
 __all__ = [
     "Client",

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from karla_receiver.errors import ConfigurationError
-from karla_receiver.mounting import DEFAULT_PATH
 from karla_receiver.testing.answers import Answer
 from karla_receiver.testing.builders import BuiltEvent
 from karla_receiver.testing.clients import Client, Target, client_for
 from karla_receiver.testing.deliveries import BadKind, Delivery, bad_delivery, signed_delivery
+from karla_receiver.views.paths import DEFAULT_PATH
 
 __all__ = ["Deliverer"]
 

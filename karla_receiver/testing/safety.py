@@ -16,10 +16,9 @@ from urllib.parse import urlsplit
 
 from karla_receiver.decoding import parse_event
 from karla_receiver.errors import STATUS, ConfigurationError, PayloadError, Reason
-from karla_receiver.keys import make_keys
-from karla_receiver.mounting import DEFAULT_PATH
 from karla_receiver.samples import read
 from karla_receiver.signature import sign
+from karla_receiver.signature.keys import make_keys
 from karla_receiver.testing.answers import Answer, refusals
 from karla_receiver.testing.attacks import Case, Setting, iter_cases
 from karla_receiver.testing.clients import (
@@ -33,6 +32,7 @@ from karla_receiver.testing.clock import SettableClock
 from karla_receiver.testing.comparing import constant_time_comparisons
 from karla_receiver.testing.deliveries import BadKind, Delivery, bad_delivery, signed_delivery
 from karla_receiver.testing.findings import Finding, Kind, SafetyReport
+from karla_receiver.views.paths import DEFAULT_PATH
 
 __all__ = ["assert_endpoint_is_safe", "check_endpoint"]
 

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, Final
 from weakref import ref
 
-from karla_receiver.logs import logger
+from karla_receiver.observing.logs import logger
 
 __all__ = ["AppLoop", "end", "run_to_end"]
 

@@ -10,7 +10,7 @@ from karla_receiver import Reason, parse_event, samples
 from karla_receiver.cli.deliveries import Delivery
 from karla_receiver.cli.exchange import Exchange, Result, deliver, documented_result
 from karla_receiver.cli.shop import Witness
-from karla_receiver.logs import logger
+from karla_receiver.observing.logs import logger
 
 URL = "http://127.0.0.1/webhooks/karla"
 BODY = samples.read("claim_created")

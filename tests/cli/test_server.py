@@ -13,7 +13,7 @@ import pytest
 
 from karla_receiver.cli.server import Adapter, serving
 from karla_receiver.cli.shop import Shop, Witness
-from karla_receiver.logs import logger
+from karla_receiver.observing.logs import logger
 from tests.waiting import PATIENCE_SECONDS
 
 every_adapter = pytest.mark.parametrize("adapter", Adapter)

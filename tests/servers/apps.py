@@ -24,8 +24,8 @@ from flask import Flask
 from karla_receiver import Event, Reason, Receiver, SignatureError
 from karla_receiver.adapters import asgi, wsgi
 from karla_receiver.adapters.flask import webhook
-from karla_receiver.logs import logger
-from karla_receiver.mounting import DEFAULT_PATH
+from karla_receiver.observing.logs import logger
+from karla_receiver.views.paths import DEFAULT_PATH
 from tests.attack_table import Case
 from tests.servers.cases import SENT
 from tests.servers.journal import Journal, ReasonsToJournal, serving

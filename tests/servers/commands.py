@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 
-from karla_receiver.mounting import DEFAULT_PATH
+from karla_receiver.views.paths import DEFAULT_PATH
 from tests.ports import reserved_port
 from tests.servers.launching import ROOT
 from tests.servers.wire import chunked

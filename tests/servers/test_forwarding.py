@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from karla_receiver.mounting import DEFAULT_PATH
+from karla_receiver.views.paths import DEFAULT_PATH
 from tests.servers.launching import Server, delivery
 from tests.servers.live import FORWARDED, NEW, OLD
 from tests.servers.wire import exchange

@@ -13,7 +13,7 @@ from io import BytesIO
 from itertools import chain
 from typing import Any, Final, TypeAlias
 
-from karla_receiver.mounting import DEFAULT_PATH
+from karla_receiver.views.paths import DEFAULT_PATH
 from tests.waiting import PATIENCE_SECONDS
 
 SECONDS = PATIENCE_SECONDS

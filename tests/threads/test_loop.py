@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from karla_receiver import driving
+from karla_receiver import runners
 from karla_receiver.threads import loop as lasting
 from karla_receiver.threads.loop import AppLoop, run_to_end
 from tests.inbox.stock import in_threads
@@ -397,7 +397,7 @@ def test_a_forked_process_makes_its_own_loop_and_leaves_the_parents_alone() -> N
         assert run_to_end(running_loop(), app_loop) is loop
         assert in_child(lambda: run_to_end(running_loop(), app_loop) not in (parents, loop))
     assert run_to_end(running_loop()) is parents
-    driving._end_loop()  # pyright: ignore[reportPrivateUsage] # as at exit
+    runners._end_loop()  # pyright: ignore[reportPrivateUsage] # as at exit
     assert parents.is_closed()
     assert in_child(lambda: run_to_end(running_loop()).is_running())
 

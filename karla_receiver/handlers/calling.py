@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable
 from typing import NoReturn, TypeAlias
 
-from karla_receiver.driving import Driver
 from karla_receiver.errors import DeliveryError, Reason
 from karla_receiver.events import Event, UnknownEvent
+from karla_receiver.handlers.routing import Matches
 from karla_receiver.observing import Observation
 from karla_receiver.outcomes import Discard, Handler, Outcome, RetryLater
-from karla_receiver.routing import Matches
+from karla_receiver.runners import Driver
 
 __all__ = ["AfterEach", "call_handlers", "is_success", "refuse_failure"]
 

@@ -14,10 +14,10 @@ from hmac import compare_digest
 from typing import Any, NamedTuple, cast
 
 from karla_receiver.body import checked_body
+from karla_receiver.checks import checked_clock, is_finite
 from karla_receiver.errors import ConfigurationError, Reason, SignatureError
-from karla_receiver.hints import hint_of_secrets
-from karla_receiver.keys import make_keys
-from karla_receiver.options import checked_clock, is_finite
+from karla_receiver.signature.hints import hint_of_secrets
+from karla_receiver.signature.keys import make_keys
 
 __all__ = ["HEADER", "SignatureHeader", "Verified", "Verifier", "parse_header", "sign"]
 

@@ -9,10 +9,10 @@ from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
-from karla_receiver import logs
+from karla_receiver.checks import has_methods, kind_of
 from karla_receiver.errors import ConfigurationError, Reason
 from karla_receiver.events import Event
-from karla_receiver.options import has_methods, kind_of
+from karla_receiver.observing import logs
 from karla_receiver.signature import Verified
 from karla_receiver.vocabulary import GROUPS
 

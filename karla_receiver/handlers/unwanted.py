@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from karla_receiver import logs
 from karla_receiver.events import Event
-from karla_receiver.observing import Observation
+from karla_receiver.observing import Observation, logs
 
 __all__ = ["Unwanted"]
 

@@ -8,15 +8,15 @@ from functools import partial, update_wrapper
 from typing import Any, TypeAlias, TypeVar, cast
 
 from karla_receiver.body import BodyBuffer
-from karla_receiver.driving import is_async
 from karla_receiver.errors import ConfigurationError, Reason, RequestError
 from karla_receiver.events import Event
-from karla_receiver.handling import is_success
-from karla_receiver.logs import logger
+from karla_receiver.handlers.calling import is_success
+from karla_receiver.handlers.routing import check_callable, check_view
+from karla_receiver.observing.logs import logger
 from karla_receiver.receiver import Receiver
 from karla_receiver.request import Request
 from karla_receiver.response import REFUSALS, SUCCESS, Response
-from karla_receiver.routing import check_callable, check_view
+from karla_receiver.runners import is_async
 
 __all__ = [
     "Aborts",

@@ -5,10 +5,9 @@ from __future__ import annotations
 import inspect
 from typing import NamedTuple, cast
 
-from karla_receiver.around import Around, Check, Run, refuse_bare_function, surround
-from karla_receiver.driving import run_to_end
 from karla_receiver.errors import ConfigurationError
 from karla_receiver.events import Event
+from karla_receiver.handlers.around import Around, Check, Run, refuse_bare_function, surround
 from karla_receiver.outcomes import Handler
 from karla_receiver.patterns import (
     Address,
@@ -18,6 +17,7 @@ from karla_receiver.patterns import (
     group_pattern,
     parse_pattern,
 )
+from karla_receiver.runners import run_to_end
 
 __all__ = [
     "Handler",

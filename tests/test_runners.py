@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from karla_receiver.driving import call_to_end, is_async, run_sync
+from karla_receiver.runners import call_to_end, is_async, run_sync
 
 
 def test_a_path_that_suspends_cannot_be_run_synchronously() -> None:

@@ -8,12 +8,12 @@ from typing import Unpack, cast
 
 from karla_receiver.delivery import Delivery
 from karla_receiver.errors import ConfigurationError
-from karla_receiver.keys import SECRET_NAMES
 from karla_receiver.outcomes import Handler
 from karla_receiver.receiver import Receiver, ReceiverOptions
 from karla_receiver.request import Request
 from karla_receiver.response import Response
 from karla_receiver.signature import Verified
+from karla_receiver.signature.keys import SECRET_NAMES
 
 __all__ = ["SettingsReceiver"]
 

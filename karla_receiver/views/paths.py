@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from unicodedata import normalize
 from urllib.parse import unquote
 
+from karla_receiver.checks import checked_bool
 from karla_receiver.errors import ConfigurationError, Reason, SignatureError
 from karla_receiver.events import Event
-from karla_receiver.logs import logger, quoted
-from karla_receiver.options import checked_bool
+from karla_receiver.observing.logs import logger, quoted
 from karla_receiver.receiver import Receiver
 from karla_receiver.response import SUCCESS, Response
 

@@ -16,9 +16,9 @@ from contextlib import (
 )
 from typing import Any, TypeAlias, cast
 
-from karla_receiver.driving import is_async
 from karla_receiver.errors import ConfigurationError
 from karla_receiver.outcomes import Handler
+from karla_receiver.runners import is_async
 
 __all__ = ["Around", "Check", "Run", "refuse_bare_function", "surround"]
 

@@ -9,19 +9,18 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, TypeAlias, cast
 
-from karla_receiver import logs
 from karla_receiver.attempt import CURRENT, PlainAttempt
+from karla_receiver.checks import has_methods, kind_of
 from karla_receiver.decoding import parse_event
 from karla_receiver.delivery import Delivery, Received
-from karla_receiver.driving import Driver
 from karla_receiver.errors import ConfigurationError, DeliveryError, PayloadError, Reason
 from karla_receiver.events import Event
 from karla_receiver.idempotency.keys import delivery_key, occurrence_key
 from karla_receiver.idempotency.protocol import Claim, ClaimState, IdempotencyStore, Key
 from karla_receiver.inbox.protocol import EventHandler, Inbox, Novelty
-from karla_receiver.observing import Observation
-from karla_receiver.options import has_methods, kind_of
+from karla_receiver.observing import Observation, logs
 from karla_receiver.outcomes import Discard
+from karla_receiver.runners import Driver
 
 __all__ = ["Keeping"]
 

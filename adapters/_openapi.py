@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from karla_receiver.events import Claim, Context, Shipment
-from karla_receiver.response import REFUSALS, SUCCESS, Response
+from karla_receiver.request import REFUSALS, SUCCESS, Response
 from karla_receiver.signature import HEADER
 
 __all__ = ["operation", "responses"]

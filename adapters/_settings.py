@@ -6,13 +6,11 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping
 from typing import Unpack, cast
 
-from karla_receiver.delivery import Delivery
-from karla_receiver.errors import ConfigurationError
+from karla_receiver.errors import ConfigurationError, Verified
 from karla_receiver.outcomes import Handler
 from karla_receiver.receiver import Receiver, ReceiverOptions
-from karla_receiver.request import Request
-from karla_receiver.response import Response
-from karla_receiver.signature import Verified
+from karla_receiver.request import Request, Response
+from karla_receiver.signature import SignatureHeader, Verifier
 from karla_receiver.signature.keys import SECRET_NAMES
 
 __all__ = ["SettingsReceiver"]
@@ -31,11 +29,18 @@ class SettingsReceiver(Receiver):
         place: str,
         **options: Unpack[ReceiverOptions],
     ) -> None:
-        # A secret that nobody knows: nothing is verified before the settings have been read.
-        super().__init__(secrets.token_urlsafe(32), **options)
         self._read = read
         self._place = place
-        self._in_use: tuple[str | bytes, ...] | None = None
+        # A secret that nobody knows: nothing is verified before the settings have been read.
+        super().__init__(secrets.token_urlsafe(32), **options)
+
+    def _make_verifier(
+        self, *secrets: str | bytes, tolerance: float, clock: Callable[[], float] | None
+    ) -> Verifier:
+        self._settings = _SettingsVerifier(*secrets, tolerance=tolerance, clock=clock)
+        self._settings.read = self._read
+        self._settings.place = self._place
+        return self._settings
 
     def receive(self, request: Request, *, view: Handler | None = None) -> Response:
         """Same as `Receiver.receive`. Raises ConfigurationError for unusable settings."""
@@ -47,19 +52,34 @@ class SettingsReceiver(Receiver):
         self.read_settings()
         return await super().receive_async(request, view=view)
 
-    def verify_kept(self, delivery: Delivery) -> Verified:
-        """Same as `Receiver.verify_kept`. Raises ConfigurationError for unusable settings."""
-        self.read_settings()
-        return super().verify_kept(delivery)
-
     def read_settings(self) -> None:
         """Use the secrets that are in the settings now.
 
         Raises ConfigurationError if both settings are there, or none, or what is there is unusable.
         """
-        found = _secrets_in(self._read(), self._place)
+        self._settings.read_settings()
+
+
+class _SettingsVerifier(Verifier):
+    """A verifier that looks its secrets up each time: a worker verifies without a request."""
+
+    __slots__ = ("_in_use", "place", "read")
+
+    read: Callable[[], Mapping[str, object]]
+    place: str
+
+    def verify_parsed(
+        self, body: bytes, header: SignatureHeader, *, now: float | None = None
+    ) -> Verified:
+        """Same as `Verifier.verify_parsed`. Raises ConfigurationError for unusable settings."""
+        self.read_settings()
+        return super().verify_parsed(body, header, now=now)
+
+    def read_settings(self) -> None:
+        """See `SettingsReceiver.read_settings`."""
+        found = _secrets_in(self.read(), self.place)
         try:
-            if found != self._in_use:
+            if found != getattr(self, "_in_use", None):
                 self.replace_secrets(*found)
                 self._in_use = found
         finally:

@@ -11,8 +11,7 @@ from aiohttp.payload import AsyncIterablePayload
 
 from karla_receiver import Receiver, Request, RequestError, Response, SignatureError, views
 from karla_receiver.errors import Reason
-from karla_receiver.views import KeptBody
-from karla_receiver.wiring import check_receiver
+from karla_receiver.views import KeptBody, check_receiver
 
 __all__ = ["RequestHandler", "View", "endpoint", "to_request", "webhook"]
 

@@ -10,9 +10,10 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
 from karla_receiver import Event, Receiver, Request, Response
-from karla_receiver.body import BodyBuffer
 from karla_receiver.errors import Reason, RequestError
 from karla_receiver.handlers.calling import is_success
+from karla_receiver.request import BodyBuffer
+from karla_receiver.views import check_app, check_receiver
 from karla_receiver.views.paths import (
     EVENT,
     HEALTH_PATH,
@@ -21,7 +22,6 @@ from karla_receiver.views.paths import (
     require_event,
     webhook_path,
 )
-from karla_receiver.wiring import check_app, check_receiver
 
 __all__ = [
     "ASGIApp",

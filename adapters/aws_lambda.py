@@ -17,7 +17,7 @@ from karla_receiver import (
 )
 from karla_receiver.errors import Reason
 from karla_receiver.runners import is_async
-from karla_receiver.wiring import check_receiver
+from karla_receiver.views import check_receiver
 
 __all__ = ["Invocation", "LambdaHandler", "View", "endpoint", "to_request", "webhook"]
 

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -27,9 +27,7 @@ from kombu import Connection, Exchange, Producer, Queue
 from msgspec.structs import replace
 
 from karla_receiver import observing
-from karla_receiver.attempt import CURRENT, PlainAttempt
 from karla_receiver.checks import checked_count
-from karla_receiver.decodable import decodable
 from karla_receiver.decoding import parse_event
 from karla_receiver.delivery import Delivery
 from karla_receiver.errors import (
@@ -40,14 +38,17 @@ from karla_receiver.errors import (
     SignatureError,
     StorageError,
 )
-from karla_receiver.events import Event
+from karla_receiver.events import Event, decodable
+from karla_receiver.handlers import Handlers
 from karla_receiver.idempotency.keys import delivery_key, occurrence_key
 from karla_receiver.idempotency.protocol import Claim, ClaimState, IdempotencyStore, Key
 from karla_receiver.inbox.backoff import Backoff
-from karla_receiver.inbox.protocol import EventHandler, Novelty
-from karla_receiver.observing import logs
+from karla_receiver.inbox.protocol import Novelty
+from karla_receiver.observing import Observer, logs
 from karla_receiver.observing.logs import logger
-from karla_receiver.outcomes import Discard, RetryLater
+from karla_receiver.outcomes import CURRENT, Discard, PlainAttempt, RetryLater
+from karla_receiver.request import relevant_headers
+from karla_receiver.signature import Verifier, parse_header
 
 __all__ = ["CeleryInbox"]
 
@@ -79,6 +80,19 @@ class _Message(msgspec.Struct, frozen=True, kw_only=True):
     not_before: float = 0
     returns: int = 0
     failure: str | None = None
+
+
+class _Attached(NamedTuple):
+    """What a receiver brings along."""
+
+    handlers: Handlers
+    verifier: Verifier
+    observer: Observer | None
+
+    def verify(self, delivery: Delivery) -> None:
+        """Verify a delivery once more, as at its receipt. Raises SignatureError."""
+        header = parse_header(relevant_headers(delivery.headers).signature)
+        self.verifier.verify_parsed(delivery.body, header, now=delivery.received_at)
 
 
 class CeleryInbox:
@@ -134,7 +148,7 @@ class CeleryInbox:
         """The idempotency store's; without one, None: the raw body decides."""
         return self._store.key
 
-    def attach(self, receiver: EventHandler) -> None:
+    def attach(self, handlers: Handlers, verifier: Verifier, observer: Observer | None) -> None:
         """Same as `Inbox.attach`: make the task that workers run.
 
         Raises ConfigurationError if another receiver is attached already.
@@ -146,6 +160,7 @@ class CeleryInbox:
                 " queue"
             )
         taken.add(self._queue.name)
+        attached = _Attached(handlers, verifier, observer)
 
         def work(content: object) -> None:
             try:
@@ -153,7 +168,7 @@ class CeleryInbox:
             finally:
                 del content  # an error report with local variables would show body and signature
             try:
-                self._work(receiver, message)
+                self._work(attached, message)
             except Exception as error:
                 logger.exception("delivery %s goes back to the broker", message.delivery.key[:16])
                 # Or a broker that is half there has it go round as fast as it can.
@@ -231,10 +246,10 @@ class CeleryInbox:
 
     # --- the worker's side ---
 
-    def _work(self, receiver: EventHandler, message: _Message) -> None:
+    def _work(self, attached: _Attached, message: _Message) -> None:
         """Do one task: when this returns, the message is acknowledged."""
         if self._is_returned():
-            self._count_return(receiver, message)
+            self._count_return(attached, message)
             return
         wait = message.not_before - time.time()
         if wait > 1:  # it was longer than a message may wait in one go
@@ -242,11 +257,11 @@ class CeleryInbox:
             return
         delivery = message.delivery
         try:
-            receiver.verify_kept(delivery)
+            attached.verify(delivery)
             event = parse_event(delivery.body)
         except (SignatureError, PayloadError) as error:
             self._give_up(message, error)
-            observing.parked(receiver.observer, error.reason)
+            observing.parked(attached.observer, error.reason)
             return
         message = self._with_proven_keys(message, event)
         delivery = message.delivery
@@ -264,7 +279,7 @@ class CeleryInbox:
             return
         follow_up: Callable[[], None] | None = None
         try:
-            follow_up = self._attempt(receiver, message, event)
+            follow_up = self._attempt(attached, message, event)
         except BaseException:  # the process is to end: the broker hands the message out again
             self._settle(self._store.release, name, claim.token)
             raise
@@ -287,26 +302,26 @@ class CeleryInbox:
         delivery_info: dict[str, object] = self._task.request.delivery_info or {}
         return bool(delivery_info.get("redelivered"))
 
-    def _count_return(self, receiver: EventHandler, message: _Message) -> None:
+    def _count_return(self, attached: _Attached, message: _Message) -> None:
         """Count, in a message of its own, what no broker that Celery knows counts for us."""
         counted = replace(message, returns=message.returns + 1)
         if counted.returns > _MOST_RETURNS:
             error = StorageError(f"{_MOST_RETURNS} workers were gone before they were done with it")
             self._give_up(counted, error)
-            observing.parked(receiver.observer, Reason.HANDLER_ERROR)
+            observing.parked(attached.observer, Reason.HANDLER_ERROR)
         else:
             self._publish(counted, self._queue).result(self._timeout)
 
     def _attempt(
-        self, receiver: EventHandler, message: _Message, event: Event
+        self, attached: _Attached, message: _Message, event: Event
     ) -> Callable[[], None] | None:
         """Call the handlers; return None if that was the end of it, else what is to be done."""
         delivery = message.delivery
         attempt = CURRENT.set(PlainAttempt(delivery.key, message.attempt))
         try:
-            with observing.attempt(receiver.observer) as seen:
+            with observing.attempt(attached.observer) as seen:
                 try:
-                    receiver.handle(event, seen)
+                    attached.handlers.handle(event, seen)
                 except Discard as discard:
                     logs.discarded(discard, event)
                 except (RetryLater, DeliveryError) as error:

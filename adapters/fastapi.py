@@ -24,9 +24,9 @@ from karla_receiver.adapters import _openapi, starlette
 from karla_receiver.adapters.asgi import forward, stop_worker
 from karla_receiver.adapters.starlette import Answering
 from karla_receiver.handlers.routing import refuse_generator
-from karla_receiver.response import SUCCESS
+from karla_receiver.request import SUCCESS
+from karla_receiver.views import check_receiver
 from karla_receiver.views.paths import DEFAULT_PATH, EVENT
-from karla_receiver.wiring import check_receiver
 
 __all__ = ["KarlaEvent", "KarlaRouter", "current_event", "endpoint"]
 

@@ -16,9 +16,9 @@ from quart.wrappers.response import IterableBody
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from karla_receiver import Event, Receiver, Request, RequestError, Response, views
-from karla_receiver.body import BodyBuffer
 from karla_receiver.errors import Reason
-from karla_receiver.wiring import check_receiver
+from karla_receiver.request import BodyBuffer
+from karla_receiver.views import check_receiver
 
 __all__ = ["QuartView", "View", "endpoint", "to_request", "webhook"]
 

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from karla_receiver import Reason, Receiver, Request, Response, views
 from karla_receiver.adapters.asgi import KarlaApp
-from karla_receiver.response import REFUSALS
+from karla_receiver.request import REFUSALS
 from karla_receiver.views import KeptBody
 
 __all__ = [

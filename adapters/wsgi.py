@@ -7,12 +7,17 @@ from io import BytesIO
 from typing import Any, Protocol, TypeAlias
 
 from karla_receiver import Event, Receiver, Request, Response
-from karla_receiver.body import BodyBuffer
 from karla_receiver.errors import Reason, RequestError
 from karla_receiver.handlers.calling import is_success
-from karla_receiver.request import content_length
-from karla_receiver.views.paths import EVENT, HEALTH_PATH, HealthCheck, require_event, webhook_path
-from karla_receiver.wiring import check_app, check_receiver
+from karla_receiver.request import BodyBuffer, content_length
+from karla_receiver.views import check_app, check_receiver
+from karla_receiver.views.paths import (
+    EVENT,
+    HEALTH_PATH,
+    HealthCheck,
+    require_event,
+    webhook_path,
+)
 
 __all__ = [
     "Environ",

@@ -14,7 +14,7 @@ from benchmarks.deliveries import BODY, SECRET, hash_floor, typed_decode
 from karla_receiver import Event, Receiver
 from karla_receiver.adapters import asgi, wsgi
 from karla_receiver.adapters.flask import webhook
-from karla_receiver.response import SUCCESS
+from karla_receiver.request import SUCCESS
 
 _hash, _decode = hash_floor(BODY), typed_decode(BODY)
 receiver = Receiver(SECRET)

@@ -5,7 +5,6 @@ Everything that an application needs is here; adapters are in `karla_receiver.ad
 
 from __future__ import annotations
 
-from karla_receiver.attempt import Attempt, current_attempt
 from karla_receiver.decoding import parse_event
 from karla_receiver.errors import (
     ConfigurationError,
@@ -16,14 +15,14 @@ from karla_receiver.errors import (
     RequestError,
     SignatureError,
     StorageError,
+    Verified,
 )
 from karla_receiver.events import ClaimEvent, Event, ShipmentEvent, UnknownEvent
 from karla_receiver.observing import Observation, Observer
-from karla_receiver.outcomes import Discard, RetryLater
+from karla_receiver.outcomes import Attempt, Discard, RetryLater, current_attempt
 from karla_receiver.receiver import Receiver
-from karla_receiver.request import Request
-from karla_receiver.response import Response
-from karla_receiver.signature import Verified, Verifier, sign
+from karla_receiver.request import Request, Response
+from karla_receiver.signature import Verifier, sign
 from karla_receiver.vocabulary import (
     ClaimReason,
     ClaimStatus,

@@ -1,15 +1,18 @@
-"""Checks of options, made once, when an object is made: an object that exists can serve."""
+"""Options, checked when a thing is made: an object that exists can serve. And the usual clocks."""
 
 from __future__ import annotations
 
 import math
 import re
+import time
 from collections.abc import Callable
-from typing import TypeGuard
+from ipaddress import ip_address
+from typing import TypeGuard, cast
 
 from karla_receiver.errors import ConfigurationError
 
 __all__ = [
+    "checked_body",
     "checked_bool",
     "checked_clock",
     "checked_count",
@@ -18,7 +21,11 @@ __all__ = [
     "checked_seconds",
     "has_methods",
     "is_finite",
+    "is_host",
+    "is_loopback",
     "kind_of",
+    "monotonic_clock",
+    "wall_clock",
 ]
 
 _ENDPOINT = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -60,6 +67,20 @@ def checked_bool(name: str, value: object) -> bool:
     if type(value) is not bool:
         raise ConfigurationError(f"{name} must be True or False")
     return value
+
+
+def checked_body(body: object) -> bytes:
+    """Return the body if it is bytes-like; raise TypeError, with the remedy, if it is not."""
+    if isinstance(body, bytes | bytearray):
+        return cast("bytes", body)
+    if isinstance(body, memoryview):
+        return body.tobytes()
+    raise TypeError(
+        f"the body must be bytes, not {type(body).__name__}. The signature covers the bytes as"
+        " they came, so a body that was parsed or decoded cannot be verified. Take the raw bytes:"
+        " request.get_data() in Flask, await request.body() in Starlette and FastAPI,"
+        " request.body in Django, await request.read() in aiohttp."
+    )
 
 
 def checked_endpoint(value: object) -> str:
@@ -123,3 +144,32 @@ def has_methods(thing: object, *methods: str) -> bool:
 def kind_of(thing: object) -> str:
     """Return what thing is, for a message about what it should be."""
     return f"the class {thing.__name__}" if isinstance(thing, type) else type(thing).__name__
+
+
+def wall_clock() -> float:
+    """Return unix seconds."""
+    return time.time()
+
+
+def monotonic_clock() -> float:
+    """Return seconds that nobody can set."""
+    return time.monotonic()
+
+
+def is_host(host: str | None) -> bool:
+    """Return whether a name or address could be looked up: its labels have 1 to 63 characters."""
+    try:
+        return bool(host and host.encode("idna"))
+    except UnicodeError:
+        return False
+
+
+def is_loopback(host: str | None) -> bool:
+    """Return whether a host is certainly this machine.
+
+    A name under .localhost is not: unlike RFC 6761 asks, many resolvers ask the network for it.
+    """
+    try:
+        return ip_address(host or "").is_loopback
+    except ValueError:
+        return host == "localhost"

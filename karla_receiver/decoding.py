@@ -14,7 +14,7 @@ from typing import Any, cast, get_args, get_origin
 import msgspec
 from msgspec.structs import FieldInfo, force_setattr
 
-from karla_receiver.body import checked_body
+from karla_receiver.checks import checked_body
 from karla_receiver.errors import PayloadError, Reason
 from karla_receiver.events import ClaimEvent, Event, JSONObject, ShipmentEvent, UnknownEvent
 

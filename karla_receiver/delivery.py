@@ -2,25 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import msgspec
 
-from karla_receiver.decodable import decodable
+from karla_receiver.events import decodable
 
-__all__ = ["Delivery", "Received"]
-
-
-class Received(NamedTuple):
-    """A verified request: the body, the lines of its signature header, and the unix time."""
-
-    body: bytes
-    signature: list[str | bytes]
-    moment: float
-
-    def __repr__(self) -> str:
-        # See Delivery: a report of an error may show every local variable.
-        return f"<Received {len(self.body)} bytes>"
+__all__ = ["Delivery"]
 
 
 @decodable

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum, unique
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from karla_receiver.signature import Verified
+from typing import Final, NamedTuple
 
 __all__ = [
     "STATUS",
@@ -20,6 +17,7 @@ __all__ = [
     "RequestError",
     "SignatureError",
     "StorageError",
+    "Verified",
 ]
 
 
@@ -74,6 +72,18 @@ STATUS: Final[Mapping[Reason, int | None]] = MappingProxyType(
         Reason.CLIENT_DISCONNECTED: None,
     }
 )
+
+
+class Verified(NamedTuple):
+    """What a verification proved.
+
+    timestamp: when the delivery was signed, in unix seconds.
+    secret_index: which of the configured secrets matched, from 0. As long as the index of an
+    old secret is seen, that secret is in use and must stay.
+    """
+
+    timestamp: int
+    secret_index: int
 
 
 class KarlaReceiverError(Exception):

@@ -8,13 +8,12 @@ must not cost the event. Whatever was sent is in `raw`, known to these types or 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, TypeAlias, cast
+from typing import Annotated, Any, Final, TypeAlias, TypeVar, cast
 
 import msgspec
 
-from karla_receiver.decodable import decodable
-
 __all__ = [
+    "DECODABLE",
     "Address",
     "Claim",
     "ClaimEvent",
@@ -30,8 +29,21 @@ __all__ = [
     "Shipment",
     "ShipmentEvent",
     "UnknownEvent",
+    "decodable",
     "sent_data",
 ]
+
+_StructT = TypeVar("_StructT", bound=msgspec.Struct)
+
+DECODABLE: Final[set[type[msgspec.Struct]]] = set()
+
+
+def decodable(struct: type[_StructT]) -> type[_StructT]:
+    """Have msgspec read a struct, and those in its fields, now. For use as a decorator."""
+    msgspec.json.Decoder(struct)
+    DECODABLE.add(struct)
+    return struct
+
 
 # Aware only: a text without an offset could mean any of 26 hours, and stays in `raw`.
 Timestamp: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]

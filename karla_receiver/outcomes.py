@@ -1,14 +1,26 @@
-"""What a handler may raise to say how a delivery is to go on, when neither success nor an error."""
+"""What a handler may say, and what it may ask: Discard, RetryLater, and its attempt."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from contextvars import ContextVar
+from typing import Any, Final, Protocol, TypeAlias
+
+import msgspec
 
 from karla_receiver.errors import ConfigurationError
 
-__all__ = ["Discard", "Handler", "Outcome", "RetryLater"]
+__all__ = [
+    "CURRENT",
+    "Attempt",
+    "Discard",
+    "Handler",
+    "Outcome",
+    "PlainAttempt",
+    "RetryLater",
+    "current_attempt",
+]
 
 # Any, because a handler names the type of event that its pattern promises.
 Handler: TypeAlias = Callable[[Any], object]
@@ -72,3 +84,57 @@ def _told(reason: object) -> str:
     # Bytes as repr shows them, as str would, but str is an error for them under -bb.
     text = repr(reason) if isinstance(reason, bytes) else str(reason)
     return text.encode(errors="replace").decode()[:_LONGEST_REASON]
+
+
+class Attempt(Protocol):
+    """One call of the handlers for one delivery."""
+
+    @property
+    def key(self) -> str:
+        """The idempotency key: stable over retries, to hand to other systems as theirs."""
+        ...
+
+    @property
+    def number(self) -> int:
+        """1 for the first attempt that this inbox or request makes."""
+        ...
+
+    @property
+    def transaction(self) -> Any:
+        """A connection with an open transaction, in which the delivery is marked as handled.
+
+        What the handler writes on it takes effect together with that mark, or not at all. It is
+        begun when it is first asked for. Raises ConfigurationError where there is none: only an
+        inbox in a database has one.
+        """
+        ...
+
+
+class PlainAttempt(msgspec.Struct, frozen=True):
+    """An attempt in no transaction: of a request without an inbox, or of a broker's task."""
+
+    key: str
+    number: int = 1
+
+    @property
+    def transaction(self) -> Any:
+        raise ConfigurationError("only an inbox in a database has a transaction to hand out")
+
+
+CURRENT: Final[ContextVar[Attempt]] = ContextVar("karla_receiver.outcomes")
+
+
+def current_attempt() -> Attempt:
+    """Return the attempt that the running handler is part of.
+
+    Raises ConfigurationError outside of a handler, in one of a receiver that has neither an
+    idempotency store nor an inbox, and in a thread of the handler's own without its context.
+    """
+    try:
+        return CURRENT.get()
+    except LookupError:
+        raise ConfigurationError(
+            "no delivery is being handled here, or its receiver has neither an idempotency store"
+            " nor an inbox. In a thread that the handler starts, or in its pool, the context is not"
+            " there by itself: submit contextvars.copy_context().run, and the function to it"
+        ) from None

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from functools import partial
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, NamedTuple, TypedDict, TypeVar, Unpack
 
-from karla_receiver.body import BodyBuffer, checked_body
-from karla_receiver.checks import checked_bool, checked_count
-from karla_receiver.clocks import wall_clock
-from karla_receiver.decoding import parse_event
-from karla_receiver.delivery import Delivery, Received
+from karla_receiver.checks import checked_body, checked_bool, checked_count, wall_clock
 from karla_receiver.errors import (
     ConfigurationError,
     DeliveryError,
@@ -21,24 +16,28 @@ from karla_receiver.errors import (
     SignatureError,
 )
 from karla_receiver.events import Event
+from karla_receiver.handlers import Handlers
 from karla_receiver.handlers.around import Around
-from karla_receiver.handlers.calling import AfterEach, call_handlers, refuse_failure
-from karla_receiver.handlers.routing import Routes, wanted_patterns
-from karla_receiver.handlers.unwanted import Unwanted
+from karla_receiver.handlers.routing import wanted_patterns
+from karla_receiver.idempotency.protocol import IdempotencyStore
+from karla_receiver.inbox.protocol import Inbox
 from karla_receiver.observing import Observation, Observer, begin, checked_observer, finish, logs
 from karla_receiver.outcomes import Discard, Handler, RetryLater
-from karla_receiver.request import Request, content_length, relevant_headers
-from karla_receiver.response import REFUSALS, SUCCESS, Response, retry_later
-from karla_receiver.runners import ASYNC, Driver, SyncDriver, run_sync, run_to_end
-from karla_receiver.signature import SignatureHeader, Verified, Verifier, parse_header
+from karla_receiver.request import (
+    REFUSALS,
+    SUCCESS,
+    BodyBuffer,
+    Request,
+    Response,
+    content_length,
+    relevant_headers,
+    retry_later,
+)
+from karla_receiver.runners import ASYNC, Runner, run_sync
+from karla_receiver.signature import SignatureHeader, Verifier, parse_header
 from karla_receiver.signature.hints import hint_of_empty_body
 from karla_receiver.signature.keys import SECRET_NAMES
-
-if TYPE_CHECKING:
-    from karla_receiver.idempotency.protocol import IdempotencyStore
-    from karla_receiver.inbox.protocol import Inbox
-    from karla_receiver.stages import Keeping
-    from karla_receiver.threads.loop import AppLoop
+from karla_receiver.stages import Incoming, chain, checked_inbox, checked_store
 
 __all__ = ["Receiver", "ReceiverOptions"]
 
@@ -89,7 +88,7 @@ class Receiver:
         observer: Observer | None = None,
     ) -> None:
         try:
-            self._verifier = Verifier(*secrets, tolerance=tolerance, clock=clock)
+            self._verifier = self._make_verifier(*secrets, tolerance=tolerance, clock=clock)
         finally:
             del secrets  # so that no error report with local variables shows them
         if observer is not None:
@@ -98,16 +97,20 @@ class Receiver:
         self._max_body_bytes = checked_count("max_body_bytes", max_body_bytes, least=1)
         self._require_https = checked_bool("require_https", require_https)
         self._clock = wall_clock if clock is None else clock
-        self._app_loop: AppLoop | None = None
-        self._sync = SyncDriver(self._run)
-        self._routes = Routes(self._run)
-        self._unwanted = Unwanted()
-        self._keeping: Keeping | None = None
-        if idempotency is not None or inbox is not None:
-            # Not at the top: it takes the stores along, and most receivers need none.
-            from karla_receiver.stages import Keeping
+        self._handlers = Handlers()
+        self._inbox = checked_inbox(inbox, tolerance)
+        store = checked_store(idempotency, tolerance)
+        self._stages = chain(self._handlers, store, self._inbox, self._clock)
+        if self._inbox is not None:
+            self._inbox.attach(self._handlers, self._verifier, observer)
 
-            self._keeping = Keeping(idempotency, inbox, self, tolerance=tolerance)
+    def _make_verifier(
+        self, *secrets: str | bytes, tolerance: float, clock: Callable[[], float] | None
+    ) -> Verifier:
+        try:
+            return Verifier(*secrets, tolerance=tolerance, clock=clock)
+        finally:
+            del secrets  # see above
 
     @classmethod
     def from_env(
@@ -140,7 +143,7 @@ class Receiver:
         wanted = wanted_patterns(patterns, group)
 
         def register(handler: _HandlerT) -> _HandlerT:
-            self._routes.add(handler, wanted, group)
+            self._handlers.add(handler, wanted, group)
             return handler
 
         return register
@@ -162,7 +165,7 @@ class Receiver:
         Raises ConfigurationError for a function that does not take the event, or that cannot
         return a context manager.
         """
-        self._routes.add_around(function, outermost=checked_bool("outermost", outermost))
+        self._handlers.add_around(function, outermost=outermost)
         return function
 
     def want(self, *patterns: str) -> None:
@@ -173,10 +176,10 @@ class Receiver:
         inbox: what is kept there is handled later, by handlers, when no request is left to answer.
         """
         self._refuse_inbox()
-        self._routes.want(wanted_patterns(patterns, None))
+        self._handlers.want(*patterns)
 
     def _refuse_inbox(self) -> None:
-        if self.inbox is not None:
+        if self._inbox is not None:
             raise ConfigurationError(
                 "a receiver with an inbox hands events to its handlers, never to a view or a"
                 " forwarded app: register functions with receiver.on, and mount the receiver by"
@@ -193,7 +196,7 @@ class Receiver:
     @property
     def inbox(self) -> Inbox | None:
         """The inbox that the receiver was made with, if any."""
-        return None if self._keeping is None else self._keeping.inbox
+        return self._inbox
 
     @property
     def enabled_events(self) -> list[str]:
@@ -202,7 +205,7 @@ class Receiver:
         A handler of an event group needs every ref that the group may come under. Empty while
         nothing is registered.
         """
-        return self._routes.enabled_events()
+        return self._handlers.enabled_events
 
     def receive(self, request: Request, *, view: Handler | None = None) -> Response:
         """Take one request and return what to answer; async handlers are run to their end.
@@ -216,7 +219,7 @@ class Receiver:
         Async handlers run on the app's event loop, if one is known and runs; else on one that
         lasts as long as the process, in a thread of its own.
         """
-        return run_sync(self._respond(request, self._sync, view))
+        return run_sync(self._respond(request, self._handlers.runner, view))
 
     async def receive_async(self, request: Request, *, view: Handler | None = None) -> Response:
         """Same as `receive`, but on an asyncio event loop: sync handlers run in a thread.
@@ -237,77 +240,31 @@ class Receiver:
         `receive_async` does so by itself; adapters do it when an app starts.
         Returns whether there is one.
         """
-        import asyncio  # takes longer to import than all the rest, and many users never need it
-
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            return False
-        if self._app_loop is None:
-            from karla_receiver.threads.loop import AppLoop
-
-            self._app_loop = AppLoop()
-        self._app_loop.note(loop)
-        return True
-
-    def _run(self, awaitable: Awaitable[Any]) -> Any:
-        return run_to_end(awaitable, self._app_loop)
+        return self._handlers.note_loop()
 
     @property
-    def observer(self) -> Observer | None:
-        """The observer that the receiver was made with, if any."""
-        return self._observer
-
-    def handle(
-        self, event: Event, seen: Observation | None = None, after_each: AfterEach | None = None
-    ) -> None:
-        """Call every handler that wants event: what an inbox's worker does with what it kept.
-
-        An event that no handler wants is logged, once for each ref, and observed.
-        seen: told what came of it. after_each: called after each handler, with what it raised, or
-        None.
-        Raises DeliveryError with handler_error if one raised, with undecodable_event if one
-        relies on another type; RetryLater or Discard if one did. Async handlers are run to their
-        end.
-        """
-        seen = seen or Observation()
-        seen.event = event
-        try:
-            run_sync(self._handle(event, self._sync, None, seen, after_each))
-        except DeliveryError as refusal:
-            seen.reason = refusal.reason
-            raise
-        except RetryLater:
-            seen.reason = Reason.RETRY_LATER
-            raise
-        except Discard:
-            seen.is_discarded = True
-            raise
-
-    def verify_kept(self, delivery: Delivery) -> Verified:
-        """Verify a kept delivery once more, as at the time of its receipt.
-
-        For a worker that got it through something that others can write to. Raises
-        SignatureError, also for a secret that was replaced since.
-        """
-        header = parse_header(relevant_headers(delivery.headers).signature)
-        return self._verifier.verify_parsed(delivery.body, header, now=delivery.received_at)
+    def handlers(self) -> Handlers:
+        """The handlers, for what calls them without a request: a task of yours, or a test."""
+        return self._handlers
 
     def _respond(
-        self, request: Request, driver: Driver, view: Handler | None
+        self, request: Request, runner: Runner, view: Handler | None
     ) -> Coroutine[Any, Any, Response]:
+        if view is not None:
+            self._refuse_inbox()
+            view = self._handlers.surround(view)
         if self._observer is None:
-            return self._answer(request, driver, view, None)
-        return self._observed(self._observer, request, driver, view)
+            return self._answer(request, runner, view, None)
+        return self._observed(self._observer, request, runner, view)
 
     async def _observed(
-        self, observer: Observer, request: Request, driver: Driver, view: Handler | None
+        self, observer: Observer, request: Request, runner: Runner, view: Handler | None
     ) -> Response:
         tell = begin(observer)
         observation = Observation()
         started = time.perf_counter()
         try:
-            response = await self._answer(request, driver, view, observation)
+            response = await self._answer(request, runner, view, observation)
             if observation.status is None:  # or a view has answered
                 observation.status = response.status
             observation.reason = response.reason
@@ -320,67 +277,43 @@ class Receiver:
             finish(tell, observation)
 
     async def _answer(
-        self, request: Request, driver: Driver, view: Handler | None, seen: Observation | None
+        self, request: Request, runner: Runner, view: Handler | None, seen: Observation | None
     ) -> Response:
+        """The path: screen, read, verify, then the stages, and at last the answer."""
         buffer = BodyBuffer(self._max_body_bytes)
-        event: Event | None = None
-        if view is not None:
-            view = self._routes.surround(view, refuse_failure)
+        screened: _Screened | None = None
+        incoming: Incoming | None = None
         try:
-            header = self._screen(request)
+            screened = self._screen(request)
             if type(request.body) is bytes:
                 buffer.add(request.body)
             else:
-                await _read(request, buffer, driver)
-            verified = self._verifier.verify_parsed(buffer.body, header)
+                await _read(request, buffer, runner)
+            verified = self._verifier.verify_parsed(buffer.body, screened.header)
             if seen is not None:
                 seen.proven(verified, self._clock())
-            if self._keeping is None:
-                event = parse_event(buffer.body)
-                await self._handle(event, driver, view, seen)
-            else:
-                if view is not None:
-                    self._refuse_inbox()
-                # Not in a local variable of its own: error reports show those.
-                received = Received(
-                    bytes(buffer.body), relevant_headers(request.headers).signature, self._clock()
-                )
-                event = await self._keeping.read(received, driver)
-                handle = partial(self._handle, event, driver, view, seen)
-                await self._keeping.accept(received, event, driver, handle, seen or Observation())
+            incoming = Incoming(buffer.body, screened.lines, view, seen)
+            await self._stages(incoming, runner)
         except DeliveryError as refusal:
             if seen is not None and isinstance(refusal, SignatureError):
                 seen.proven(refusal.verified, self._clock())
-            hint = _hint_of(request, refusal, len(buffer.body))
-            logs.refused(refusal, size=len(buffer.body), event=event, hint=hint)
+            hint = _hint_of(screened, refusal, len(buffer.body))
+            logs.refused(refusal, size=len(buffer.body), event=_event_of(incoming), hint=hint)
             if refusal.status is None:
                 raise
             response = REFUSALS[refusal.reason]
             return response.without_body() if request.method == "HEAD" else response
         except RetryLater as postponed:
-            logs.postponed(postponed, size=len(buffer.body), event=event)
+            logs.postponed(postponed, size=len(buffer.body), event=_event_of(incoming))
             return retry_later(postponed.retry_after)
         except Discard as discard:
-            logs.discarded(discard, event)
+            logs.discarded(discard, _event_of(incoming))
         finally:
             if seen is not None:
-                seen.event, seen.body_bytes = event, len(buffer.body)
+                seen.event, seen.body_bytes = _event_of(incoming), len(buffer.body)
         return SUCCESS
 
-    def _handle(
-        self,
-        event: Event,
-        driver: Driver,
-        view: Handler | None,
-        seen: Observation | None,
-        after_each: AfterEach | None = None,
-    ) -> Coroutine[Any, Any, None]:
-        matches = self._routes.find(event)
-        if view is None and not matches.handlers:
-            return self._unwanted.report(event, seen)
-        return call_handlers(matches, event, driver, view, seen, after_each)
-
-    def _screen(self, request: Request) -> SignatureHeader:
+    def _screen(self, request: Request) -> _Screened:
         """Refuse what can be refused before the body is read."""
         # As received: what a method in lower case or an override header means is a guess.
         if request.method != "POST":
@@ -391,7 +324,23 @@ class Receiver:
         declared = content_length(lengths)
         if declared is not None and declared > self._max_body_bytes:
             raise RequestError(Reason.BODY_TOO_LARGE, f"{declared} bytes declared")
-        return parse_header(lines[0] if len(lines) == 1 else lines)
+        header = parse_header(lines[0] if len(lines) == 1 else lines)
+        return _Screened(lines, declared, header)
+
+
+class _Screened(NamedTuple):
+    """What the headers say of a request that may be read."""
+
+    lines: list[str | bytes]
+    declared: int | None
+    header: SignatureHeader
+
+    def __repr__(self) -> str:
+        return "<_Screened>"  # a report of an error may show every local variable
+
+
+def _event_of(incoming: Incoming | None) -> Event | None:
+    return None if incoming is None else incoming.event
 
 
 def _secrets_in(environ: Mapping[str, str]) -> list[str]:
@@ -418,16 +367,15 @@ def _secrets_in(environ: Mapping[str, str]) -> list[str]:
         del environ
 
 
-def _hint_of(request: Request, refusal: DeliveryError, size: int) -> str:
-    if size or refusal.reason is not Reason.SIGNATURE_MISMATCH:
+def _hint_of(screened: _Screened | None, refusal: DeliveryError, size: int) -> str:
+    if size or screened is None or refusal.reason is not Reason.SIGNATURE_MISMATCH:
         return ""
-    # The headers were read before, or there would be no mismatch.
-    return hint_of_empty_body(content_length(relevant_headers(request.headers).content_length))
+    return hint_of_empty_body(screened.declared)
 
 
-async def _read(request: Request, buffer: BodyBuffer, driver: Driver) -> None:
+async def _read(request: Request, buffer: BodyBuffer, runner: Runner) -> None:
     body = request.body
     if isinstance(body, _BYTES_LIKE):
         buffer.add(checked_body(body))
     else:
-        await driver.read(body, buffer)
+        await runner.read(body, buffer)

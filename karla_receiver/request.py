@@ -1,18 +1,31 @@
-"""A request as every adapter hands it over: method, headers, body and scheme, of no framework."""
+"""What comes in and what goes out: a request, its body up to a limit, and a response."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias, cast
+from http import HTTPStatus
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 import msgspec
 from msgspec.structs import force_setattr
 
-from karla_receiver.body import checked_body
-from karla_receiver.errors import Reason, RequestError
+from karla_receiver.checks import checked_body
+from karla_receiver.errors import STATUS, Reason, RequestError
 
-__all__ = ["Body", "Headers", "Request", "content_length", "relevant_headers"]
+__all__ = [
+    "REFUSALS",
+    "SUCCESS",
+    "Body",
+    "BodyBuffer",
+    "Headers",
+    "Request",
+    "Response",
+    "content_length",
+    "relevant_headers",
+    "retry_later",
+]
 
 Headers: TypeAlias = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
 Body: TypeAlias = bytes | Iterable[bytes] | AsyncIterable[bytes]
@@ -144,3 +157,102 @@ def _single(texts: list[str]) -> str | None:
     if different or not (text.isascii() and text.isdigit()):
         raise RequestError(Reason.BAD_CONTENT_LENGTH, "Content-Length is not one decimal number")
     return text
+
+
+class BodyBuffer:
+    """Joins the chunks of one body and refuses the one that passes the limit.
+
+    A single chunk is kept as it is, so that the usual request is never copied.
+    limit: in bytes; none if left out.
+    body: the bytes so far; a bytearray if they came in several chunks.
+    """
+
+    __slots__ = ("_limit", "body")
+
+    def __init__(self, limit: int = sys.maxsize) -> None:
+        self._limit = limit
+        self.body: bytes = b""
+
+    def add(self, chunk: bytes) -> None:
+        """Add a chunk. Raises RequestError with body_too_large beyond the limit."""
+        if type(chunk) is not bytes:
+            chunk = bytes(checked_body(chunk))  # it may be a buffer that its owner fills again
+        if len(self.body) + len(chunk) > self._limit:
+            raise RequestError(Reason.BODY_TOO_LARGE, f"more than {self._limit} bytes")
+        if not self.body:
+            self.body = chunk
+        elif chunk:
+            if type(self.body) is bytes:
+                self.body = cast("bytes", bytearray(self.body))
+            self.body += chunk
+
+
+_RETRY_AFTER_SECONDS = 5
+_EXTRA_HEADERS: Final[Mapping[Reason, tuple[tuple[str, str], ...]]] = {
+    Reason.METHOD_NOT_ALLOWED: (("allow", "POST"),),
+    Reason.IN_PROGRESS: (("retry-after", str(_RETRY_AFTER_SECONDS)),),
+    Reason.RETRY_LATER: (("retry-after", str(_RETRY_AFTER_SECONDS)),),
+    Reason.UNAVAILABLE: (("retry-after", str(_RETRY_AFTER_SECONDS)),),
+}
+
+
+class Response(msgspec.Struct, frozen=True):
+    """What to answer.
+
+    headers: pairs of lower-case name and value, Content-Type and Content-Length included.
+    reason: why it is a refusal, for logs and metrics; None for success. For a 401 it is not
+    in the body.
+    """
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    reason: Reason | None = None
+
+    @property
+    def phrase(self) -> str:
+        """The status's standard phrase, as in `Bad Request`."""
+        return HTTPStatus(self.status).phrase
+
+    def without_body(self) -> Response:
+        """Return the same answer for HEAD: all headers, no body (RFC 9110, 9.3.2)."""
+        return msgspec.structs.replace(self, body=b"")
+
+
+def _response(
+    status: int,
+    content_type: str,
+    content: Mapping[str, object],
+    reason: Reason | None = None,
+) -> Response:
+    body = msgspec.json.encode(content)
+    headers = (("content-type", content_type), ("content-length", str(len(body))))
+    extra = () if reason is None else _EXTRA_HEADERS.get(reason, ())
+    return Response(status, headers + extra, body, reason)
+
+
+def _refusal(reason: Reason, status: int) -> Response:
+    # RFC 9457; without a type, the title is the status's phrase.
+    problem: dict[str, object] = {"title": HTTPStatus(status).phrase, "status": status}
+    if status != HTTPStatus.UNAUTHORIZED:
+        # A stranger who tries signatures must not learn how far one came.
+        problem["reason"] = reason
+    return _response(status, "application/problem+json", problem, reason)
+
+
+# Karla looks at the status; the body is the one that its own receiver answers with.
+SUCCESS: Final = _response(200, "application/json", {"status": "success"})
+
+REFUSALS: Final[Mapping[Reason, Response]] = MappingProxyType(
+    {reason: _refusal(reason, status) for reason, status in STATUS.items() if status is not None}
+)
+
+
+def retry_later(seconds: int) -> Response:
+    """Return the refusal for a handler that asked for a later try, in so many seconds."""
+    usual = REFUSALS[Reason.RETRY_LATER]
+    headers = [
+        ("retry-after", str(seconds)) if name == "retry-after" else (name, value)
+        for name, value in usual.headers
+    ]
+    return msgspec.structs.replace(usual, headers=tuple(headers))

@@ -1,7 +1,7 @@
 """The two ways to drive one path: at once in this thread, or on an event loop.
 
 `Receiver` is written once, as coroutines. What differs (reading chunks, calling handlers) is in a
-driver; under a SyncDriver nothing ever suspends, so that the coroutine runs to its end in one step.
+runner; under a SyncRunner nothing ever suspends, so that the coroutine runs to its end in one step.
 """
 
 from __future__ import annotations
@@ -23,22 +23,19 @@ from contextvars import ContextVar
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
-from karla_receiver.body import BodyBuffer
 from karla_receiver.events import Event
 from karla_receiver.outcomes import Handler
+from karla_receiver.request import BodyBuffer
 
 if TYPE_CHECKING:
-    from karla_receiver.delivery import Delivery
-    from karla_receiver.idempotency.protocol import IdempotencyStore
-    from karla_receiver.inbox.protocol import Inbox, Novelty
     from karla_receiver.threads.loop import AppLoop
 
 __all__ = [
     "ASYNC",
     "Called",
-    "Driver",
     "HandlerCancelledError",
-    "SyncDriver",
+    "Runner",
+    "SyncRunner",
     "call_to_end",
     "is_async",
     "run_sync",
@@ -69,7 +66,7 @@ class Called(NamedTuple):
 _RETURNED_NONE: Final = Called(None, None)  # what nearly every call comes to
 
 
-class Driver(Protocol):
+class Runner(Protocol):
     """How to do what may take time."""
 
     def ends_work(self, error: BaseException) -> bool:
@@ -89,18 +86,14 @@ class Driver(Protocol):
         """
         ...
 
-    async def use(self, store: IdempotencyStore, verb: str, *arguments: str) -> Any:
-        """Call a store's method to its end; return and raise what it does."""
-
-    async def put(self, inbox: Inbox, delivery: Delivery) -> Novelty:
-        """Have the inbox keep delivery; return and raise what it does."""
-        ...
+    async def use(self, store: Any, verb: str, *arguments: Any) -> Any:
+        """Call a method of a store or an inbox to its end; return and raise what it does."""
 
     async def finish(self, work: Coroutine[Any, Any, None]) -> None:
         """Do the work to its end, even if the request is cancelled; raise what it raises."""
 
 
-class SyncDriver:
+class SyncRunner:
     """Does everything at once, in the caller's thread.
 
     run: runs what async handlers return to its end.
@@ -126,18 +119,15 @@ class SyncDriver:
             return called
         return _attempt(self._run, called.result)
 
-    async def use(self, store: IdempotencyStore, verb: str, *arguments: str) -> Any:
+    async def use(self, store: Any, verb: str, *arguments: Any) -> Any:
         result = getattr(store, verb)(*arguments)
         return self._run(result) if inspect.isawaitable(result) else result
-
-    async def put(self, inbox: Inbox, delivery: Delivery) -> Novelty:
-        return inbox.put(delivery)
 
     async def finish(self, work: Coroutine[Any, Any, None]) -> None:
         await work
 
 
-class _AsyncDriver:
+class _AsyncRunner:
     def ends_work(self, error: BaseException) -> bool:
         import asyncio  # see `finish`
 
@@ -185,19 +175,18 @@ class _AsyncDriver:
                 return Called(None, _cancelled(raised))
             raise
 
-    async def use(self, store: IdempotencyStore, verb: str, *arguments: str) -> Any:
+    async def use(self, store: Any, verb: str, *arguments: Any) -> Any:
         # A store that knows how to wait does so: the pool's threads may be taken by others that
         # wait for the same store.
-        method = getattr(store, f"{verb}_async", None) or getattr(store, verb)
-        if store.blocks and not is_async(method):
-            from karla_receiver.threads.pool import STORES  # imports asyncio: see `finish`
+        method = getattr(store, f"{verb}_async", None)
+        if method is None:
+            method = getattr(store, verb)
+            if store.blocks and not is_async(method):
+                from karla_receiver.threads.pool import STORES  # imports asyncio: see `finish`
 
-            return await STORES.run(method, *arguments)
+                return await STORES.run(method, *arguments)
         result = method(*arguments)
         return await result if inspect.isawaitable(result) else result
-
-    async def put(self, inbox: Inbox, delivery: Delivery) -> Novelty:
-        return await inbox.put_async(delivery)
 
     async def finish(self, work: Coroutine[Any, Any, None]) -> None:
         import asyncio  # takes longer to import than all the rest, and many users never need it
@@ -219,7 +208,7 @@ def _finished(task: Any) -> None:
         task.exception()  # was raised, or nobody is left to raise it to: no complaint of asyncio's
 
 
-ASYNC: Final[Driver] = _AsyncDriver()
+ASYNC: Final[Runner] = _AsyncRunner()
 
 
 def run_sync(path: Coroutine[Any, Any, _T]) -> _T:

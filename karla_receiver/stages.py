@@ -1,201 +1,255 @@
-"""Around the handlers: a claim on the delivery's key, an inbox that keeps it, or both.
+"""What becomes of a proven delivery: decoded, then done once, kept, or handled.
 
-Imported only by a receiver that has a store or an inbox, since those take their modules along.
+A stage is called with what is on its way in, and calls the next one. A receiver makes its chain
+when it is made: see `chain`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from functools import partial
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeAlias, cast
 
-from karla_receiver.attempt import CURRENT, PlainAttempt
 from karla_receiver.checks import has_methods, kind_of
 from karla_receiver.decoding import parse_event
-from karla_receiver.delivery import Delivery, Received
+from karla_receiver.delivery import Delivery
 from karla_receiver.errors import ConfigurationError, DeliveryError, PayloadError, Reason
 from karla_receiver.events import Event
+from karla_receiver.handlers import Handlers
 from karla_receiver.idempotency.keys import delivery_key, occurrence_key
 from karla_receiver.idempotency.protocol import Claim, ClaimState, IdempotencyStore, Key
-from karla_receiver.inbox.protocol import EventHandler, Inbox, Novelty
+from karla_receiver.inbox.protocol import Inbox, Novelty
 from karla_receiver.observing import Observation, logs
-from karla_receiver.outcomes import Discard
-from karla_receiver.runners import Driver
+from karla_receiver.outcomes import CURRENT, Discard, Handler, PlainAttempt
+from karla_receiver.runners import Runner
 
-__all__ = ["Keeping"]
-
-_Work: TypeAlias = Callable[[], Awaitable[None]]
+__all__ = ["Incoming", "Stage", "chain", "checked_inbox", "checked_store"]
 
 
-class Keeping:
-    """What a receiver does around its handlers, with a store, an inbox, or both.
+class Incoming:
+    """A proven delivery on its way through the stages.
 
-    receiver: whose handlers the inbox's worker calls.
-    tolerance: the receiver's, in seconds.
-    Raises ConfigurationError for a store that is none, an inbox that is none, and a window in
-    which a captured delivery outlives what is remembered of it.
+    body: as it came; a bytearray if it came in several chunks. signature: the lines of its header.
+    view: called after the handlers. seen: what an observer is told; None without one.
+    event: once it is decoded. delivery: once a stage has made it.
     """
 
+    # No repr shows any of these: a report of an error may show every local variable.
+    __slots__ = ("_is_near_duplicate", "body", "delivery", "event", "seen", "signature", "view")
+
     def __init__(
-        self, store: object, inbox: object, receiver: EventHandler, *, tolerance: float
-    ) -> None:
-        self._store = _checked_store(store) if store is not None else None
-        self._inbox = _checked_inbox(inbox) if inbox is not None else None
-        for name, keeper in (("idempotency", store), ("inbox", inbox)):
-            _check_window(name, keeper, tolerance)
-        if self._inbox is not None:
-            self._inbox.attach(receiver)
-
-    @property
-    def inbox(self) -> Inbox | None:
-        """The inbox, if the handlers run after the answer."""
-        return self._inbox
-
-    async def read(self, received: Received, driver: Driver) -> Event:
-        """Decode the body; one that is no event is kept for an operator, if there is an inbox.
-
-        Raises PayloadError as `parse_event` does; DeliveryError with unavailable.
-        """
-        try:
-            return parse_event(received.body)
-        except PayloadError as problem:
-            if self._inbox is not None:
-                delivery = _delivery(received, None, None, problem=str(problem))
-                await _put(self._inbox, driver, delivery)
-            raise
-
-    async def accept(
         self,
-        received: Received,
-        event: Event,
-        driver: Driver,
-        handle: _Work,
-        seen: Observation,
+        body: bytes,
+        signature: Sequence[str | bytes],
+        view: Handler | None,
+        seen: Observation | None,
     ) -> None:
-        """Call handle, or have the inbox keep the delivery, but once for one idempotency key.
+        self.body = body
+        self.signature = signature
+        self.view = view
+        self.seen = seen
+        self.event: Event | None = None
+        self.delivery: Delivery | None = None
+        self._is_near_duplicate = False
 
-        seen: told whether it is a duplicate, or nearly one.
-        Raises what handle raises, and then the key is free again; DeliveryError with in_progress
-        while another request is at it, with unavailable if store or inbox cannot do their work.
+    def made_delivery(
+        self, key: Key, clock: Callable[[], float], problem: str | None = None
+    ) -> Delivery:
+        """Return the delivery to keep, made by the first stage that needs it.
+
+        key: makes its key. clock: tells when it was received. problem: why it is no event.
         """
-        store, inbox = self._store, self._inbox
-        chooser: Any = inbox if store is None else store  # never None as well
-        delivery = _delivery(received, event, chooser.key)
-        work = handle
-        if inbox is not None:
-            work = partial(_keep, inbox, driver, delivery, seen)
-        if store is None:
-            await work()
-        else:
-            await driver.finish(_do_once(store, driver, delivery, work, seen))
+        if self.delivery is None:
+            body, event = bytes(self.body), self.event
+            lines = (each if isinstance(each, str) else each.decode() for each in self.signature)
+            self.delivery = Delivery(
+                key=delivery_key(body, event, key),
+                occurrence="" if event is None else delivery_key(b"", event, occurrence_key),
+                body=body,
+                headers=tuple(("karla-signature", line) for line in lines),
+                received_at=clock(),
+                ref=None if event is None else event.ref,
+                event_group=None if event is None else event.event_group,
+                problem=problem,
+            )
+        return self.delivery
+
+    def tell_near_duplicate(self, delivery: Delivery) -> None:
+        """Log and observe that a delivery is nearly one that came before."""
+        if not self._is_near_duplicate:  # a store may tell, and an inbox then once more
+            self._is_near_duplicate = True
+            logs.near_duplicate(delivery)
+        if self.seen is not None:
+            self.seen.is_near_duplicate = True
+
+    def tell_duplicate(self) -> None:
+        """Observe that it came before."""
+        if self.seen is not None:
+            self.seen.is_duplicate = True
 
 
-def _delivery(
-    received: Received, event: Event | None, key: Key, *, problem: str | None = None
-) -> Delivery:
-    lines = (each if isinstance(each, str) else each.decode() for each in received.signature)
-    return Delivery(
-        key=delivery_key(received.body, event, key),
-        occurrence="" if event is None else delivery_key(b"", event, occurrence_key),
-        body=received.body,
-        headers=tuple(("karla-signature", line) for line in lines),
-        received_at=received.moment,
-        ref=None if event is None else event.ref,
-        event_group=None if event is None else event.event_group,
-        problem=problem,
-    )
+Stage: TypeAlias = Callable[[Incoming, Runner], Awaitable[None]]
 
 
-async def _keep(inbox: Inbox, driver: Driver, delivery: Delivery, seen: Observation) -> None:
-    novelty = await _put(inbox, driver, delivery)
-    seen.is_duplicate = novelty == Novelty.DUPLICATE
-    if novelty == Novelty.NEAR_DUPLICATE:
-        _tell_near_duplicate(seen, delivery)
+def chain(
+    handlers: Handlers,
+    store: IdempotencyStore | None,
+    inbox: Inbox | None,
+    clock: Callable[[], float],
+) -> Stage:
+    """Return the stages of a receiver: Decode, Once if it has a store, and Keep or Handle."""
+    keep = None if inbox is None else Keep(inbox, clock)
+    last = Handle(handlers) if keep is None else keep
+    return Decode(last if store is None else Once(store, clock, last), keep)
 
 
-def _tell_near_duplicate(seen: Observation, delivery: Delivery) -> None:
-    if not seen.is_near_duplicate:  # a store may have told before the inbox did
-        seen.is_near_duplicate = True
-        logs.near_duplicate(delivery)
+class Decode:
+    """Makes an event of the body. One that is none is kept for an operator, if there is an inbox.
+
+    Raises PayloadError as `parse_event` does; DeliveryError with unavailable.
+    """
+
+    def __init__(self, then: Stage, keep: Keep | None) -> None:
+        self._then = then
+        self._keep = keep
+
+    async def __call__(self, incoming: Incoming, runner: Runner) -> None:
+        try:
+            incoming.event = parse_event(incoming.body)
+        except PayloadError as problem:
+            if self._keep is not None:
+                await self._keep.apart(incoming, runner, str(problem))
+            raise
+        await self._then(incoming, runner)
 
 
-async def _put(inbox: Inbox, driver: Driver, delivery: Delivery) -> Novelty:
-    try:
-        return await driver.put(inbox, delivery)
-    except Exception as error:
-        raise _unavailable("inbox", error) from error
+class Handle:
+    """Calls the handlers, and then the view; raises what `Handlers.call` does."""
+
+    def __init__(self, handlers: Handlers) -> None:
+        self._handlers = handlers
+
+    def __call__(self, incoming: Incoming, runner: Runner) -> Awaitable[None]:
+        event = cast("Event", incoming.event)
+        return self._handlers.call(event, runner, incoming.view, incoming.seen)
 
 
-async def _do_once(
-    store: IdempotencyStore,
-    driver: Driver,
-    delivery: Delivery,
-    work: _Work,
-    seen: Observation,
-) -> None:
-    claim = await _claim(store, driver, delivery)
-    if claim.is_near_duplicate:
-        _tell_near_duplicate(seen, delivery)
-    if claim.state == ClaimState.DONE:
-        seen.is_duplicate = True
-        return
-    if claim.state == ClaimState.IN_PROGRESS:
-        raise DeliveryError(Reason.IN_PROGRESS, f"key {delivery.key[:16]}")
-    attempt = CURRENT.set(PlainAttempt(delivery.key))
-    try:
-        await work()
-    except BaseException as raised:
-        if driver.ends_work(raised):
-            verb = "done" if isinstance(raised, Discard) else "release"
-            await _settle(store, verb, driver, delivery.key, claim.token)
-        raise
-    finally:
-        CURRENT.reset(attempt)
-    await _settle(store, "done", driver, delivery.key, claim.token)
+class Keep:
+    """Has an inbox keep the delivery. Raises DeliveryError with unavailable if it cannot."""
+
+    def __init__(self, inbox: Inbox, clock: Callable[[], float]) -> None:
+        self._inbox = inbox
+        self._clock = clock
+
+    async def __call__(self, incoming: Incoming, runner: Runner) -> None:
+        delivery = incoming.made_delivery(self._inbox.key, self._clock)
+        novelty = await self._put(delivery, runner)
+        if novelty == Novelty.DUPLICATE:
+            incoming.tell_duplicate()
+        elif novelty == Novelty.NEAR_DUPLICATE:
+            incoming.tell_near_duplicate(delivery)
+
+    async def apart(self, incoming: Incoming, runner: Runner, problem: str) -> None:
+        """Keep what is no event."""
+        await self._put(incoming.made_delivery(None, self._clock, problem), runner)
+
+    async def _put(self, delivery: Delivery, runner: Runner) -> Novelty:
+        try:
+            novelty: Novelty = await runner.use(self._inbox, "put", delivery)
+        except Exception as error:
+            raise _unavailable("inbox", error) from error
+        return novelty
 
 
-async def _claim(store: IdempotencyStore, driver: Driver, delivery: Delivery) -> Claim:
-    try:
-        claim: Claim = await driver.use(store, "claim", delivery.key, delivery.occurrence)
-    except Exception as error:
-        raise _unavailable("idempotency store", error) from error
-    return claim
+class Once:
+    """Has the next stage done once for one key: its claim is in a store.
 
+    Raises what the next stage does, and then the key is free again; DeliveryError with in_progress
+    while another request is at it, with unavailable if the store cannot do its work.
+    """
 
-async def _settle(store: IdempotencyStore, verb: str, driver: Driver, key: str, token: str) -> None:
-    # The handlers have returned, or have failed: the answer says so, whatever becomes of the
-    # claim. What could not be marked as done may be handled again when the claim has lapsed.
-    try:
-        await driver.use(store, verb, key, token)
-    except Exception:  # noqa: BLE001 - logged, with its traceback
-        logs.claim_not_settled(key)
+    def __init__(self, store: IdempotencyStore, clock: Callable[[], float], then: Stage) -> None:
+        self._store = store
+        self._clock = clock
+        self._then = then
+
+    async def __call__(self, incoming: Incoming, runner: Runner) -> None:
+        incoming.made_delivery(self._store.key, self._clock)
+        await runner.finish(self._once(incoming, runner))
+
+    async def _once(self, incoming: Incoming, runner: Runner) -> None:
+        delivery = cast("Delivery", incoming.delivery)
+        claim = await self._claim(delivery, runner)
+        if claim.is_near_duplicate:
+            incoming.tell_near_duplicate(delivery)
+        if claim.state == ClaimState.DONE:
+            incoming.tell_duplicate()
+            return
+        if claim.state == ClaimState.IN_PROGRESS:
+            raise DeliveryError(Reason.IN_PROGRESS, f"key {delivery.key[:16]}")
+        attempt = CURRENT.set(PlainAttempt(delivery.key))
+        try:
+            await self._then(incoming, runner)
+        except BaseException as raised:
+            if runner.ends_work(raised):
+                verb = "done" if isinstance(raised, Discard) else "release"
+                await self._settle(verb, runner, delivery.key, claim.token)
+            raise
+        finally:
+            CURRENT.reset(attempt)
+        await self._settle("done", runner, delivery.key, claim.token)
+
+    async def _claim(self, delivery: Delivery, runner: Runner) -> Claim:
+        try:
+            claim: Claim = await runner.use(self._store, "claim", delivery.key, delivery.occurrence)
+        except Exception as error:
+            raise _unavailable("idempotency store", error) from error
+        return claim
+
+    async def _settle(self, verb: str, runner: Runner, key: str, token: str) -> None:
+        # The handlers have returned, or have failed: the answer says so, whatever becomes of the
+        # claim. What could not be marked as done may be handled again when the claim has lapsed.
+        try:
+            await runner.use(self._store, verb, key, token)
+        except Exception:  # noqa: BLE001 - logged, with its traceback
+            logs.claim_not_settled(key)
 
 
 def _unavailable(what: str, error: Exception) -> DeliveryError:
     return DeliveryError(Reason.UNAVAILABLE, f"{what}: {type(error).__name__}")
 
 
-def _checked_store(store: object) -> IdempotencyStore:
+def checked_store(store: object, tolerance: float) -> IdempotencyStore | None:
+    """Return the store, or None. Raises ConfigurationError for anything else.
+
+    tolerance: the receiver's, in seconds: a store must not forget what can still be sent again.
+    """
+    if store is None:
+        return None
     if not has_methods(store, "claim", "done", "release"):
         raise ConfigurationError(
             "idempotency must be a store, as in MemoryStore() or SQLiteStore('karla.db'), not "
             + kind_of(store)
         )
+    _check_window("idempotency", store, tolerance)
     return cast("IdempotencyStore", store)
 
 
-def _checked_inbox(inbox: object) -> Inbox:
+def checked_inbox(inbox: object, tolerance: float) -> Inbox | None:
+    """Return the inbox, or None. Raises ConfigurationError as `checked_store` does."""
+    if inbox is None:
+        return None
     if not has_methods(inbox, "attach", "put", "put_async"):
         raise ConfigurationError(
             f"inbox must be an inbox, as in SQLiteInbox('karla.db'), not {kind_of(inbox)}"
         )
+    _check_window("inbox", inbox, tolerance)
     return cast("Inbox", inbox)
 
 
 def _check_window(name: str, keeper: object, tolerance: float) -> None:
     # A timestamp may lie ahead by the tolerance, and be as late by it. A user's own store or
     # inbox that has no window is taken as it is.
-    window = getattr(keeper, "window", None)
+    window: Any = getattr(keeper, "window", None)
     if isinstance(window, int | float) and window < 2 * tolerance:
         raise ConfigurationError(
             f"{name} forgets after {window:g} s what can be sent again for {2 * tolerance:g} s,"

@@ -53,7 +53,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(params=[receive_sync, receive_async], ids=["receive", "receive_async"])
 def receive(request: pytest.FixtureRequest) -> Receive:
-    """The two drivers of the one path."""
+    """The two runners of the one path."""
     chosen: Receive = request.param
     return chosen
 

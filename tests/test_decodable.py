@@ -20,7 +20,7 @@ import pytest
 
 import karla_receiver
 from karla_receiver import events
-from karla_receiver.decodable import DECODABLE
+from karla_receiver.events import DECODABLE
 from karla_receiver.testing import fake_api
 
 PACKAGE = Path(karla_receiver.__file__).parent
@@ -37,7 +37,7 @@ DECODERS = {
 EVENTS = (events.ShipmentEvent, events.ClaimEvent, events.UnknownEvent)
 # What an expression stands for that is no name of the module.
 VARIABLES: dict[tuple[str, str], tuple[Any, ...]] = {
-    ("karla_receiver.decodable", "struct"): (),
+    ("karla_receiver.events", "struct"): (),
     ("karla_receiver.decoding", "event_type"): EVENTS,
     ("karla_receiver.decoding", "annotation"): EVENTS,
     ("karla_receiver.registration.webhook", "annotation"): (),  # of a field: none is a struct
@@ -109,7 +109,7 @@ def test_each_struct_that_is_decoded_into_is_read_where_it_is_defined(use: Use) 
     found = {
         name for each in types_of(use) for struct in structs_in(each) for name in unread(struct)
     }
-    assert found == set(), "decorate it with karla_receiver.decodable.decodable"
+    assert found == set(), "decorate it with karla_receiver.events.decodable"
 
 
 def test_the_calls_are_found() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from karla_receiver import Reason
 from karla_receiver.errors import STATUS
-from karla_receiver.response import REFUSALS
+from karla_receiver.request import REFUSALS
 
 DOCS = Path(__file__).parent.parent / "docs"
 SECTIONS = ["What it means", "What the sender sees", "Likely causes", "What to do"]

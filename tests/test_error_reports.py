@@ -38,7 +38,7 @@ ENCODED = b64encode(BODY).decode()[:40]
 TELLING = {"body", "content", "headers", "raw", "secret", "signature", "signatures", "api_key"}
 
 # What an endpoint answered: nothing of the delivery is in it, and a failed test must show it.
-ANSWERS = {"karla_receiver.response", "karla_receiver.testing.answers"}
+ANSWERS = {"karla_receiver.request", "karla_receiver.testing.answers"}
 
 
 def values() -> Iterator[type[Any]]:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from karla_receiver.hosts import is_host, is_loopback
+from karla_receiver.checks import is_host, is_loopback
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,9 @@ from karla_receiver import (
 from karla_receiver.adapters.asgi import KarlaMiddleware
 from karla_receiver.adapters.flask import webhook
 from karla_receiver.adapters.redis import RedisStore
-from karla_receiver.delivery import Delivery, Received
+from karla_receiver.delivery import Delivery
 from karla_receiver.errors import DeliveryError, StorageError
+from karla_receiver.handlers import Handlers
 from karla_receiver.idempotency import (
     Claim,
     ClaimState,
@@ -40,7 +41,11 @@ from karla_receiver.idempotency import (
 )
 from karla_receiver.idempotency.keys import delivery_key
 from karla_receiver.inbox import SQLiteInbox
-from karla_receiver.inbox.protocol import EventHandler, Novelty
+from karla_receiver.inbox.protocol import Novelty
+from karla_receiver.observing import Observer
+from karla_receiver.signature import Verifier, parse_header
+from karla_receiver.stages import Incoming
+from tests.observed import Keeper
 from tests.receiving import Receive
 from tests.signing import BODY, SECRET, signature_header, signed
 
@@ -101,11 +106,11 @@ class ListInbox:
     def __init__(self, broken: Exception | None = None, novelty: Novelty = Novelty.NEW) -> None:
         self._novelty = novelty
         self.deliveries: list[Delivery] = []
-        self.receivers: list[EventHandler] = []
+        self.attached: list[tuple[Handlers, Verifier, Observer | None]] = []
         self._broken = broken
 
-    def attach(self, receiver: EventHandler) -> None:
-        self.receivers.append(receiver)
+    def attach(self, handlers: Handlers, verifier: Verifier, observer: Observer | None) -> None:
+        self.attached.append((handlers, verifier, observer))
 
     def put(self, delivery: Delivery) -> Novelty:
         if self._broken is not None:
@@ -359,8 +364,9 @@ def test_a_report_of_a_key_function_that_fails_shows_no_body(
     )
     assert "mira.holm" not in report
     assert headers["Karla-Signature"][20:] not in report
-    received = Received(BODY, ["t=1,v1=00"], 0.0)
-    assert repr(received) == f"<Received {len(BODY)} bytes>"
+    incoming = Incoming(BODY, ["t=1,v1=00"], None, None)
+    assert "v1=00" not in repr(incoming)
+    assert BODY.decode() not in repr(incoming)
 
 
 def test_what_is_not_verified_reaches_no_store(receive: Receive) -> None:
@@ -494,10 +500,13 @@ def test_a_near_duplicate_is_told_once_by_store_or_inbox(
     assert caplog.text.count("came before, in other bytes") == 1
 
 
-def test_the_inbox_gets_the_receiver_whose_handlers_it_is_to_call() -> None:
-    inbox = ListInbox()
-    receiver = Receiver(SECRET, inbox=inbox)
-    assert inbox.receivers == [receiver]
+def test_the_inbox_gets_what_its_worker_needs() -> None:
+    inbox, told = ListInbox(), Keeper()
+    receiver = Receiver(SECRET, inbox=inbox, observer=told)
+    ((handlers, verifier, observer),) = inbox.attached
+    assert handlers is receiver.handlers
+    assert verifier.verify(BODY, sign(BODY, SECRET)).secret_index == 0
+    assert observer is told
 
 
 def test_a_kept_delivery_verifies_as_at_its_receipt(receive: Receive) -> None:
@@ -505,11 +514,13 @@ def test_a_kept_delivery_verifies_as_at_its_receipt(receive: Receive) -> None:
     receiver = Receiver(SECRET, inbox=inbox)
     receive(receiver, signed())
     kept = inbox.deliveries[0]
-    later = Receiver("new-secret", SECRET, clock=lambda: kept.received_at + 10_000)
+    header = parse_header([value for _, value in kept.headers])
+    later = Verifier("new-secret", SECRET, clock=lambda: kept.received_at + 10_000)
 
-    assert later.verify_kept(kept).secret_index == 1
+    verified = later.verify_parsed(kept.body, header, now=kept.received_at)
+    assert verified.secret_index == 1
     with pytest.raises(SignatureError):
-        Receiver("new-secret").verify_kept(kept)
+        Verifier("new-secret").verify_parsed(kept.body, header, now=kept.received_at)
 
 
 def test_an_inbox_leaves_no_request_for_a_view_to_answer() -> None:
@@ -607,14 +618,14 @@ def test_handle_raises_what_a_worker_must_know() -> None:
             raise outcome[0]
 
     event = parse_event(BODY)
-    receiver.handle(event)
+    receiver.handlers.handle(event)
     for raised in (RetryLater(1), Discard("x")):
         outcome[:] = [raised]
         with pytest.raises(type(raised)):
-            receiver.handle(event)
+            receiver.handlers.handle(event)
     outcome[:] = [LookupError()]
     with pytest.raises(DeliveryError) as refusal:
-        receiver.handle(event)
+        receiver.handlers.handle(event)
     assert refusal.value.reason is Reason.HANDLER_ERROR
 
 

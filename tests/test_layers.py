@@ -14,7 +14,41 @@ import karla_receiver
 from tests.frameworks.chosen import FRAMEWORKS
 
 PACKAGE = Path(karla_receiver.__file__).parent
-CORE = sorted(path for path in PACKAGE.glob("*.py") if path.name != "__main__.py")
+# From the ground up: a room knows those of the lines above its own, and no other.
+LAYERS = (
+    {"errors", "events", "vocabulary"},
+    {"checks", "delivery", "outcomes", "patterns", "samples"},
+    {"decoding", "observing", "request", "signature"},
+    {"explain", "sqlite", "threads"},
+    {"idempotency", "runners"},
+    {"handlers"},
+    {"inbox"},
+    {"stages"},
+    {"receiver"},
+    {"__init__", "registration", "views"},
+    {"adapters"},
+    {"testing"},
+    {"cli"},
+    {"__main__", "__pyinstaller"},
+)
+LAYER = {room: number for number, rooms in enumerate(LAYERS) for room in rooms}
+MODULES = sorted(
+    path
+    for folder in (PACKAGE, PACKAGE / "adapters")
+    for path in folder.rglob("*.py")
+    if "__pycache__" not in path.parts
+)
+# What has no I/O of its own: all that a delivery passes on its way to the handlers.
+CORE_ROOMS = ("handlers", "observing", "signature", "views")
+CORE = [
+    *(path for path in PACKAGE.glob("*.py") if path.name != "__main__.py"),
+    *(
+        path
+        for room in ("handlers", "observing", "signature")
+        for path in (PACKAGE / room).glob("*.py")
+    ),
+    *(PACKAGE / "views").glob("*.py"),
+]
 SAMPLES = sorted((PACKAGE / "samples").glob("*.py"))
 TEST_KIT = sorted((PACKAGE / "testing").glob("*.py"))
 EXPLAIN = sorted((PACKAGE / "explain").glob("*.py"))
@@ -60,6 +94,38 @@ def foreign(path: Path) -> set[str]:
     return names - set(sys.stdlib_module_names) - {"karla_receiver"}
 
 
+def room_of(path: Path) -> str:
+    """Return the room that a module is in; commands of manage.py and flask are programs."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return "cli" if {"management", "commands"} & {*parts} else parts[0]
+
+
+def name_of(path: Path) -> str:
+    name = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+    return name.removesuffix(".__init__")
+
+
+NAMES = {name_of(path) for path in MODULES}
+
+
+def modules_known_to(path: Path) -> set[str]:
+    """Return the modules of ours that a module imports, also for types alone or in a function."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found.update(inner & NAMES)
+            if inner - NAMES:
+                found.add(node.module)
+    return found & NAMES - {name_of(path)}
+
+
+def room_named(module: str) -> str:
+    return [*module.split("."), "__init__"][1]
+
+
 def adapter_of(path: Path) -> str:
     return path.relative_to(PACKAGE / "adapters").parts[0].removesuffix(".py")
 
@@ -67,6 +133,24 @@ def adapter_of(path: Path) -> str:
 def test_there_is_something_to_check() -> None:
     assert len(CORE) > 10
     assert {adapter_of(path) for path in ADAPTERS} == set(FOREIGN)
+
+
+def test_every_room_has_its_layer() -> None:
+    assert {room_of(path) for path in MODULES} == LAYER.keys()
+    assert len([*PACKAGE.glob("*.py")]) <= 16, "a stranger looks through these names"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_knows_rooms_below_its_own_only(path: Path) -> None:
+    others = {room_named(name) for name in modules_known_to(path)} - {room_of(path)}
+    assert [room for room in others if LAYER[room] >= LAYER[room_of(path)]] == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    left = {name_of(path): modules_known_to(path) for path in MODULES}
+    while free := {name for name, known in left.items() if not known & left.keys()}:
+        left = {name: known for name, known in left.items() if name not in free}
+    assert left == {}
 
 
 @pytest.mark.parametrize("path", [*CORE, *SAMPLES, *EXPLAIN], ids=lambda path: path.stem)

@@ -79,7 +79,7 @@ def test_what_came_of_an_attempt_is_told(
     event, seen = parse_event(BODY), Observation(is_attempt=True)
     after_each: list[Exception | None] = []
     with nullcontext() if expected is None else pytest.raises(expected):
-        receiver.handle(event, seen, after_each.append)
+        receiver.handlers.handle(event, seen, after_each.append)
     assert after_each == [raised]
     assert (seen.event, seen.reason, seen.is_discarded) == (event, reason, is_discarded)
     assert (seen.outcome, seen.is_parked) == (outcome, False)
@@ -145,7 +145,7 @@ def test_an_inbox_tells_duplicates_too(receive: Receive, novelty: Novelty) -> No
     class Inbox:
         key: Any = None
 
-        def attach(self, receiver: object) -> None:
+        def attach(self, handlers: object, verifier: object, observer: object) -> None:
             """Have no use for it."""
 
         def put(self, delivery: object) -> Novelty:
@@ -246,9 +246,8 @@ def test_an_event_is_handled_for_a_worker_that_observes_nothing() -> None:
     events: list[Event] = []
     receiver.on("*")(events.append)
     event = parse_event(BODY)
-    receiver.handle(event)
+    receiver.handlers.handle(event)
     assert events == [event]
-    assert receiver.observer is None
 
 
 @pytest.mark.parametrize("place", ["begin", "finish"])

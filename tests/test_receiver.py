@@ -326,7 +326,7 @@ def test_the_work_of_a_generator_under_a_decorator_is_failed_in_an_inbox_too() -
     receiver = Receiver(SECRET)
     receiver.on("*")(wrapped(lambda event: (each for each in "work")))
     with pytest.raises(DeliveryError, match="TypeError"):
-        receiver.handle(parse_event(BODY))
+        receiver.handlers.handle(parse_event(BODY))
 
 
 @coroutine
@@ -640,7 +640,7 @@ def test_an_event_that_was_kept_is_handled_as_it_was_sent() -> None:
     receiver.on("shipments")(handled.append)
     event = parse_event(BODY)
 
-    receiver.handle(event)
+    receiver.handlers.handle(event)
     assert handled == [event]
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from karla_receiver import Receiver, Request, sign
-from karla_receiver.body import BodyBuffer, checked_body
+from karla_receiver.checks import checked_body
 from karla_receiver.errors import Reason, RequestError
-from karla_receiver.request import content_length, relevant_headers
+from karla_receiver.request import BodyBuffer, content_length, relevant_headers
 from tests.signing import NOW
 
 

@@ -7,9 +7,9 @@ from types import ModuleType
 
 import pytest
 
-from karla_receiver import Reason, SignatureError, response
+from karla_receiver import Reason, SignatureError, request
 from karla_receiver.errors import STATUS, DeliveryError
-from karla_receiver.response import REFUSALS, SUCCESS, retry_later
+from karla_receiver.request import REFUSALS, SUCCESS, retry_later
 
 # The table of answers once more, by hand: the promise to users, which must not change by chance.
 ANSWERS = {
@@ -85,7 +85,7 @@ def test_an_error_carries_its_evidence_and_reads_well() -> None:
 
 def made_anew() -> ModuleType:
     """Run the module again: the answers are made while it is imported, long before a test runs."""
-    spec = spec_from_file_location(response.__name__, response.__file__)
+    spec = spec_from_file_location(request.__name__, request.__file__)
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)

@@ -130,7 +130,7 @@ def test_a_worker_reports_it_as_the_outcome_of_its_attempt(
     ended: list[Exception | None] = []
     event: Event = parse_event(BODY)
 
-    receiver.handle(event, seen, ended.append)
+    receiver.handlers.handle(event, seen, ended.append)
 
     assert (seen.outcome, seen.is_unwanted, seen.event) == ("unwanted", True, event)
     assert ended == []

@@ -24,8 +24,8 @@ from karla_receiver.adapters.django.databases import manage_connections, serving
 from karla_receiver.adapters.django.settings import receiver_from_settings
 from karla_receiver.adapters.wsgi import refuse_endless
 from karla_receiver.adapters.wsgi import to_request as wsgi_request
-from karla_receiver.body import BodyBuffer
-from karla_receiver.wiring import check_receiver
+from karla_receiver.request import BodyBuffer
+from karla_receiver.views import check_receiver
 
 __all__ = ["MARK", "DjangoView", "Mount", "View", "endpoint", "to_request", "webhook"]
 

@@ -19,8 +19,8 @@ from karla_receiver.handlers.around import Around
 from karla_receiver.outcomes import Handler
 from karla_receiver.receiver import ReceiverOptions
 from karla_receiver.signature.keys import SECRET_NAMES
+from karla_receiver.views import check_receiver
 from karla_receiver.views.paths import DEFAULT_PATH
-from karla_receiver.wiring import check_receiver
 
 __all__ = ["Karla"]
 

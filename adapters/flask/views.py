@@ -16,10 +16,10 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from karla_receiver import Event, Receiver, Request, Response, views
 from karla_receiver.adapters.wsgi import read_chunk, refuse_endless, to_request
-from karla_receiver.body import BodyBuffer
 from karla_receiver.errors import Reason, RequestError
+from karla_receiver.request import BodyBuffer
 from karla_receiver.runners import is_async
-from karla_receiver.wiring import check_receiver
+from karla_receiver.views import check_receiver
 
 __all__ = ["FlaskView", "View", "endpoint", "webhook"]
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import httpx2
 
 from karla_receiver import ConfigurationError
-from karla_receiver.hosts import is_host, is_loopback
+from karla_receiver.checks import is_host, is_loopback
 from karla_receiver.views.paths import DEFAULT_PATH
 
 __all__ = ["DEFAULT_PORT", "DEFAULT_URL", "checked_url", "listening", "webhook_url"]

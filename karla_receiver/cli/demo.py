@@ -15,7 +15,7 @@ from karla_receiver.cli.display import Display, JSONLines, Rows, Summary
 from karla_receiver.cli.exchange import Exchange, deliver
 from karla_receiver.cli.server import Adapter, serving
 from karla_receiver.cli.shop import Shop, Witness
-from karla_receiver.response import SUCCESS
+from karla_receiver.request import SUCCESS
 
 __all__ = ["demo", "rehearse"]
 

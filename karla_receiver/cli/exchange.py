@@ -11,7 +11,7 @@ from karla_receiver import Event, Reason, parse_event
 from karla_receiver.cli.deliveries import Delivery
 from karla_receiver.cli.shop import Witness
 from karla_receiver.errors import STATUS
-from karla_receiver.response import SUCCESS
+from karla_receiver.request import SUCCESS
 from karla_receiver.signature import HEADER
 
 __all__ = ["Exchange", "Result", "deliver", "documented_result"]

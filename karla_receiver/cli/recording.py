@@ -11,7 +11,7 @@ import msgspec
 import typer
 
 from karla_receiver import ConfigurationError, Reason, RequestError
-from karla_receiver.decodable import decodable
+from karla_receiver.events import decodable
 from karla_receiver.request import content_length
 from karla_receiver.signature import HEADER
 

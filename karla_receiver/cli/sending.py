@@ -20,8 +20,8 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from karla_receiver.checks import is_loopback
 from karla_receiver.cli.deliveries import Delivery
-from karla_receiver.hosts import is_loopback
 from karla_receiver.signature import HEADER
 from karla_receiver.testing.answers import refusals
 

@@ -13,8 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hmac import compare_digest
 from typing import Final, NamedTuple
 
-from karla_receiver.body import checked_body
-from karla_receiver.checks import is_finite
+from karla_receiver.checks import checked_body, is_finite
 from karla_receiver.decoding import parse_event
 from karla_receiver.errors import ConfigurationError, PayloadError, Reason, SignatureError
 from karla_receiver.explain import bodies, clocks

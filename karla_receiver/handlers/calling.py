@@ -11,7 +11,7 @@ from karla_receiver.events import Event, UnknownEvent
 from karla_receiver.handlers.routing import Matches
 from karla_receiver.observing import Observation
 from karla_receiver.outcomes import Discard, Handler, Outcome, RetryLater
-from karla_receiver.runners import Driver
+from karla_receiver.runners import Runner
 
 __all__ = ["AfterEach", "call_handlers", "is_success", "refuse_failure"]
 
@@ -21,7 +21,7 @@ AfterEach: TypeAlias = Callable[[Exception | None], object]
 async def call_handlers(
     matches: Matches,
     event: Event,
-    driver: Driver,
+    runner: Runner,
     view: Handler | None,
     seen: Observation | None,
     after_each: AfterEach | None = None,
@@ -41,13 +41,13 @@ async def call_handlers(
     started = 0.0 if seen is None else time.perf_counter()
     try:
         for handler in matches.handlers:
-            _, error = await driver.call(handler, event)
+            _, error = await runner.call(handler, event)
             if error is not None:
                 raised.append(error)
             if after_each is not None:
                 after_each(error)
         if view is not None and all(isinstance(error, Discard) for error in raised):
-            answered, error = await driver.call(view, event)
+            answered, error = await runner.call(view, event)
             if isinstance(error, DeliveryError) and error.answered is not None:
                 answered = error.answered  # `refuse_failure` was called within what is around it
             elif error is not None:

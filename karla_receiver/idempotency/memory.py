@@ -8,8 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
-from karla_receiver.checks import checked_clock, checked_count, checked_endpoint
-from karla_receiver.clocks import monotonic_clock
+from karla_receiver.checks import checked_clock, checked_count, checked_endpoint, monotonic_clock
 from karla_receiver.errors import StorageError
 from karla_receiver.idempotency.limits import (
     DEFAULT_LEASE,

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from sqlite3 import Connection
 from typing import Final
 
-from karla_receiver.checks import checked_clock, checked_endpoint
-from karla_receiver.clocks import monotonic_clock, wall_clock
+from karla_receiver.checks import checked_clock, checked_endpoint, monotonic_clock, wall_clock
 from karla_receiver.idempotency.limits import (
     DEFAULT_LEASE,
     DEFAULT_WINDOW,

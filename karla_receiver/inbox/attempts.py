@@ -9,15 +9,14 @@ from contextlib import suppress
 from typing import Any, Final, cast
 
 from karla_receiver import observing
-from karla_receiver.attempt import CURRENT
 from karla_receiver.decoding import parse_event
 from karla_receiver.errors import DeliveryError, PayloadError, Reason, StorageError
+from karla_receiver.handlers import Handlers
 from karla_receiver.inbox.backoff import Backoff
-from karla_receiver.inbox.protocol import EventHandler
 from karla_receiver.inbox.rows import Settlement, State, Taken
-from karla_receiver.observing import Observation
+from karla_receiver.observing import Observation, Observer
 from karla_receiver.observing.logs import logger, quoted
-from karla_receiver.outcomes import Discard, RetryLater
+from karla_receiver.outcomes import CURRENT, Discard, RetryLater
 from karla_receiver.sqlite.file import Session, SQLiteFile
 from karla_receiver.sqlite.group_commit import GroupCommit
 
@@ -46,7 +45,7 @@ _UNDO_HANDLER: Final = "ROLLBACK TO karla_handler"
 
 
 class _Attempt:
-    """What a handler sees of its attempt; see `karla_receiver.attempt.Attempt`."""
+    """What a handler sees of its attempt; see `karla_receiver.outcomes.Attempt`."""
 
     def __init__(self, taken: Taken, writer: GroupCommit) -> None:
         self.key = taken.key
@@ -83,7 +82,8 @@ class Attempts:
         self,
         file: SQLiteFile,
         writer: GroupCommit,
-        receiver: EventHandler,
+        handlers: Handlers,
+        observer: Observer | None,
         *,
         limit: int,
         backoff: Backoff,
@@ -91,7 +91,8 @@ class Attempts:
     ) -> None:
         self._file = file
         self._writer = writer
-        self._receiver = receiver
+        self._handlers = handlers
+        self._observer = observer
         self._limit: Final = limit
         self._backoff = backoff
         self._clock = clock
@@ -102,7 +103,7 @@ class Attempts:
         Raises nothing: whatever a handler raises is a failed attempt of this delivery alone, and
         whatever an observer raises is nothing.
         """
-        with observing.attempt(self._receiver.observer, BaseException) as seen:
+        with observing.attempt(self._observer, BaseException) as seen:
             try:
                 settlement = self._make(taken, seen)
             except BaseException as error:  # noqa: BLE001 - an odd exception's own text, a clock
@@ -113,7 +114,7 @@ class Attempts:
     def tell_parked(self, number: int) -> None:
         """Tell the observer of deliveries that are kept as failed because their workers died."""
         for _ in range(number):
-            observing.parked(self._receiver.observer, Reason.HANDLER_ERROR, BaseException)
+            observing.parked(self._observer, Reason.HANDLER_ERROR, BaseException)
 
     def _make(self, taken: Taken, seen: Observation) -> Settlement | None:
         attempt = _Attempt(taken, self._writer)
@@ -143,7 +144,7 @@ class Attempts:
 
     def _outcome(self, taken: Taken, attempt: _Attempt, seen: Observation) -> Settlement:
         try:
-            self._receiver.handle(parse_event(taken.body), seen, attempt.after_handler)
+            self._handlers.handle(parse_event(taken.body), seen, attempt.after_handler)
         except RetryLater as postponed:
             return self._again(taken, postponed.after, postponed.reason or "RetryLater")
         except Discard as discard:

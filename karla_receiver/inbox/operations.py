@@ -11,10 +11,10 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from karla_receiver.decodable import decodable
 from karla_receiver.decoding import parse_event
 from karla_receiver.delivery import Delivery
 from karla_receiver.errors import PayloadError
+from karla_receiver.events import decodable
 from karla_receiver.idempotency.keys import delivery_key, occurrence_key
 from karla_receiver.inbox import rows, workers
 from karla_receiver.inbox.reading import read, require_inbox

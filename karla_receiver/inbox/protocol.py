@@ -6,13 +6,12 @@ from enum import StrEnum
 from typing import Protocol
 
 from karla_receiver.delivery import Delivery
-from karla_receiver.events import Event
-from karla_receiver.handlers.calling import AfterEach
+from karla_receiver.handlers import Handlers
 from karla_receiver.idempotency.protocol import Key
-from karla_receiver.observing import Observation, Observer
-from karla_receiver.signature import Verified
+from karla_receiver.observing import Observer
+from karla_receiver.signature import Verifier
 
-__all__ = ["EventHandler", "Inbox", "Novelty"]
+__all__ = ["Inbox", "Novelty"]
 
 
 class Novelty(StrEnum):
@@ -23,28 +22,6 @@ class Novelty(StrEnum):
     DUPLICATE = "duplicate"  # one with its key is there, and so it was not kept again
 
 
-class EventHandler(Protocol):
-    """What an inbox's worker needs of a receiver."""
-
-    @property
-    def observer(self) -> Observer | None:
-        """To be told of each attempt; see `karla_receiver.observing.attempt`."""
-        ...
-
-    def handle(
-        self, event: Event, seen: Observation | None = None, after_each: AfterEach | None = None
-    ) -> None:
-        """Call every handler that wants event; see `Receiver.handle`."""
-
-    def note_loop(self) -> bool:
-        """Take the event loop that runs in this thread, if any, for that of async handlers."""
-        ...
-
-    def verify_kept(self, delivery: Delivery) -> Verified:
-        """Verify a kept delivery as at its receipt; see `Receiver.verify_kept`."""
-        ...
-
-
 class Inbox(Protocol):
     """Keeps deliveries for a worker. Safe for threads, several event loops, and fork."""
 
@@ -53,8 +30,12 @@ class Inbox(Protocol):
         """What makes two deliveries the same one; None: the SHA-256 of the raw body."""
         ...
 
-    def attach(self, receiver: EventHandler) -> None:
-        """Take the receiver whose handlers are to be called; by the receiver, when it is made."""
+    def attach(self, handlers: Handlers, verifier: Verifier, observer: Observer | None) -> None:
+        """Take what a worker needs; called by the receiver, when it is made.
+
+        handlers: to be called with each event; see `Handlers.handle`. verifier: to verify once more
+        what others could write to. observer: to be told of each attempt; see `observing.attempt`.
+        """
 
     def put(self, delivery: Delivery) -> Novelty:
         """Return when delivery is kept as durably as the inbox promises.

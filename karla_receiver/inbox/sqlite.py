@@ -13,21 +13,24 @@ from karla_receiver.checks import (
     checked_endpoint,
     checked_function,
     checked_seconds,
+    wall_clock,
 )
-from karla_receiver.clocks import wall_clock
 from karla_receiver.decoding import parse_event
 from karla_receiver.delivery import Delivery
 from karla_receiver.errors import ConfigurationError
 from karla_receiver.events import ClaimEvent, Event, ShipmentEvent
+from karla_receiver.handlers import Handlers
 from karla_receiver.idempotency.limits import DEFAULT_WINDOW, checked_key, checked_window
 from karla_receiver.idempotency.protocol import Key
 from karla_receiver.inbox.attempts import Attempts
 from karla_receiver.inbox.backoff import Backoff
 from karla_receiver.inbox.frozen import refuse_frozen_threads, refuse_threads_before_fork
 from karla_receiver.inbox.idle import IdleWatch
-from karla_receiver.inbox.protocol import EventHandler, Novelty
+from karla_receiver.inbox.protocol import Novelty
 from karla_receiver.inbox.rows import Put
 from karla_receiver.inbox.worker import Worker, WorkerOptions
+from karla_receiver.observing import Observer
+from karla_receiver.signature import Verifier
 from karla_receiver.sqlite.file import SQLiteFile
 from karla_receiver.sqlite.forking import notice_fork, renew_after_fork
 from karla_receiver.sqlite.group_commit import GroupCommit, Work
@@ -110,7 +113,8 @@ class SQLiteInbox:
         self._file = SQLiteFile(path)
         self._writer = GroupCommit(self._file)
         self._idle = IdleWatch(endpoint, self._clock, expects_others=not workers)
-        self._receiver: EventHandler | None = None
+        self._handlers: Handlers | None = None
+        self._observer: Observer | None = None
         self._worker: Worker | None = None
         self._starting = threading.Lock()
         renew_after_fork(self)
@@ -128,17 +132,19 @@ class SQLiteInbox:
         """Seconds for which a delivery is remembered."""
         return self._window
 
-    def attach(self, receiver: EventHandler) -> None:
-        """Take the receiver whose handlers are to be called. Raises ConfigurationError on a second.
+    def attach(self, handlers: Handlers, verifier: Verifier, observer: Observer | None) -> None:
+        """Take the handlers that are to be called. Raises ConfigurationError on a second call.
 
         One inbox is one receiver's; two receivers need two, with an `endpoint` each.
+        verifier: not needed, since nobody else writes to the file.
         """
-        if self._receiver is not None and self._receiver is not receiver:
+        if self._handlers is not None:
             raise ConfigurationError(
                 "this inbox has a receiver: give the other one an inbox of its own, with another"
                 " endpoint; the file may be the same"
             )
-        self._receiver = receiver
+        self._handlers = handlers
+        self._observer = observer
 
     def put(self, delivery: Delivery) -> Novelty:
         """Return when delivery is on the disk, and whether it was known before.
@@ -169,18 +175,19 @@ class SQLiteInbox:
         """
         threads = self._threads if workers is None else workers
         checked_count("workers", threads, least=1, most=256)
-        if self._receiver is None:
+        if self._handlers is None:
             raise ConfigurationError("no receiver has this inbox: Receiver(..., inbox=inbox)")
         refuse_frozen_threads()
         refuse_threads_before_fork()
-        self._receiver.note_loop()
+        self._handlers.note_loop()
         notice_fork()
         with self._starting:
             if self._worker is None:
                 attempts = Attempts(
                     self._file,
                     self._writer,
-                    self._receiver,
+                    self._handlers,
+                    self._observer,
                     limit=self._options.max_attempts,
                     backoff=self._backoff,
                     clock=self._clock,
@@ -244,7 +251,7 @@ class SQLiteInbox:
         worker = self._worker
         if worker is not None:
             worker.nudge()
-        elif self._threads and self._receiver is not None:
+        elif self._threads and self._handlers is not None:
             self.start()
 
 

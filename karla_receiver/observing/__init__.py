@@ -10,10 +10,9 @@ from typing import Final, Protocol, TypeAlias
 import msgspec
 
 from karla_receiver.checks import has_methods, kind_of
-from karla_receiver.errors import ConfigurationError, Reason
+from karla_receiver.errors import ConfigurationError, Reason, Verified
 from karla_receiver.events import Event
 from karla_receiver.observing import logs
-from karla_receiver.signature import Verified
 from karla_receiver.vocabulary import GROUPS
 
 __all__ = [

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, cast
 
 import msgspec
 
-from karla_receiver.clocks import wall_clock
+from karla_receiver.checks import wall_clock
 from karla_receiver.registration.calls import Call
 from karla_receiver.registration.errors import (
     CredentialsError,

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from karla_receiver.checks import is_host, is_loopback
 from karla_receiver.errors import ConfigurationError
-from karla_receiver.hosts import is_host, is_loopback
 from karla_receiver.registration.secret import Secret
 
 __all__ = ["KARLA_API", "Credentials", "credentials_in"]

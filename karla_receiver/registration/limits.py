@@ -10,8 +10,8 @@ import uuid
 from collections.abc import Iterable
 from urllib.parse import SplitResult, urlsplit
 
+from karla_receiver.checks import is_host
 from karla_receiver.errors import ConfigurationError
-from karla_receiver.hosts import is_host
 from karla_receiver.patterns import group_pattern, parse_pattern
 from karla_receiver.registration.secret import Secret
 from karla_receiver.registration.webhook import Status

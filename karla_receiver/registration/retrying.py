@@ -8,8 +8,7 @@ from typing import Final
 
 import msgspec
 
-from karla_receiver.checks import checked_seconds
-from karla_receiver.clocks import wall_clock
+from karla_receiver.checks import checked_seconds, wall_clock
 from karla_receiver.errors import ConfigurationError
 from karla_receiver.registration.answers import Answer, NoAnswer, Outcome
 from karla_receiver.registration.calls import Call

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, TypeAlias, cast
 
 import msgspec
 
-from karla_receiver.decodable import decodable
+from karla_receiver.events import decodable
 from karla_receiver.registration.secret import Secret
 
 __all__ = ["Status", "Webhook", "to_webhook"]

@@ -13,13 +13,12 @@ from collections.abc import Callable, Sequence
 from hmac import compare_digest
 from typing import Any, NamedTuple, cast
 
-from karla_receiver.body import checked_body
-from karla_receiver.checks import checked_clock, is_finite
-from karla_receiver.errors import ConfigurationError, Reason, SignatureError
+from karla_receiver.checks import checked_body, checked_clock, is_finite
+from karla_receiver.errors import ConfigurationError, Reason, SignatureError, Verified
 from karla_receiver.signature.hints import hint_of_secrets
 from karla_receiver.signature.keys import make_keys
 
-__all__ = ["HEADER", "SignatureHeader", "Verified", "Verifier", "parse_header", "sign"]
+__all__ = ["HEADER", "SignatureHeader", "Verifier", "parse_header", "sign"]
 
 HEADER = "Karla-Signature"
 
@@ -49,18 +48,6 @@ class SignatureHeader(NamedTuple):
 
     def __repr__(self) -> str:
         return f"<SignatureHeader with {len(self.signatures)} digests>"
-
-
-class Verified(NamedTuple):
-    """What a verification proved.
-
-    timestamp: when the delivery was signed, in unix seconds.
-    secret_index: which of the configured secrets matched, from 0. As long as the index of an
-    old secret is seen, that secret is in use and must stay.
-    """
-
-    timestamp: int
-    secret_index: int
 
 
 def sign(body: bytes, secret: str | bytes, *, timestamp: int | None = None) -> str:

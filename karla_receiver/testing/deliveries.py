@@ -10,7 +10,7 @@ from enum import StrEnum, unique
 from types import MappingProxyType
 from typing import Final
 
-from karla_receiver.body import checked_body
+from karla_receiver.checks import checked_body
 from karla_receiver.errors import ConfigurationError, Reason
 from karla_receiver.signature import HEADER, sign
 from karla_receiver.testing.json_values import is_object

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from karla_receiver.decodable import decodable
+from karla_receiver.events import decodable
 
 __all__ = ["Answer", "Duplicates", "FakeAPI", "RegisteredWebhook"]
 

@@ -32,8 +32,7 @@ except ModuleNotFoundError as _error:
         sys.exit(2)
     raise ModuleNotFoundError(_message, name=_error.name) from None
 
-from karla_receiver.checks import checked_count, checked_seconds
-from karla_receiver.clocks import wall_clock
+from karla_receiver.checks import checked_count, checked_seconds, wall_clock
 from karla_receiver.errors import ConfigurationError
 from karla_receiver.signature import sign
 from karla_receiver.testing.fake_api import Answer, Duplicates, FakeAPI, RegisteredWebhook

@@ -11,10 +11,9 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from karla_receiver.body import checked_body
+from karla_receiver.checks import checked_body, is_loopback
 from karla_receiver.decoding import parse_event
 from karla_receiver.errors import ConfigurationError, PayloadError
-from karla_receiver.hosts import is_loopback
 from karla_receiver.patterns import Address, addresses_of, parse_pattern
 from karla_receiver.signature import HEADER
 from karla_receiver.testing.fake_api import RegisteredWebhook

@@ -58,7 +58,7 @@ def karla_deliver(
 
     See `karla_receiver.testing.delivering.Deliverer`.
     """
-    from karla_receiver.clocks import wall_clock
+    from karla_receiver.checks import wall_clock
     from karla_receiver.testing.delivering import Deliverer
 
     clock = wall_clock

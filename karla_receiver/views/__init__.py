@@ -7,15 +7,13 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from functools import partial, update_wrapper
 from typing import Any, TypeAlias, TypeVar, cast
 
-from karla_receiver.body import BodyBuffer
 from karla_receiver.errors import ConfigurationError, Reason, RequestError
 from karla_receiver.events import Event
 from karla_receiver.handlers.calling import is_success
 from karla_receiver.handlers.routing import check_callable, check_view
 from karla_receiver.observing.logs import logger
 from karla_receiver.receiver import Receiver
-from karla_receiver.request import Request
-from karla_receiver.response import REFUSALS, SUCCESS, Response
+from karla_receiver.request import REFUSALS, SUCCESS, BodyBuffer, Request, Response
 from karla_receiver.runners import is_async
 
 __all__ = [
@@ -24,6 +22,8 @@ __all__ = [
     "KeptBody",
     "Secrets",
     "Status",
+    "check_app",
+    "check_receiver",
     "decorator",
     "receive",
     "receive_async",
@@ -258,3 +258,22 @@ def warn_of_lost_body(culprits: str) -> None:
         " first, and must not at this route",
         culprits,
     )
+
+
+def check_app(app: object, what: str, *arguments: str) -> None:
+    """Raise ConfigurationError unless app is callable with that many arguments.
+
+    what: "an ASGI app" or "a WSGI app"; the number of arguments tells the two apart.
+    """
+    if isinstance(app, Receiver):
+        raise ConfigurationError(f"the receiver comes second, after {what}")
+    check_callable(app, what, *arguments)
+
+
+def check_receiver(receiver: object) -> Receiver:
+    """Return the receiver. Raises ConfigurationError if it is something else, as a secret."""
+    if not isinstance(receiver, Receiver):
+        raise ConfigurationError(
+            f"expected a Receiver, as in Receiver(secret), not {type(receiver).__name__}"
+        )
+    return receiver

@@ -12,7 +12,7 @@ from karla_receiver.errors import ConfigurationError, Reason, SignatureError
 from karla_receiver.events import Event
 from karla_receiver.observing.logs import logger, quoted
 from karla_receiver.receiver import Receiver
-from karla_receiver.response import SUCCESS, Response
+from karla_receiver.request import SUCCESS, Response
 
 __all__ = [
     "DEFAULT_PATH",

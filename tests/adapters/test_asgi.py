@@ -20,7 +20,7 @@ from karla_receiver import ConfigurationError, Event, Reason, Receiver, Signatur
 from karla_receiver.adapters.asgi import KarlaApp, KarlaMiddleware, require_event
 from karla_receiver.inbox import Novelty
 from karla_receiver.outcomes import Discard, RetryLater
-from karla_receiver.response import REFUSALS
+from karla_receiver.request import REFUSALS
 from tests.doors import (
     PATH,
     asgi_scope,
@@ -588,7 +588,7 @@ class StoppableInbox:
     def __init__(self, order: list[str]) -> None:
         self._order = order
 
-    def attach(self, receiver: object) -> None:
+    def attach(self, handlers: object, verifier: object, observer: object) -> None:
         """Have no use for it."""
 
     def put(self, delivery: object) -> Novelty:

@@ -29,13 +29,12 @@ from karla_receiver import (
     sign,
 )
 from karla_receiver.adapters.celery import CeleryInbox
-from karla_receiver.attempt import current_attempt
 from karla_receiver.delivery import Delivery
 from karla_receiver.errors import StorageError
 from karla_receiver.idempotency import Claim, ClaimState, MemoryStore, occurrence_key
 from karla_receiver.idempotency.keys import delivery_key
 from karla_receiver.inbox.backoff import Backoff
-from karla_receiver.outcomes import Discard, RetryLater
+from karla_receiver.outcomes import Discard, RetryLater, current_attempt
 from tests.observed import Keeper
 from tests.ports import reserved_port
 from tests.signing import BODY, SECRET, signature_header, signed

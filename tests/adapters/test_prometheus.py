@@ -66,14 +66,15 @@ def test_a_handled_delivery_is_counted_and_timed(registry: CollectorRegistry) ->
 
 
 def test_what_no_handler_wants_is_counted_by_its_group(registry: CollectorRegistry) -> None:
-    receiver = receiver_of(registry)
+    observer = PrometheusObserver(registry=registry)
+    receiver = Receiver(SECRET, clock=lambda: NOW, observer=observer)
     unwanted = {"event_group": "claim_created"}
     read = registry.get_sample_value
     assert read("karla_unwanted_total", unwanted) == 0  # so that increase() sees the first one
 
     receiver.receive(signed(samples.read("claim_created"), timestamp=NOW))
-    with attempt(receiver.observer) as seen:
-        receiver.handle(parse_event(samples.read("claim_created")), seen)
+    with attempt(observer) as seen:
+        receiver.handlers.handle(parse_event(samples.read("claim_created")), seen)
 
     assert read("karla_unwanted_total", unwanted) == 2
     attempts = {"outcome": "unwanted", "event_group": "claim_created"}

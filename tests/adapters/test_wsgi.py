@@ -10,7 +10,7 @@ import pytest
 from karla_receiver import ConfigurationError, Event, Reason, Receiver, SignatureError
 from karla_receiver.adapters.wsgi import KarlaApp, KarlaMiddleware, require_event
 from karla_receiver.outcomes import RetryLater
-from karla_receiver.response import REFUSALS
+from karla_receiver.request import REFUSALS
 from tests.doors import (
     PATH,
     asgi_not_found,

@@ -8,9 +8,9 @@ import threading
 from pathlib import Path
 
 from karla_receiver import Event, Receiver
-from karla_receiver.attempt import current_attempt
 from karla_receiver.delivery import Delivery
 from karla_receiver.inbox import SQLiteInbox
+from karla_receiver.outcomes import current_attempt
 from karla_receiver.sqlite.file import Session
 
 PUTTERS = 8

@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from karla_receiver import Event, Receiver
-from karla_receiver.attempt import current_attempt
 from karla_receiver.inbox import SQLiteInbox
-from karla_receiver.outcomes import Discard, RetryLater
+from karla_receiver.outcomes import Discard, RetryLater, current_attempt
 from karla_receiver.sqlite.file import Session
 from tests.inbox.stock import delivery, end_leases, hurried, states
 from tests.inbox.test_worker import OddDiscard, die_while_handling

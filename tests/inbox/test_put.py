@@ -203,8 +203,7 @@ def test_a_receiver_answers_200_for_what_is_kept(inbox: SQLiteInbox, path: Path)
 
 
 def test_an_inbox_has_one_receiver(inbox: SQLiteInbox) -> None:
-    receiver = Receiver(SECRET, inbox=inbox)
-    inbox.attach(receiver)
+    Receiver(SECRET, inbox=inbox)
     with pytest.raises(ConfigurationError, match="an inbox of its own, with another endpoint"):
         Receiver(SECRET, inbox=inbox)
 

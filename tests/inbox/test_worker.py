@@ -18,12 +18,11 @@ from typing import Any
 import pytest
 
 from karla_receiver import ClaimEvent, ConfigurationError, Event, Receiver, samples
-from karla_receiver.attempt import current_attempt
 from karla_receiver.errors import StorageError
 from karla_receiver.inbox import SQLiteInbox, by_subject
 from karla_receiver.inbox.attempts import Attempts
 from karla_receiver.inbox.rows import Settlement
-from karla_receiver.outcomes import Discard, RetryLater
+from karla_receiver.outcomes import Discard, RetryLater, current_attempt
 from karla_receiver.sqlite.file import Session
 from karla_receiver.sqlite.group_commit import GroupCommit
 from tests.inbox.stock import (

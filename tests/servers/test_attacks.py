@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from karla_receiver import Reason
-from karla_receiver.response import REFUSALS, SUCCESS
+from karla_receiver.request import REFUSALS, SUCCESS
 from tests.attack_table import Case, load_cases
 from tests.servers.cases import NOT_SENT, SENT, Outcome, expected, script_of
 from tests.servers.differences import DIFFERENCES, EVERY, acceptable

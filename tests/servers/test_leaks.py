@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from karla_receiver.response import REFUSALS
+from karla_receiver.request import REFUSALS
 from tests.attack_table import load_cases
 from tests.servers.launching import Server, delivery
 from tests.servers.live import ALIVE

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from karla_receiver import samples
-from karla_receiver.response import SUCCESS
+from karla_receiver.request import SUCCESS
 from tests.attack_table import load_cases
 from tests.servers.launching import KINDS, Kind, Server, delivery, running
 from tests.servers.live import ALIVE, CLOCKED, FAILING_ONCE, NEW, OLD, ROTATING, SLOW

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from karla_receiver import Reason, Receiver, Request
-from karla_receiver.response import REFUSALS, SUCCESS
+from karla_receiver.request import REFUSALS, SUCCESS
 from karla_receiver.testing import Answer, assert_acknowledged, assert_refused, shipment_event
 
 

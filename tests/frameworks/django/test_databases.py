@@ -124,7 +124,7 @@ def test_a_worker_leaves_no_connection_open_between_two_handlers(
     def work() -> None:
         insert()  # what was left open before is closed too
         for _ in range(2):
-            receiver.handle(EVENT)
+            receiver.handlers.handle(EVENT)
             opened.append(is_open())
 
     in_thread(work)
@@ -148,8 +148,8 @@ def test_an_async_handler_of_a_worker_has_connections_of_its_own(
         await sync_to_async(use)()
 
     def work() -> None:
-        receiver.handle(EVENT)
-        receiver.handle(EVENT)
+        receiver.handlers.handle(EVENT)
+        receiver.handlers.handle(EVENT)
 
     in_thread(work)
     first, again, second, second_again = used
@@ -255,7 +255,7 @@ def test_what_the_user_has_put_around_is_within() -> None:
         opened.append(connections["kept"].in_atomic_block)
 
     def work() -> None:
-        receiver.handle(EVENT)
+        receiver.handlers.handle(EVENT)
         opened.append(is_open())
 
     in_thread(work)
@@ -283,7 +283,7 @@ def test_atomic_requests_holds_for_each_database_and_not_in_a_worker() -> None:
 
     with routed(endpoint(receiver)):
         assert posted(Client()) == 200
-    in_thread(lambda: receiver.handle(EVENT))
+    in_thread(lambda: receiver.handlers.handle(EVENT))
     assert states == [[True, True], [False, False]]
 
 

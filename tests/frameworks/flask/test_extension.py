@@ -286,12 +286,12 @@ def by_asgi(made: Shop) -> None:
 
 
 def by_worker(made: Shop) -> None:
-    made.receiver.handle(EVENT)
+    made.receiver.handlers.handle(EVENT)
 
 
 def in_a_request_of_another_app(made: Shop) -> None:
     with shop("other").test_request_context():
-        made.receiver.handle(EVENT)
+        made.receiver.handlers.handle(EVENT)
 
 
 OUTSIDE: list[Callable[[Shop], None]] = [
@@ -343,5 +343,5 @@ def test_the_app_is_there_for_whatever_else_is_around_a_handler() -> None:
         yield
 
     karla.on("*")(lambda event: None)
-    karla.init_app(shop()).handle(EVENT)
+    karla.init_app(shop()).handlers.handle(EVENT)
     assert names == ["shop"]

@@ -1,4 +1,7 @@
-"""Options, checked when a thing is made: an object that exists can serve. And the usual clocks."""
+"""What is checked once: options, when a thing is made, and foreign text before it is shown.
+
+An object that exists can serve. The usual clocks are here too.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,7 @@ __all__ = [
     "is_loopback",
     "kind_of",
     "monotonic_clock",
+    "printable",
     "wall_clock",
 ]
 
@@ -173,3 +177,14 @@ def is_loopback(host: str | None) -> bool:
         return ip_address(host or "").is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def printable(text: str, *, keeps_lines: bool = False) -> str:
+    """Return foreign text fit for a terminal or a log: what does not print is escaped.
+
+    keeps_lines: leave newlines as they are. Else nothing in it can begin a line or move a cursor.
+    """
+    return "".join(
+        each if each.isprintable() or (keeps_lines and each == "\n") else ascii(each)[1:-1]
+        for each in text
+    )

@@ -20,6 +20,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from karla_receiver import ConfigurationError, sign
+from karla_receiver.checks import printable
 from karla_receiver.cli.addresses import checked_url
 from karla_receiver.cli.deliveries import Delivery
 from karla_receiver.cli.secret_input import SecretFile, ask_or_refuse
@@ -88,7 +89,7 @@ def list_(
     table = Table("received", "state", "attempts", "key", "ref", "note", box=None)
     for kept in found:
         columns = (_shown(kept.received_at), kept.state, str(kept.attempts), kept.key[:12])
-        table.add_row(*map(_plain, (*columns, kept.ref or "-", kept.note or "")))
+        table.add_row(*map(printable, (*columns, kept.ref or "-", kept.note or "")))
     _print(table)
     typer.echo(f"{len(found)} of {_deliveries(count)}")
 
@@ -121,11 +122,11 @@ def show(
     times = {"received_at": _shown(kept.received_at), "changed_at": _shown(kept.changed_at)}
     for name in Kept.__struct_fields__:
         shown = (times | {"due": _due(kept)}).get(name, getattr(kept, name))
-        typer.echo(f"{name:12} {_plain('-' if shown is None else str(shown))}")
+        typer.echo(f"{name:12} {printable('-' if shown is None else str(shown))}")
     for name, line in delivery.headers:
-        typer.echo(f"{name:12} {_plain(line)}")
+        typer.echo(f"{name:12} {printable(line)}")
     typer.echo("")
-    typer.echo("\n".join(map(_plain, text.split("\n"))))
+    typer.echo(printable(text, keeps_lines=True))
 
 
 @inbox.command()
@@ -257,7 +258,7 @@ def stats(file: File, as_json: AsJSON = False) -> None:
         return
     table = Table("", "deliveries", box=None)
     for name, number in (*found.states.items(), *found.groups.items()):
-        table.add_row(_plain(name or "(no group)"), str(number))
+        table.add_row(printable(name or "(no group)"), str(number))
     table.add_row("same occurrence, other bytes", str(found.near_duplicates))
     _print(table)
     waiting = "-" if found.oldest_waiting is None else _shown(found.oldest_waiting)
@@ -319,7 +320,7 @@ def _signed_anew(operations: Operations, kept: Kept, secret: str) -> Delivery | 
     delivery = operations.delivery(kept)
     if delivery is None:
         return None
-    name = _plain(kept.key[:12])
+    name = printable(kept.key[:12])
     return Delivery(
         name=name, sent=name, body=delivery.body, signature=sign(delivery.body, secret), reason=None
     )
@@ -379,8 +380,3 @@ def _due(kept: Kept) -> str:
 
 def _shown(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-
-
-def _plain(text: str) -> str:
-    """Make what a sender controls fit for a line of a terminal."""
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)

@@ -12,6 +12,7 @@ from typing import Annotated, Protocol
 import typer
 
 from karla_receiver import parse_event
+from karla_receiver.checks import printable
 from karla_receiver.cli.addresses import DEFAULT_PORT, listening, webhook_url
 from karla_receiver.cli.recording import Recorded, Recorder
 from karla_receiver.cli.secret_input import ONE, SecretFile, configured_secrets
@@ -176,8 +177,4 @@ def _story(delivery: Recorded) -> str:
         return f"{delivery.reason}"
     # Signed, but still somebody's text: no escape sequence of it may reach the terminal.
     told = (event["order_number"], event["ref"], event["event_type"])
-    return " ".join(_printable(part or "-") for part in told)
-
-
-def _printable(text: str) -> str:
-    return "".join(mark if mark.isprintable() else "?" for mark in text[:100])
+    return " ".join(printable((part or "-")[:100]) for part in told)

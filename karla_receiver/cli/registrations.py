@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 from rich.text import Text
 
+from karla_receiver.checks import printable
 from karla_receiver.cli.terminal import Terminal, write_json
 from karla_receiver.registration import Secret, SyncPlan, Webhook
 
@@ -86,7 +87,7 @@ class Rows:
 
     def _webhook(self, webhook: Webhook) -> None:
         style = "green" if webhook.status == "active" else "yellow"
-        self._print(Text.assemble((_plain(webhook.url), "bold"), "  ", (webhook.status, style)))
+        self._print(Text.assemble((printable(webhook.url), "bold"), "  ", (webhook.status, style)))
         self._print(f"  uuid    {webhook.uuid}")
         if webhook.created_at is not None:
             created = webhook.created_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
@@ -96,7 +97,9 @@ class Rows:
             self._print(f"  note    {webhook.description}")
 
     def _print(self, text: str | Text, style: str = "") -> None:
-        self._terminal.print(Text(_plain(text), style) if isinstance(text, str) else text)
+        self._terminal.print(
+            Text(printable(text, keeps_lines=True), style) if isinstance(text, str) else text
+        )
 
 
 class JSONLines:
@@ -140,8 +143,3 @@ def _webhook(webhook: Webhook) -> dict[str, object]:
     fields: dict[str, object] = msgspec.to_builtins(without)
     del fields["secret"]
     return {"type": "webhook", **fields}
-
-
-def _plain(text: str) -> str:
-    # Karla's texts were written by anybody: none of them may move the cursor.
-    return "".join(each if each.isprintable() or each == "\n" else "?" for each in text)

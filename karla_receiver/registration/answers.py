@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, cast
 
 import msgspec
 
-from karla_receiver.checks import wall_clock
+from karla_receiver.checks import printable, wall_clock
 from karla_receiver.registration.calls import Call
 from karla_receiver.registration.errors import (
     CredentialsError,
@@ -237,4 +237,4 @@ def _shown(text: object, hidden: list[Secret]) -> str:
     for secret in hidden:
         text = text.replace(secret.reveal(), "<secret>")
     line = " ".join(text.split())
-    return "".join(each if each.isprintable() else "?" for each in line[:_TEXT_SHOWN])
+    return printable(line[:_TEXT_SHOWN])

@@ -10,6 +10,7 @@ from textwrap import indent, shorten
 from types import MappingProxyType
 from typing import Final
 
+from karla_receiver.checks import printable
 from karla_receiver.testing.attacks import decisions
 
 __all__ = ["Finding", "Kind", "SafetyReport"]
@@ -100,8 +101,8 @@ class SafetyReport:
         yield "\n" + _row("id", "sent", "answered", "must be", "why")
         for finding in self.findings:
             yield _row(finding.id, finding.title, finding.answered, finding.expected, finding.why)
-            if len(_printable(finding.answered)) > _WIDTHS["answered"]:
-                whole = shorten(_printable(finding.answered), _LONGEST_ANSWER, placeholder=" ...")
+            if len(printable(finding.answered)) > _WIDTHS["answered"]:
+                whole = shorten(printable(finding.answered), _LONGEST_ANSWER, placeholder=" ...")
                 yield f"{'':{_WIDTHS['id']}}  answered: {whole}"
         texts = decisions()
         named = {name for finding in self.findings for name in re.findall(r"D\d+", finding.why)}
@@ -111,14 +112,10 @@ class SafetyReport:
 
 def _row(*cells: str) -> str:
     padded = [
-        shorten(_printable(cell), width, placeholder="...").ljust(width)
+        shorten(printable(cell), width, placeholder="...").ljust(width)
         for cell, width in zip(cells, _WIDTHS.values(), strict=False)
     ]
     return "  ".join([*padded, cells[-1]])
-
-
-def _printable(text: str) -> str:
-    return ascii(text)[1:-1]
 
 
 # Unsigned, and signed with zeros.

@@ -148,8 +148,8 @@ def test_an_empty_list_says_so_to_people(karla: FakeKarla) -> None:
 def test_what_others_wrote_cannot_move_the_cursor(karla: FakeKarla) -> None:
     karla.register(URL, description="\x1b[2Jgone [bold]really[/bold]", enabled_events=["a\x07b"])
     shown = succeed("list")
-    assert "  note    ?[2Jgone [bold]really[/bold]\n" in shown
-    assert "  events  a?b\n" in shown
+    assert "  note    \\x1b[2Jgone [bold]really[/bold]\n" in shown
+    assert "  events  a\\x07b\n" in shown
 
 
 def test_a_long_url_is_shown_whole(karla: FakeKarla) -> None:

@@ -114,7 +114,7 @@ def said(body: Any, status: int = 400) -> ErrorBody:
         ({}, ErrorBody(), ""),
         (b"", ErrorBody(), ""),
         (b"<h1>no</h1>", ErrorBody(text="<h1>no</h1>"), "<h1>no</h1>"),
-        (b"\xff\x00", ErrorBody(text="\ufffd?"), "\ufffd?"),
+        (b"\xff\x00", ErrorBody(text="\ufffd\\x00"), "\ufffd\\x00"),
         ("text", ErrorBody(text='"text"'), '"text"'),
         (b"[" * 100_000, ErrorBody(text="[" * 300), "[" * 300),
     ],

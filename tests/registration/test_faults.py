@@ -248,7 +248,7 @@ FAULTS = [
         answers=(http(400, b"you\x1b[2J\r\n  did\twrong"),),
         result=RefusedError,
         calls=1,
-        told="(Karla: you?[2J did wrong)",
+        told="(Karla: you\\x1b[2J did wrong)",
     ),
     Fault(
         name="gzip that is none",

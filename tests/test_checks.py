@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from karla_receiver import ConfigurationError, Verifier
+from karla_receiver.checks import printable
 from karla_receiver.explain import explain
 from karla_receiver.idempotency import MemoryStore, SQLiteStore
 from karla_receiver.inbox import SQLiteInbox
@@ -37,3 +38,18 @@ def test_a_number_of_seconds_that_no_float_can_be_is_refused(
 ) -> None:
     with pytest.raises(ConfigurationError):
         make(number, str(tmp_path / "karla.db"))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown", "shown_in_lines"),
+    [
+        ("Müller, 配送", "Müller, 配送", "Müller, 配送"),
+        ("a\x1b[31mb\x9b", "a\\x1b[31mb\\x9b", "a\\x1b[31mb\\x9b"),
+        ("one\ntwo\r", "one\\ntwo\\r", "one\ntwo\\r"),
+        ("\u202eback\u2028\ud800", "\\u202eback\\u2028\\ud800", "\\u202eback\\u2028\\ud800"),
+        ("", "", ""),
+    ],
+)
+def test_foreign_text_moves_no_cursor(text: str, shown: str, shown_in_lines: str) -> None:
+    assert printable(text) == shown
+    assert printable(text, keeps_lines=True) == shown_in_lines

@@ -5,7 +5,7 @@ Needs the extra `api`.
 
 from __future__ import annotations
 
-from karla_receiver.registration.client import APIOptions, AsyncKarlaAPI, KarlaAPI
+from karla_receiver.registration.client import APIOptions, KarlaAPI
 from karla_receiver.registration.errors import (
     AmbiguousURLError,
     CredentialsError,
@@ -26,7 +26,6 @@ from karla_receiver.registration.webhook import Status, Webhook
 __all__ = [
     "APIOptions",
     "AmbiguousURLError",
-    "AsyncKarlaAPI",
     "Change",
     "CredentialsError",
     "ErrorBody",

@@ -1,9 +1,9 @@
-"""The two clients of Karla's webhook API: one that blocks, and one for an event loop."""
+"""The client of Karla's webhook API."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from sys import float_info
 from typing import TypedDict, Unpack
 
@@ -15,11 +15,10 @@ from karla_receiver.registration.operations import Operations
 from karla_receiver.registration.planning import SyncPlan
 from karla_receiver.registration.retrying import LONGEST_WAIT, Retries
 from karla_receiver.registration.secret import Secret
-from karla_receiver.registration.transport import AsyncTransport, SyncTransport
+from karla_receiver.registration.transport import Transport
 from karla_receiver.registration.webhook import Status, Webhook
-from karla_receiver.runners import run_sync
 
-__all__ = ["APIOptions", "AsyncKarlaAPI", "KarlaAPI"]
+__all__ = ["APIOptions", "KarlaAPI"]
 
 _EVERYTHING = ("*",)
 
@@ -61,7 +60,7 @@ class KarlaAPI:
         del api_key
         credentials = _credentials(shop_slug, hidden, username, base_url)
         timeout, retries = _checked(options)
-        self._transport = SyncTransport(credentials, timeout)
+        self._transport = Transport(credentials, timeout)
         self._operations = Operations(credentials, self._transport, retries)
 
     @classmethod
@@ -92,20 +91,14 @@ class KarlaAPI:
         Pages are read as they are needed. The filters are Karla's own; how it compares a URL is
         not documented, so to find one webhook use `get`.
         """
-        found = self._operations.webhooks({"uuid": uuid, "url": url, "status": status})
-        while True:
-            try:
-                webhook = run_sync(found.__anext__())
-            except StopAsyncIteration:
-                return
-            yield webhook
+        return self._operations.webhooks({"uuid": uuid, "url": url, "status": status})
 
     def get(self, url_or_uuid: str) -> Webhook:
         """Return one webhook.
 
         Raises NotRegisteredError if there is none, AmbiguousURLError if several have the URL.
         """
-        return run_sync(self._operations.get(url_or_uuid))
+        return self._operations.get(url_or_uuid)
 
     def create(
         self,
@@ -126,14 +119,12 @@ class KarlaAPI:
         """
         hidden = None if secret is None else _hidden(secret)
         del secret
-        return run_sync(
-            self._operations.create(
-                url,
-                enabled_events=enabled_events,
-                secret=hidden,
-                description=description,
-                status=status,
-            )
+        return self._operations.create(
+            url,
+            enabled_events=enabled_events,
+            secret=hidden,
+            description=description,
+            status=status,
         )
 
     def update(
@@ -150,26 +141,24 @@ class KarlaAPI:
         A secret cannot be changed: create a second webhook for the URL, and delete the first.
         Raises also what `get` raises.
         """
-        return run_sync(
-            self._operations.update(
-                url_or_uuid,
-                url=url,
-                enabled_events=enabled_events,
-                description=description,
-                status=status,
-            )
+        return self._operations.update(
+            url_or_uuid,
+            url=url,
+            enabled_events=enabled_events,
+            description=description,
+            status=status,
         )
 
     def delete(self, url_or_uuid: str) -> None:
         """Delete a webhook. Raises also what `get` raises."""
-        run_sync(self._operations.delete(url_or_uuid))
+        self._operations.delete(url_or_uuid)
 
     def plan(self, url: str, wanted: Receiver | Iterable[str]) -> SyncPlan:
         """Compare what is registered for a URL with what is wanted there. Changes nothing.
 
         wanted: a receiver, for what its handlers need; or patterns.
         """
-        return run_sync(self._operations.plan(url, wanted))
+        return self._operations.plan(url, wanted)
 
     def apply(self, plan: SyncPlan) -> tuple[Webhook, ...]:
         """Carry out a plan, and return the webhooks that it changed.
@@ -177,7 +166,7 @@ class KarlaAPI:
         One that was created has its secret. If an error ends it, plan again: what was done
         before is not in the new plan.
         """
-        return run_sync(self._operations.apply(plan))
+        return self._operations.apply(plan)
 
     def close(self) -> None:
         """Close all connections."""
@@ -188,113 +177,6 @@ class KarlaAPI:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-class AsyncKarlaAPI:
-    """Same as `KarlaAPI`, on an asyncio event loop."""
-
-    def __init__(
-        self,
-        shop_slug: str,
-        api_key: str | Secret,
-        *,
-        username: str | None = None,
-        base_url: str = KARLA_API,
-        **options: Unpack[APIOptions],
-    ) -> None:
-        hidden = _hidden(api_key)
-        del api_key
-        credentials = _credentials(shop_slug, hidden, username, base_url)
-        timeout, retries = _checked(options)
-        self._transport = AsyncTransport(credentials, timeout)
-        self._operations = Operations(credentials, self._transport, retries)
-
-    @classmethod
-    def from_env(
-        cls, environ: Mapping[str, str] = os.environ, **options: Unpack[APIOptions]
-    ) -> AsyncKarlaAPI:
-        """Same as `KarlaAPI.from_env`."""
-        try:
-            found = credentials_in(environ)
-        finally:
-            del environ
-        return cls(
-            found.shop_slug,
-            found.api_key,
-            username=found.username,
-            base_url=found.base_url,
-            **options,
-        )
-
-    def webhooks(
-        self, *, uuid: str | None = None, url: str | None = None, status: str | None = None
-    ) -> AsyncIterator[Webhook]:
-        """Same as `KarlaAPI.webhooks`, for `async for`."""
-        return self._operations.webhooks({"uuid": uuid, "url": url, "status": status})
-
-    async def get(self, url_or_uuid: str) -> Webhook:
-        """Same as `KarlaAPI.get`."""
-        return await self._operations.get(url_or_uuid)
-
-    async def create(
-        self,
-        url: str,
-        *,
-        enabled_events: Iterable[str] = _EVERYTHING,
-        secret: str | Secret | None = None,
-        description: str | None = None,
-        status: str = Status.ACTIVE,
-    ) -> Webhook:
-        """Same as `KarlaAPI.create`."""
-        hidden = None if secret is None else _hidden(secret)
-        del secret
-        return await self._operations.create(
-            url,
-            enabled_events=enabled_events,
-            secret=hidden,
-            description=description,
-            status=status,
-        )
-
-    async def update(
-        self,
-        url_or_uuid: str,
-        *,
-        url: str | None = None,
-        enabled_events: Iterable[str] | None = None,
-        description: str | None = None,
-        status: str | None = None,
-    ) -> Webhook:
-        """Same as `KarlaAPI.update`."""
-        return await self._operations.update(
-            url_or_uuid,
-            url=url,
-            enabled_events=enabled_events,
-            description=description,
-            status=status,
-        )
-
-    async def delete(self, url_or_uuid: str) -> None:
-        """Same as `KarlaAPI.delete`."""
-        await self._operations.delete(url_or_uuid)
-
-    async def plan(self, url: str, wanted: Receiver | Iterable[str]) -> SyncPlan:
-        """Same as `KarlaAPI.plan`."""
-        return await self._operations.plan(url, wanted)
-
-    async def apply(self, plan: SyncPlan) -> tuple[Webhook, ...]:
-        """Same as `KarlaAPI.apply`."""
-        return await self._operations.apply(plan)
-
-    async def close(self) -> None:
-        """Close all connections."""
-        await self._transport.close()
-
-    async def __aenter__(self) -> AsyncKarlaAPI:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
 
 
 def _hidden(text: str | Secret) -> Secret:

@@ -1,9 +1,9 @@
-"""What can be done with a shop's webhooks: each operation once, as a coroutine over a transport."""
+"""What can be done with a shop's webhooks: the calls that each operation takes."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from karla_receiver.errors import ConfigurationError
@@ -50,13 +50,13 @@ class Operations:
         self._transport = transport
         self._retries = retries
 
-    async def webhooks(self, filters: Mapping[str, str | None]) -> AsyncGenerator[Webhook, None]:
+    def webhooks(self, filters: Mapping[str, str | None]) -> Iterator[Webhook]:
         """Yield every webhook that passes Karla's filters, page by page."""
         number, seen = 0, set[str]()
         while True:
             number += 1
             call = self._resource.page(number, filters)
-            page = read_webhooks(call, await self._succeed(call))
+            page = read_webhooks(call, self._succeed(call))
             # Until a page brings nothing new: Karla gives no total, and one that gave fewer at
             # once than it was asked for, or ignored the number, would not be noticed otherwise.
             new = [webhook for webhook in page if webhook.uuid not in seen]
@@ -66,22 +66,20 @@ class Operations:
                 seen.add(webhook.uuid)
                 yield webhook
 
-    async def get(self, url_or_uuid: str) -> Webhook:
+    def get(self, url_or_uuid: str) -> Webhook:
         """Return the one webhook that is meant."""
         uuid = uuid_in(url_or_uuid)
         if uuid is not None:
             found = [
                 webhook
-                async for webhook in self.webhooks({"uuid": uuid})
+                for webhook in self.webhooks({"uuid": uuid})
                 if uuid_in(webhook.uuid) == uuid
             ]
         else:
             # All are looked at: what form of a URL Karla's own filter compares is not documented.
             checked_url(url_or_uuid)
             found = [
-                webhook
-                async for webhook in self.webhooks({})
-                if is_same_url(webhook.url, url_or_uuid)
+                webhook for webhook in self.webhooks({}) if is_same_url(webhook.url, url_or_uuid)
             ]
         if len(found) == 1:
             return found[0]
@@ -92,7 +90,7 @@ class Operations:
             raise AmbiguousURLError(problem, call.method, call.url)
         raise NotRegisteredError(f"no webhook is registered as {url_or_uuid}", "GET", call.url)
 
-    async def create(
+    def create(
         self,
         url: str,
         *,
@@ -111,9 +109,9 @@ class Operations:
             "status": checked_status(status),
         }
         call = self._resource.creation(fields, hidden)
-        return read_webhook(call, await self._succeed(call))
+        return read_webhook(call, self._succeed(call))
 
-    async def update(
+    def update(
         self,
         url_or_uuid: str,
         *,
@@ -131,44 +129,44 @@ class Operations:
         }
         if all(value is None for value in fields.values()):
             raise ConfigurationError("nothing to change: name at least one field")
-        uuid = await self._uuid_of(url_or_uuid)
+        uuid = self._uuid_of(url_or_uuid)
         call = self._resource.change(uuid, fields)
-        answer = await self._succeed(call)
+        answer = self._succeed(call)
         try:
             return read_webhook(call, answer)
         except UnexpectedAnswerError:
             # What a change is answered with is not documented: look for what came of it.
-            return await self.get(uuid)
+            return self.get(uuid)
 
-    async def delete(self, url_or_uuid: str) -> None:
+    def delete(self, url_or_uuid: str) -> None:
         """Delete a webhook."""
-        call = self._resource.deletion(await self._uuid_of(url_or_uuid))
-        outcome, was_uncertain = await self._attempt(call)
+        call = self._resource.deletion(self._uuid_of(url_or_uuid))
+        outcome, was_uncertain = self._attempt(call)
         is_gone = was_uncertain and isinstance(outcome, Answer) and outcome.status == 404
         if not is_gone:  # by an earlier attempt, whose answer was lost
             self._check(call, outcome)
 
-    async def plan(self, url: str, wanted: Receiver | Iterable[str]) -> SyncPlan:
+    def plan(self, url: str, wanted: Receiver | Iterable[str]) -> SyncPlan:
         """Compare what is registered for url with what is wanted."""
         patterns = wanted.enabled_events if isinstance(wanted, Receiver) else wanted
         # Before a call is made: wrong use must not depend on an answer.
         url, events = checked_url(url), checked_events(patterns)
-        return make_plan([webhook async for webhook in self.webhooks({})], url, events)
+        return make_plan(list(self.webhooks({})), url, events)
 
-    async def apply(self, plan: SyncPlan) -> tuple[Webhook, ...]:
+    def apply(self, plan: SyncPlan) -> tuple[Webhook, ...]:
         """Carry out a plan."""
-        return tuple([await self._apply(plan.url, change) for change in plan.changes])
+        return tuple(self._apply(plan.url, change) for change in plan.changes)
 
-    async def _apply(self, url: str, change: Change) -> Webhook:
+    def _apply(self, url: str, change: Change) -> Webhook:
         if change.webhook is None:
-            return await self.create(
+            return self.create(
                 url,
                 enabled_events=change.enabled_events,
                 secret=None,
                 description=None,
                 status="active",
             )
-        return await self.update(
+        return self.update(
             change.webhook.uuid,
             enabled_events=change.enabled_events,
             url=None,
@@ -176,11 +174,11 @@ class Operations:
             status=None,
         )
 
-    async def _uuid_of(self, url_or_uuid: str) -> str:
-        return uuid_in(url_or_uuid) or (await self.get(url_or_uuid)).uuid
+    def _uuid_of(self, url_or_uuid: str) -> str:
+        return uuid_in(url_or_uuid) or (self.get(url_or_uuid)).uuid
 
-    async def _succeed(self, call: Call) -> Answer:
-        outcome, _ = await self._attempt(call)
+    def _succeed(self, call: Call) -> Answer:
+        outcome, _ = self._attempt(call)
         return self._check(call, outcome)
 
     def _check(self, call: Call, outcome: Outcome) -> Answer:
@@ -188,13 +186,13 @@ class Operations:
             return outcome
         raise error_of(call, outcome, self._hidden)
 
-    async def _attempt(self, call: Call) -> tuple[Outcome, bool]:
+    def _attempt(self, call: Call) -> tuple[Outcome, bool]:
         """Make a call until it is worth no further attempt.
 
         Return what came of it, and whether an earlier attempt may have been carried out.
         """
         attempt, was_uncertain = 1, False
-        outcome = await self._transport.send(call)
+        outcome = self._transport.send(call)
         while (wait := self._retries.wait_after(outcome, call, attempt)) is not None:
             _logger.info(
                 "%s %s: %s; attempt %d follows in %.1f s",
@@ -204,7 +202,7 @@ class Operations:
                 attempt + 1,
                 wait,
             )
-            await self._transport.wait(wait)
+            self._transport.wait(wait)
             attempt, was_uncertain = attempt + 1, was_uncertain or outcome.may_be_done
-            outcome = await self._transport.send(call)
+            outcome = self._transport.send(call)
         return outcome, was_uncertain

@@ -1,16 +1,11 @@
-"""Sending a call and waiting, at once in this thread or on an event loop.
-
-The operations are written once, as coroutines; what differs is here. Under the synchronous
-transport nothing ever suspends.
-"""
+"""Sending a call over HTTP, and waiting between two attempts."""
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 import time
 from importlib.metadata import version
-from typing import Any, Final, Protocol, TypedDict
+from typing import Any, Final, TypedDict
 
 import httpx2
 
@@ -19,7 +14,7 @@ from karla_receiver.registration.answers import Answer, NoAnswer, Outcome
 from karla_receiver.registration.calls import Call
 from karla_receiver.registration.credentials import Credentials
 
-__all__ = ["AsyncTransport", "SyncTransport", "Transport"]
+__all__ = ["Transport"]
 
 _HEADERS: Final = {
     "Accept": "application/json",
@@ -48,18 +43,6 @@ _TIME_OUTS: Final[dict[type[Exception], str]] = {
 }
 
 
-class Transport(Protocol):
-    """How to do what takes time."""
-
-    async def send(self, call: Call) -> Outcome:
-        """Send a call, once, and return what came of it: a value, whatever it is."""
-        ...
-
-    async def wait(self, seconds: float) -> None:
-        """Let time pass."""
-        ...
-
-
 class _Options(TypedDict):
     auth: httpx2.BasicAuth
     timeout: float
@@ -69,14 +52,14 @@ class _Options(TypedDict):
     verify: bool | ssl.SSLContext
 
 
-class SyncTransport:
-    """Sends in this thread. Raises ConfigurationError when it was closed before."""
+class Transport:
+    """Sends from any thread. Raises ConfigurationError when it was closed before."""
 
     def __init__(self, credentials: Credentials, timeout: float) -> None:
         self._client = httpx2.Client(**_options(credentials, timeout))
 
-    async def send(self, call: Call) -> Outcome:
-        """Same as `Transport.send`."""
+    def send(self, call: Call) -> Outcome:
+        """Send a call, once, and return what came of it: a value, whatever it is."""
         _check_open(self._client)
         try:
             return _answer(
@@ -85,40 +68,13 @@ class SyncTransport:
         except httpx2.HTTPError as error:
             return _no_answer(error)
 
-    async def wait(self, seconds: float) -> None:
+    def wait(self, seconds: float) -> None:
         """Sleep."""
-        time.sleep(seconds)  # noqa: ASYNC251 - see above: there is no event loop under this one
+        time.sleep(seconds)
 
     def close(self) -> None:
         """Close all connections."""
         self._client.close()
-
-
-class AsyncTransport:
-    """Same as `SyncTransport`, on an asyncio event loop."""
-
-    def __init__(self, credentials: Credentials, timeout: float) -> None:
-        self._client = httpx2.AsyncClient(**_options(credentials, timeout))
-
-    async def send(self, call: Call) -> Outcome:
-        """Same as `Transport.send`."""
-        _check_open(self._client)
-        try:
-            return _answer(
-                await self._client.request(
-                    call.method, call.url, params=call.query, **_content(call)
-                )
-            )
-        except httpx2.HTTPError as error:
-            return _no_answer(error)
-
-    async def wait(self, seconds: float) -> None:
-        """Sleep, while the loop goes on."""
-        await asyncio.sleep(seconds)
-
-    async def close(self) -> None:
-        """Close all connections."""
-        await self._client.aclose()
 
 
 def _options(credentials: Credentials, timeout: float) -> _Options:
@@ -135,7 +91,7 @@ def _options(credentials: Credentials, timeout: float) -> _Options:
     }
 
 
-def _check_open(client: httpx2.Client | httpx2.AsyncClient) -> None:
+def _check_open(client: httpx2.Client) -> None:
     # httpx2's own error would leave frames that hold the content.
     if client.is_closed:
         raise ConfigurationError("this client was closed: make a new one")

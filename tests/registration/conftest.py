@@ -5,8 +5,9 @@ from collections.abc import Generator
 import pytest
 from pytest_httpserver import HTTPServer
 
+from karla_receiver.registration import KarlaAPI
 from karla_receiver.testing.fake_karla import FakeKarla
-from tests.registration.driven import Driven, driven
+from tests.registration.clients import client
 
 
 @pytest.fixture(scope="session")
@@ -22,12 +23,7 @@ def karla(server: HTTPServer) -> Generator[FakeKarla]:
         yield fake
 
 
-@pytest.fixture(params=["sync", "async"])
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 @pytest.fixture
-def api(kind: str, karla: FakeKarla) -> Generator[Driven]:
-    with driven(kind, karla.environ) as client:
-        yield client
+def api(karla: FakeKarla) -> Generator[KarlaAPI]:
+    with client(karla.environ) as made:
+        yield made

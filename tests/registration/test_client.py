@@ -1,8 +1,7 @@
-"""Both clients against a Karla that speaks HTTP."""
+"""The client against a Karla that speaks HTTP."""
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
@@ -14,7 +13,6 @@ import pytest
 from karla_receiver import ConfigurationError, Receiver
 from karla_receiver.registration import (
     AmbiguousURLError,
-    AsyncKarlaAPI,
     CredentialsError,
     KarlaAPI,
     NotRegisteredError,
@@ -25,13 +23,13 @@ from karla_receiver.registration import (
     Webhook,
 )
 from karla_receiver.testing.fake_karla import Duplicates, FakeKarla
-from tests.registration.driven import URL, Driven, driven
+from tests.registration.clients import URL, client
 
 LIST = "GET /v1/shops/nordwind/webhooks"
 
 
 def test_a_created_webhook_is_what_was_asked_for_and_has_its_secret(
-    api: Driven, karla: FakeKarla
+    api: KarlaAPI, karla: FakeKarla
 ) -> None:
     created: Webhook = api.create(
         URL,
@@ -54,7 +52,7 @@ def test_a_created_webhook_is_what_was_asked_for_and_has_its_secret(
 
 
 def test_every_event_is_enabled_by_default_and_karla_makes_the_secret(
-    api: Driven, karla: FakeKarla
+    api: KarlaAPI, karla: FakeKarla
 ) -> None:
     api.create(URL)
     (registered,) = karla.webhooks
@@ -66,24 +64,24 @@ def test_every_event_is_enabled_by_default_and_karla_makes_the_secret(
 
 
 @pytest.mark.parametrize("secret", ["a-secret-of-mine-1", Secret("a-secret-of-mine-1")])
-def test_an_own_secret_is_used(secret: str | Secret, api: Driven, karla: FakeKarla) -> None:
-    assert api.create(URL, secret=secret).secret.reveal() == "a-secret-of-mine-1"
+def test_an_own_secret_is_used(secret: str | Secret, api: KarlaAPI, karla: FakeKarla) -> None:
+    used = api.create(URL, secret=secret).secret
+    assert used is not None
+    assert used.reveal() == "a-secret-of-mine-1"
     assert karla.webhooks[0].secret == "a-secret-of-mine-1"
 
 
 @pytest.mark.parametrize("page_limit", [1, 2, 3, 100])
-def test_the_list_is_whole_however_it_is_paged(
-    page_limit: int, kind: str, karla: FakeKarla
-) -> None:
+def test_the_list_is_whole_however_it_is_paged(page_limit: int, karla: FakeKarla) -> None:
     with (
         FakeKarla(page_limit=page_limit) as karla,
-        driven(kind, karla.environ) as api,
+        client(karla.environ) as api,
     ):
         urls = [karla.register(f"{URL}/{number}").url for number in range(6)]
         assert [webhook.url for webhook in api.webhooks()] == urls
 
 
-def test_a_list_longer_than_a_page_is_whole(api: Driven, karla: FakeKarla) -> None:
+def test_a_list_longer_than_a_page_is_whole(api: KarlaAPI, karla: FakeKarla) -> None:
     uuids = [karla.register(f"{URL}/{number}").uuid for number in range(205)]
 
     assert [webhook.uuid for webhook in api.webhooks()] == uuids
@@ -98,16 +96,16 @@ def test_pages_are_read_as_they_are_needed(karla: FakeKarla) -> None:
     assert karla.calls == [f"{LIST}?page=1&per_page=100"]
 
 
-def test_an_empty_list_is_empty(api: Driven) -> None:
-    assert api.webhooks() == []
+def test_an_empty_list_is_empty(api: KarlaAPI) -> None:
+    assert list(api.webhooks()) == []
 
 
-def test_no_list_shows_a_secret(api: Driven) -> None:
+def test_no_list_shows_a_secret(api: KarlaAPI) -> None:
     api.create(URL)
     assert [webhook.secret for webhook in api.webhooks()] == [None]
 
 
-def test_the_filters_are_karlas(api: Driven, karla: FakeKarla) -> None:
+def test_the_filters_are_karlas(api: KarlaAPI, karla: FakeKarla) -> None:
     first = karla.register(URL)
     second = karla.register(f"{URL}/2", status="inactive")
 
@@ -122,7 +120,7 @@ def test_the_filters_are_karlas(api: Driven, karla: FakeKarla) -> None:
     [URL, "HTTPS://shop.example/webhooks/karla", "https://SHOP.example:443/webhooks/karla"],
 )
 def test_a_webhook_is_got_by_any_spelling_of_its_url(
-    spelling: str, api: Driven, karla: FakeKarla
+    spelling: str, api: KarlaAPI, karla: FakeKarla
 ) -> None:
     karla.register(f"{URL}/other")
     registered = karla.register(URL)
@@ -130,7 +128,7 @@ def test_a_webhook_is_got_by_any_spelling_of_its_url(
 
 
 @pytest.mark.parametrize("other", [f"{URL}/", f"{URL}?a=1", "https://shop.example:444/webhooks"])
-def test_another_url_is_another_webhook(other: str, api: Driven, karla: FakeKarla) -> None:
+def test_another_url_is_another_webhook(other: str, api: KarlaAPI, karla: FakeKarla) -> None:
     karla.register(URL)
     with pytest.raises(NotRegisteredError, match="no webhook is registered as"):
         api.get(other)
@@ -139,7 +137,7 @@ def test_another_url_is_another_webhook(other: str, api: Driven, karla: FakeKarl
 @pytest.mark.parametrize("form", ["{}", "{{{}}}", "urn:uuid:{}"])
 @pytest.mark.parametrize("write", [str, str.upper, lambda text: text.replace("-", "")])
 def test_a_webhook_is_got_changed_and_deleted_by_its_uuid_in_any_form(
-    form: str, write: Callable[[str], str], api: Driven, karla: FakeKarla
+    form: str, write: Callable[[str], str], api: KarlaAPI, karla: FakeKarla
 ) -> None:
     karla.register(f"{URL}/other")
     registered = karla.register(URL)
@@ -150,7 +148,7 @@ def test_a_webhook_is_got_changed_and_deleted_by_its_uuid_in_any_form(
     assert [webhook.url for webhook in karla.webhooks] == [f"{URL}/other"]
 
 
-def test_of_several_webhooks_of_a_url_one_must_be_named(api: Driven, karla: FakeKarla) -> None:
+def test_of_several_webhooks_of_a_url_one_must_be_named(api: KarlaAPI, karla: FakeKarla) -> None:
     first, second = karla.register(URL), karla.register(URL)
     with pytest.raises(AmbiguousURLError, match=rf"{first.uuid} \(active, new\), {second.uuid} \("):
         api.delete(URL)
@@ -160,7 +158,7 @@ def test_of_several_webhooks_of_a_url_one_must_be_named(api: Driven, karla: Fake
 
 @pytest.mark.parametrize("by_url", [True, False])
 def test_an_update_changes_what_it_names_and_nothing_else(
-    by_url: bool, api: Driven, karla: FakeKarla
+    by_url: bool, api: KarlaAPI, karla: FakeKarla
 ) -> None:
     before = karla.register(URL, enabled_events=["claims"], description="old")
     which = URL if by_url else before.uuid
@@ -176,7 +174,7 @@ def test_an_update_changes_what_it_names_and_nothing_else(
     assert (after.description, after.enabled_events, after.status) == ("new", ("*",), "inactive")
 
 
-def test_an_update_of_nothing_is_a_mistake(api: Driven, karla: FakeKarla) -> None:
+def test_an_update_of_nothing_is_a_mistake(api: KarlaAPI, karla: FakeKarla) -> None:
     with pytest.raises(ConfigurationError, match="nothing to change"):
         api.update(URL)
     assert karla.calls == []
@@ -184,7 +182,7 @@ def test_an_update_of_nothing_is_a_mistake(api: Driven, karla: FakeKarla) -> Non
 
 @pytest.mark.parametrize("body", [b"", b"{}", b'"done"', b"<html>"])
 def test_an_update_whose_answer_says_nothing_is_looked_up(
-    body: bytes, api: Driven, karla: FakeKarla
+    body: bytes, api: KarlaAPI, karla: FakeKarla
 ) -> None:
     registered = karla.register(URL)
     karla.fail_next(200, body=body, is_done=True)
@@ -193,16 +191,16 @@ def test_an_update_whose_answer_says_nothing_is_looked_up(
 
 
 @pytest.mark.parametrize("by_url", [True, False])
-def test_a_deleted_webhook_is_gone(by_url: bool, api: Driven, karla: FakeKarla) -> None:
+def test_a_deleted_webhook_is_gone(by_url: bool, api: KarlaAPI, karla: FakeKarla) -> None:
     registered = karla.register(URL)
 
-    assert api.delete(URL if by_url else registered.uuid) is None
+    api.delete(URL if by_url else registered.uuid)
     assert karla.webhooks == []
     with pytest.raises(NotRegisteredError):
         api.delete(URL if by_url else registered.uuid)
 
 
-def test_a_deletion_answered_204_is_one(api: Driven, karla: FakeKarla) -> None:
+def test_a_deletion_answered_204_is_one(api: KarlaAPI, karla: FakeKarla) -> None:
     registered = karla.register(URL)
     karla.fail_next(204, is_done=True)
 
@@ -210,7 +208,7 @@ def test_a_deletion_answered_204_is_one(api: Driven, karla: FakeKarla) -> None:
     assert karla.webhooks == []
 
 
-def test_a_deletion_whose_answer_was_lost_is_done(api: Driven, karla: FakeKarla) -> None:
+def test_a_deletion_whose_answer_was_lost_is_done(api: KarlaAPI, karla: FakeKarla) -> None:
     registered = karla.register(URL)
     karla.fail_next(502, is_done=True)
 
@@ -218,7 +216,7 @@ def test_a_deletion_whose_answer_was_lost_is_done(api: Driven, karla: FakeKarla)
     assert [call.split("/")[0] for call in karla.calls] == ["DELETE ", "DELETE "]
 
 
-def test_what_is_not_there_cannot_be_deleted_or_changed(api: Driven) -> None:
+def test_what_is_not_there_cannot_be_deleted_or_changed(api: KarlaAPI) -> None:
     nobody = str(uuid.uuid4())
     for operation, fields in ((api.delete, {}), (api.update, {"status": "active"})):
         with pytest.raises(NotRegisteredError) as refusal:
@@ -239,14 +237,13 @@ def test_wrong_credentials_are_told_apart_from_everything_else(
     environ: dict[str, str],
     kind_of_error: type[RegistrationError],
     status: int,
-    kind: str,
     karla: FakeKarla,
 ) -> None:
     with (
-        driven(kind, {**karla.environ, **environ}) as api,
+        client({**karla.environ, **environ}) as api,
         pytest.raises(kind_of_error) as refusal,
     ):
-        api.webhooks()
+        list(api.webhooks())
     assert refusal.value.status == status
     assert refusal.value.method == "GET"
     assert refusal.value.url.startswith(karla.api_url)
@@ -254,7 +251,7 @@ def test_wrong_credentials_are_told_apart_from_everything_else(
     assert refusal.value.answer.key in {"unauthorized", "forbidden"}
 
 
-def test_what_karla_finds_wrong_is_told_field_by_field(api: Driven, karla: FakeKarla) -> None:
+def test_what_karla_finds_wrong_is_told_field_by_field(api: KarlaAPI, karla: FakeKarla) -> None:
     body = b'{"detail": [{"loc": ["body", "url"], "msg": "no certificate", "type": "bad_url"}]}'
     karla.fail_next(422, body=body)
     with pytest.raises(RefusedError) as refusal:
@@ -269,24 +266,24 @@ def test_what_karla_finds_wrong_is_told_field_by_field(api: Driven, karla: FakeK
     assert "(Karla: body.url: no certificate)" in str(refusal.value)
 
 
-def test_an_endpoint_that_was_there_before_comes_without_a_secret(kind: str) -> None:
+def test_an_endpoint_that_was_there_before_comes_without_a_secret() -> None:
     with (
         FakeKarla(duplicates=Duplicates.RETURN_EXISTING) as karla,
-        driven(kind, karla.environ) as api,
+        client(karla.environ) as api,
     ):
         registered = karla.register(URL)
         again = api.create(URL)
     assert (again.uuid, again.secret) == (registered.uuid, None)
 
 
-def test_a_url_that_karla_refuses_twice_is_an_error(kind: str) -> None:
-    with FakeKarla(duplicates=Duplicates.REFUSE) as karla, driven(kind, karla.environ) as api:
+def test_a_url_that_karla_refuses_twice_is_an_error() -> None:
+    with FakeKarla(duplicates=Duplicates.REFUSE) as karla, client(karla.environ) as api:
         api.create(URL)
         with pytest.raises(RefusedError, match="already_exists: a webhook of this URL exists"):
             api.create(URL)
 
 
-def test_a_creation_that_may_be_done_is_not_repeated(api: Driven, karla: FakeKarla) -> None:
+def test_a_creation_that_may_be_done_is_not_repeated(api: KarlaAPI, karla: FakeKarla) -> None:
     karla.fail_next(502, is_done=True)
     with pytest.raises(UnavailableError, match="look for it in the list, and delete") as failure:
         api.create(URL)
@@ -295,7 +292,7 @@ def test_a_creation_that_may_be_done_is_not_repeated(api: Driven, karla: FakeKar
     assert len(karla.calls) == 1
 
 
-def test_a_sync_registers_what_the_handlers_need(api: Driven, karla: FakeKarla) -> None:
+def test_a_sync_registers_what_the_handlers_need(api: KarlaAPI, karla: FakeKarla) -> None:
     receiver = Receiver("any-secret-of-sixteen")
     receiver.on("shipments/delivered", "claims")(lambda event: None)
 
@@ -314,7 +311,7 @@ def test_a_sync_registers_what_the_handlers_need(api: Driven, karla: FakeKarla) 
     assert api.plan(URL, receiver).is_empty
 
 
-def test_a_sync_keeps_all_webhooks_of_a_url_equal(api: Driven, karla: FakeKarla) -> None:
+def test_a_sync_keeps_all_webhooks_of_a_url_equal(api: KarlaAPI, karla: FakeKarla) -> None:
     karla.register(URL, enabled_events=["claims"])
     karla.register(URL, enabled_events=["*"])
     karla.register(f"{URL}/other", enabled_events=["*"])
@@ -325,7 +322,7 @@ def test_a_sync_keeps_all_webhooks_of_a_url_equal(api: Driven, karla: FakeKarla)
     assert [each.enabled_events for each in karla.webhooks] == [("claims",), ("claims",), ("*",)]
 
 
-def test_a_plan_changes_nothing(api: Driven, karla: FakeKarla) -> None:
+def test_a_plan_changes_nothing(api: KarlaAPI, karla: FakeKarla) -> None:
     karla.register(URL, enabled_events=["claims"])
     before = karla.webhooks
     api.plan(URL, ["*"])
@@ -336,41 +333,25 @@ def test_a_plan_changes_nothing(api: Driven, karla: FakeKarla) -> None:
 
 @pytest.mark.parametrize("wanted", [[], Receiver("any-secret-of-sixteen")])
 def test_a_receiver_without_handlers_is_not_registered(
-    wanted: list[str] | Receiver, api: Driven, karla: FakeKarla
+    wanted: list[str] | Receiver, api: KarlaAPI, karla: FakeKarla
 ) -> None:
     with pytest.raises(ConfigurationError, match="needs a handler"):
         api.plan(URL, wanted)
     assert karla.calls == []
 
 
-def test_a_closed_client_says_so(kind: str, karla: FakeKarla) -> None:
-    if kind == "sync":
-        api = KarlaAPI.from_env(karla.environ)
-        api.close()
-        with pytest.raises(ConfigurationError, match="this client was closed"):
-            api.get(URL)
-        return
-
-    async def use_closed() -> None:
-        client = AsyncKarlaAPI.from_env(karla.environ)
-        await client.close()
-        with pytest.raises(ConfigurationError, match="this client was closed"):
-            await client.get(URL)
-
-    asyncio.run(use_closed())
+def test_a_closed_client_says_so(karla: FakeKarla) -> None:
+    api = KarlaAPI.from_env(karla.environ)
+    api.close()
+    with pytest.raises(ConfigurationError, match="this client was closed"):
+        api.get(URL)
 
 
 def test_a_client_is_made_from_arguments_too(karla: FakeKarla) -> None:
-    with KarlaAPI("nordwind", "fake-api-key", base_url=f"{karla.api_url}/") as api:
-        assert list(api.webhooks()) == []
-
-    async def listed() -> list[Webhook]:
-        async with AsyncKarlaAPI(
-            "nordwind", Secret("fake-api-key"), username="nordwind", base_url=karla.api_url
-        ) as client:
-            return [webhook async for webhook in client.webhooks()]
-
-    assert asyncio.run(listed()) == []
+    address = f"{karla.api_url}/"
+    for key, username in (("fake-api-key", None), (Secret("fake-api-key"), "nordwind")):
+        with KarlaAPI("nordwind", key, username=username, base_url=address) as api:
+            assert list(api.webhooks()) == []
 
 
 BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
@@ -385,26 +366,8 @@ BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("options", "told"), BAD_OPTIONS)
-@pytest.mark.parametrize("kind", [KarlaAPI, AsyncKarlaAPI])
-def test_an_option_that_cannot_work_is_refused(
-    kind: type[KarlaAPI | AsyncKarlaAPI], options: dict[str, Any], told: str
-) -> None:
+def test_an_option_that_cannot_work_is_refused(options: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigurationError, match=told):
-        kind("nordwind", "key", **options)
+        KarlaAPI("nordwind", "key", **options)
     with pytest.raises(ConfigurationError, match=told):
-        kind.from_env({"KARLA_SHOP_SLUG": "nordwind", "KARLA_API_KEY": "key"}, **options)
-
-
-def test_nobody_waits_in_the_loop_while_karla_answers(karla: FakeKarla) -> None:
-    karla.fail_next(503, times=2)
-
-    async def both() -> list[list[Webhook]]:
-        async with AsyncKarlaAPI.from_env(karla.environ) as client:
-
-            async def listed() -> list[Webhook]:
-                return [webhook async for webhook in client.webhooks()]
-
-            return list(await asyncio.gather(listed(), listed()))
-
-    assert asyncio.run(both()) == [[], []]
-    assert len(karla.calls) == 4
+        KarlaAPI.from_env({"KARLA_SHOP_SLUG": "nordwind", "KARLA_API_KEY": "key"}, **options)

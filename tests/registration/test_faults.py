@@ -10,6 +10,7 @@ import pytest
 
 from karla_receiver.registration import (
     CredentialsError,
+    KarlaAPI,
     NotRegisteredError,
     RefusedError,
     RegistrationError,
@@ -17,7 +18,7 @@ from karla_receiver.registration import (
     UnexpectedAnswerError,
 )
 from tests.ports import reserved_port
-from tests.registration.driven import URL, Driven, driven, environ_of, http, serving
+from tests.registration.clients import URL, client, environ_of, http, serving
 from tests.waiting import PATIENCE_SECONDS, until
 
 UUID = "7b0f3e52-8f0e-4f6e-9a39-1f5f6c0d2a11"
@@ -29,19 +30,19 @@ BROKEN = http(200, b'[{"uuid": "7b')
 CUT = http(200, WEBHOOK)[:-10]
 
 
-def listed(api: Driven) -> Any:
+def listed(api: KarlaAPI) -> Any:
     return [webhook.uuid for webhook in api.webhooks()]
 
 
-def created(api: Driven) -> Any:
+def created(api: KarlaAPI) -> Any:
     return api.create(URL).uuid
 
 
-def changed(api: Driven) -> Any:
+def changed(api: KarlaAPI) -> Any:
     return api.update(UUID, status="inactive").uuid
 
 
-def deleted(api: Driven) -> Any:
+def deleted(api: KarlaAPI) -> Any:
     return api.delete(UUID)
 
 
@@ -262,12 +263,12 @@ FAULTS = [
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_a_fault_is_got_over_or_told(fault: Fault, kind: str) -> None:
+def test_a_fault_is_got_over_or_told(fault: Fault) -> None:
     # Time only where it has to run out.
     timeout = 0.2 if None in fault.answers else PATIENCE_SECONDS
     with (
         serving(*fault.answers) as (address, requests),
-        driven(kind, environ_of(address), timeout=timeout) as api,
+        client(environ_of(address), timeout=timeout) as api,
     ):
         if isinstance(fault.result, type):
             with pytest.raises(fault.result) as failure:
@@ -283,10 +284,10 @@ def test_a_fault_is_got_over_or_told(fault: Fault, kind: str) -> None:
         assert len(requests) == fault.calls
 
 
-def test_a_refused_connection_is_told_and_was_certainly_not_done(kind: str) -> None:
+def test_a_refused_connection_is_told_and_was_certainly_not_done() -> None:
     with (
         reserved_port() as port,
-        driven(kind, environ_of(f"127.0.0.1:{port}")) as api,
+        client(environ_of(f"127.0.0.1:{port}")) as api,
         pytest.raises(UnavailableError) as failure,
     ):
         api.create(URL)
@@ -296,42 +297,40 @@ def test_a_refused_connection_is_told_and_was_certainly_not_done(kind: str) -> N
     assert "may have been created" not in str(failure.value)
 
 
-def test_a_server_without_tls_is_told_at_once(kind: str) -> None:
+def test_a_server_without_tls_is_told_at_once() -> None:
     with (
         serving(http(200), http(200)) as (address, requests),
-        driven(kind, environ_of(address, KARLA_API_URL=f"https://{address}")) as api,
+        client(environ_of(address, KARLA_API_URL=f"https://{address}")) as api,
         pytest.raises(UnavailableError, match=r"ConnectError: .*SSL"),
     ):
         api.create(URL)
     assert len(requests) == 1
 
 
-def test_what_karla_asked_to_wait_is_in_the_error(kind: str) -> None:
+def test_what_karla_asked_to_wait_is_in_the_error() -> None:
     with (
         serving(http(503, b"", "Retry-After: 120")) as (address, _),
-        driven(kind, environ_of(address)) as api,
+        client(environ_of(address)) as api,
         pytest.raises(UnavailableError) as failure,
     ):
-        api.webhooks()
+        list(api.webhooks())
     assert failure.value.retry_after == 120
 
 
-def test_a_retry_is_logged_without_what_was_sent(
-    kind: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_retry_is_logged_without_what_was_sent(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="karla_receiver")
     with (
         serving(http(503), PAGE, EMPTY) as (address, _),
-        driven(kind, environ_of(address)) as api,
+        client(environ_of(address)) as api,
     ):
-        api.webhooks()
+        list(api.webhooks())
     (message,) = caplog.messages
     assert message.startswith(f"GET http://{address}/v1/shops/nordwind/webhooks: <Answer 503>; ")
     assert "attempt 2 follows in 0.0 s" in message
 
 
-def test_requests_say_who_sends_them_and_what(kind: str) -> None:
-    with serving(CREATED) as (address, requests), driven(kind, environ_of(address)) as api:
+def test_requests_say_who_sends_them_and_what() -> None:
+    with serving(CREATED) as (address, requests), client(environ_of(address)) as api:
         api.create(URL, enabled_events=["claims"])
     head, _, body = requests[0].partition(b"\r\n\r\n")
     lines = head.decode().lower().split("\r\n")
@@ -347,22 +346,22 @@ def test_requests_say_who_sends_them_and_what(kind: str) -> None:
     ("slug", "path"),
     [("a shop", "a%20shop"), ("sh\u00f6p", "sh%C3%B6p"), ("a?b#c%2f", "a%3Fb%23c%252f")],
 )
-def test_a_slug_stays_one_part_of_the_path(slug: str, path: str, kind: str) -> None:
+def test_a_slug_stays_one_part_of_the_path(slug: str, path: str) -> None:
     environ = {"KARLA_SHOP_SLUG": slug, "KARLA_API_USERNAME": "shop"}
-    with serving(EMPTY) as (address, requests), driven(kind, environ_of(address, **environ)) as api:
-        api.webhooks()
+    with serving(EMPTY) as (address, requests), client(environ_of(address, **environ)) as api:
+        list(api.webhooks())
     assert requests[0].startswith(f"GET /v1/shops/{path}/webhooks?page=1&".encode())
 
 
 def test_no_proxy_of_the_environment_sees_what_is_for_this_machine(
-    kind: str, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
-    with serving(EMPTY) as (address, _), driven(kind, environ_of(address)) as api:
-        assert api.webhooks() == []
+    with serving(EMPTY) as (address, _), client(environ_of(address)) as api:
+        assert list(api.webhooks()) == []
 
 
 def test_every_error_of_a_call_is_one_that_can_be_caught_at_once() -> None:

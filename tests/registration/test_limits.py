@@ -14,7 +14,7 @@ from karla_receiver.registration.limits import (
     is_same_url,
 )
 from karla_receiver.testing.fake_karla import FakeKarla
-from tests.registration.driven import URL
+from tests.registration.clients import URL
 
 
 def url_of(length: int) -> str:

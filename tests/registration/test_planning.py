@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from karla_receiver import ConfigurationError
 from karla_receiver.registration import KarlaAPI, Webhook, make_plan
 from karla_receiver.testing.fake_karla import FakeKarla
-from tests.registration.driven import URL
+from tests.registration.clients import URL
 
 PATTERNS = st.sampled_from(
     ["*", "claims", "claims/created", "shipments", "shipments/delivered", "shipments/delivered/NEW"]

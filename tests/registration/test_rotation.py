@@ -8,7 +8,7 @@ import time_machine
 
 from karla_receiver import ConfigurationError
 from karla_receiver.registration import Status, Step, Webhook, next_step
-from tests.registration.driven import URL
+from tests.registration.clients import URL
 
 NOW = datetime(2026, 4, 1, tzinfo=UTC)
 

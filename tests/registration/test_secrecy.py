@@ -15,10 +15,10 @@ import msgspec
 import pytest
 
 from karla_receiver import ConfigurationError, KarlaReceiverError
-from karla_receiver.registration import AsyncKarlaAPI, KarlaAPI, RegistrationError, Secret, Webhook
+from karla_receiver.registration import KarlaAPI, RegistrationError, Secret, Webhook
 from karla_receiver.registration.credentials import Credentials, credentials_in
 from karla_receiver.testing.fake_karla import FakeKarla
-from tests.registration.driven import URL, driven, environ_of, http, serving
+from tests.registration.clients import URL, client, environ_of, http, serving
 from tests.test_secrecy import shown
 from tests.waiting import PATIENCE_SECONDS
 
@@ -81,13 +81,13 @@ FAULTS: dict[str, bytes | None] = {
 
 @pytest.mark.parametrize("answer", FAULTS.values(), ids=FAULTS)
 def test_no_failed_call_shows_a_secret(
-    answer: bytes | None, kind: str, caplog: pytest.LogCaptureFixture
+    answer: bytes | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, logger="")
     timeout = 0.5 if answer is None else PATIENCE_SECONDS
     with (
         serving(answer) as (address, requests),
-        driven(kind, environ_of(address, KARLA_API_KEY=KEY), timeout=timeout) as api,
+        client(environ_of(address, KARLA_API_KEY=KEY), timeout=timeout) as api,
         pytest.raises(RegistrationError) as failure,
     ):
         api.create(URL, secret=SECRET)
@@ -102,18 +102,18 @@ def test_no_failed_call_shows_a_secret(
     assert str(pickle.loads(pickle.dumps(failure.value))) == str(failure.value)  # noqa: S301
 
 
-def test_what_was_quoted_is_marked(kind: str) -> None:
+def test_what_was_quoted_is_marked() -> None:
     with (
         serving(FAULTS["the secret is quoted"]) as (address, _),
-        driven(kind, environ_of(address)) as api,
+        client(environ_of(address)) as api,
         pytest.raises(RegistrationError, match=r"body\.secret: not <secret>!"),
     ):
         api.create(URL, secret=SECRET)
 
 
-def test_nobody_there_shows_no_secret(kind: str) -> None:
+def test_nobody_there_shows_no_secret() -> None:
     environ = environ_of("127.0.0.1:9", KARLA_API_KEY=KEY)
-    with driven(kind, environ) as api, pytest.raises(RegistrationError) as failure:
+    with client(environ) as api, pytest.raises(RegistrationError) as failure:
         api.create(URL, secret=SECRET)
     assert_hidden(report(failure.value))
 
@@ -127,13 +127,13 @@ def used_closed() -> None:
 MISUSES: dict[str, Callable[[], Any]] = {
     "a key with a newline": lambda: KarlaAPI("nordwind", KEY + "\n"),
     "a key that is bytes": lambda: KarlaAPI("nordwind", KEY.encode()),  # type: ignore[arg-type]
-    "a surrogate in the key": lambda: AsyncKarlaAPI("nordwind", KEY + "\ud800"),
+    "a surrogate in the key": lambda: KarlaAPI("nordwind", KEY + "\ud800"),
     "a bad slug": lambda: KarlaAPI("..", KEY),
-    "a bad name": lambda: AsyncKarlaAPI("nordwind", KEY, username="a:b"),
+    "a bad name": lambda: KarlaAPI("nordwind", KEY, username="a:b"),
     "a bad address": lambda: KarlaAPI("nordwind", KEY, base_url="http://api.example"),
     "a bad option": lambda: KarlaAPI("nordwind", KEY, timeout=-1),
     "the environment": lambda: KarlaAPI.from_env({"KARLA_API_KEY": KEY}),
-    "the environment, a bad key": lambda: AsyncKarlaAPI.from_env(
+    "the environment, a bad key": lambda: KarlaAPI.from_env(
         {"KARLA_API_KEY": KEY + " ", "KARLA_SHOP_SLUG": "nordwind"}
     ),
     "a secret too long": lambda: KarlaAPI("nordwind", KEY).create(URL, secret=SECRET * 3),
@@ -167,7 +167,6 @@ def test_the_canaries_would_be_found() -> None:
 HOLDERS: dict[str, Callable[[], Any]] = {
     "secret": lambda: Secret(SECRET),
     "client": lambda: KarlaAPI("nordwind", KEY),
-    "async client": lambda: AsyncKarlaAPI("nordwind", KEY),
     "credentials": lambda: credentials_in({"KARLA_API_KEY": KEY, "KARLA_SHOP_SLUG": "nordwind"}),
     "webhook": lambda: Webhook(uuid="u", url=URL, enabled_events=(), secret=Secret(SECRET)),
 }
@@ -197,8 +196,8 @@ def test_a_secret_is_given_on_request_and_only_then() -> None:
             show(secret)
 
 
-def test_a_fake_karla_shows_none_either(kind: str, karla: FakeKarla) -> None:
-    with driven(kind, karla.environ) as api:
+def test_a_fake_karla_shows_none_either(karla: FakeKarla) -> None:
+    with client(karla.environ) as api:
         api.create(URL, secret=SECRET)
     assert_hidden(repr(karla.webhooks))
     assert_hidden(repr(karla))

@@ -6,7 +6,6 @@ from typing import assert_type
 
 from karla_receiver import Receiver
 from karla_receiver.registration import (
-    AsyncKarlaAPI,
     KarlaAPI,
     Retries,
     Secret,
@@ -30,13 +29,13 @@ def deploy(receiver: Receiver) -> str | None:
     return None
 
 
-async def switch_off(shop_slug: str, api_key: str) -> float | None:
-    async with AsyncKarlaAPI(shop_slug, api_key) as api:
+def switch_off(shop_slug: str, api_key: str) -> float | None:
+    with KarlaAPI(shop_slug, api_key) as api:
         try:
-            async for webhook in api.webhooks(status="active"):
-                changed = await api.update(webhook.uuid, status="inactive")
+            for webhook in api.webhooks(status="active"):
+                changed = api.update(webhook.uuid, status="inactive")
                 assert_type(changed.enabled_events, tuple[str, ...])
         except UnavailableError as error:
             return error.retry_after
-        await api.delete(URL)
+        api.delete(URL)
     return None

@@ -1,53 +1,25 @@
-"""Both clients behind one face, so that each test of one is a test of the other."""
+"""What the tests of the client share: a quick one, and a port that answers as it is told."""
 
 from __future__ import annotations
 
-import asyncio
 import re
 import socket
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
-from karla_receiver.registration import AsyncKarlaAPI, KarlaAPI, Retries, Webhook
+from karla_receiver.registration import KarlaAPI, Retries
 
 # No test waits longer than it must.
 FAST = Retries(attempts=3, first_wait=0.001, longest_wait=0.5)
 URL = "https://shop.example/webhooks/karla"
 
 
-class Driven:
-    """Calls an operation of a client, to its end."""
-
-    def __init__(self, api: KarlaAPI | AsyncKarlaAPI, run: Callable[[Any], Any]) -> None:
-        self._api = api
-        self._run = run
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        return lambda *args, **kwargs: self._run(getattr(self._api, name)(*args, **kwargs))
-
-    def webhooks(self, **filters: str | None) -> list[Webhook]:
-        async def collected(found: Any) -> list[Webhook]:
-            return [webhook async for webhook in found]
-
-        found = self._api.webhooks(**filters)
-        return list(found) if isinstance(found, Iterator) else self._run(collected(found))
-
-
-@contextmanager
-def driven(kind: str, environ: dict[str, str], **options: Any) -> Generator[Driven]:
-    """Open a client; kind: "sync" or "async"."""
-    options = {"retries": FAST, **options}
-    if kind == "sync":
-        with KarlaAPI.from_env(environ, **options) as api:
-            yield Driven(api, lambda result: result)
-        return
-    with asyncio.Runner() as runner:
-        client = AsyncKarlaAPI.from_env(environ, **options)
-        runner.run(client.__aenter__())
-        yield Driven(client, runner.run)
-        runner.run(client.__aexit__(None, None, None))
+def client(environ: dict[str, str], **options: Any) -> KarlaAPI:
+    """Return a client that waits no longer than it must between attempts."""
+    options.setdefault("retries", FAST)
+    return KarlaAPI.from_env(environ, **options)
 
 
 @contextmanager

@@ -54,6 +54,7 @@ def test_header_names_match_in_any_case(headers: Any) -> None:
 def test_all_lines_of_a_header_are_found_in_order() -> None:
     lines: Any = [("x", "1"), (b"karla-signature", b"2"), ("Karla-Signature", "3")]
     assert relevant_headers(lines).signature == [b"2", "3"]
+    assert repr(relevant_headers(lines)) == "<RelevantHeaders with 2 signature lines>"
     assert relevant_headers([("Content-Length", "1"), (b"content-LENGTH", b"2")]) == (
         [],
         ["1", b"2"],

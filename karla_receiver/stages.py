@@ -43,10 +43,10 @@ class Incoming:
         view: Handler | None,
         seen: Observation | None,
     ) -> None:
-        self.body = body
-        self.signature = signature
-        self.view = view
-        self.seen = seen
+        self.body: bytes = body
+        self.signature: Sequence[str | bytes] = signature
+        self.view: Handler | None = view
+        self.seen: Observation | None = seen
         self.event: Event | None = None
         self.delivery: Delivery | None = None
         self._is_near_duplicate = False

@@ -36,7 +36,7 @@ class Handlers:
         self._app_loop: AppLoop | None = None
         self._routes = Routes(self._run)
         self._unwanted = Unwanted()
-        self.runner = SyncRunner(self._run)
+        self.runner: Runner = SyncRunner(self._run)
 
     def add(self, handler: Handler, wanted: tuple[Pattern, ...], group: str | None) -> None:
         """Register a handler; see `Receiver.on`."""

@@ -60,7 +60,17 @@ def installed(version: str) -> str | None:
 INSTALLED = {version: installed(version) for version in ("3.12", "3.13")}
 # What .ci/run runs, in the order in which they are defined: the longest first.
 nox.options.sessions = [
-    *("readme", "slow", "servers", "oldest", "debian(3.14)", "optimised", "development", "build"),
+    *(
+        "readme",
+        "slow",
+        "servers",
+        "reaching",
+        "oldest",
+        "debian(3.14)",
+        "optimised",
+        "development",
+        "build",
+    ),
     *("wheel", "wheel_types", "types", "docs", "fuzz", "demo", "lint", "coverage", "speed"),
     *(f"newer-{version}" for version, path in INSTALLED.items() if path),
 ]
@@ -89,12 +99,18 @@ def readme(session: nox.Session) -> None:
 
 @nox.session
 def slow(session: nox.Session) -> None:
-    """The tests marked slow, with coverage where they reach lines that no other test does."""
+    """The tests marked slow, but for those of the next step and of `servers`."""
     session.install(*ALL_EXTRAS, "pip")  # the pages' commands of pip are run
-    command = ["pytest", "-q", "-n", "2", "-m", "slow"]
-    session.run(*command, *REACHING, *session.posargs, env=COVERED)
     others = [f"--ignore={path}" for path in ("tests/servers", *REACHING)]
-    session.run(*command, *others, *session.posargs)
+    session.run("pytest", "-q", "-n", "2", "-m", "slow", *others, *session.posargs)
+
+
+@nox.session
+def reaching(session: nox.Session) -> None:
+    """The tests marked slow that reach lines that no other does, with coverage."""
+    session.install(*ALL_EXTRAS)
+    command = ["pytest", "-q", "-n", "2", "-m", "slow", *REACHING]
+    session.run(*command, *session.posargs, env=COVERED)
 
 
 @nox.session
@@ -253,9 +269,9 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check", ".")
 
 
-@nox.session(requires=["readme", "slow"])
+@nox.session(requires=["readme", "reaching"])
 def coverage(session: nox.Session) -> None:
-    """Branch coverage of `readme` and `slow` together: 100 %."""
+    """Branch coverage of `readme` and `reaching` together: 100 %."""
     session.install("coverage")
     session.run("coverage", "combine", "-q")
     session.run("coverage", "report")

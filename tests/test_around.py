@@ -362,9 +362,9 @@ async def coroutine(event: Event) -> None:
 @pytest.mark.parametrize(
     ("function", "said"),
     [
-        (None, "must be callable"),
+        (None, "^what is around a handler must be callable, not NoneType$"),
         (nullcontext(), "must be callable"),
-        (lambda: nullcontext(), "is called with event"),
+        (lambda: nullcontext(), "^what is around a handler is called with event; "),
         (generator, "generator must return a context manager: decorate it with contextlib.context"),
         (async_generator, "decorate it with contextlib.asynccontextmanager"),
         (coroutine, "not be async itself"),

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from karla_receiver.views.paths import DEFAULT_PATH, ViewPath
+from karla_receiver import SignatureError
+from karla_receiver.views.paths import DEFAULT_PATH, EVENT, ViewPath, require_event
 
 
 def may_lead_to(view: str, path: str, root: str = "") -> bool:
@@ -138,6 +139,15 @@ def test_the_mount_point_counts_unless_it_holds_the_views_letters_by_accident(
     view: str, path: str, root: str, expected: bool
 ) -> None:
     assert may_lead_to(view, path, root) is expected
+
+
+def test_a_request_without_a_verified_event_is_told_what_it_lacks() -> None:
+    with pytest.raises(SignatureError) as refusal:
+        require_event({EVENT: object()})
+    assert str(refusal.value) == (
+        "missing_signature: the request has no verified event: it has not come through"
+        " KarlaMiddleware with forward=True and the path of this view"
+    )
 
 
 def test_letters_are_compared_as_loosely_as_by_a_pattern_that_ignores_case() -> None:

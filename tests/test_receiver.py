@@ -613,7 +613,8 @@ def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch)
         ({"KARLA_WEBHOOK_SECRET": "canary", "KARLA_WEBHOOK_SECRETS": "canary"}, "both are set"),
         (
             {"KARLA_WEBHOOK_SECRET": ""},
-            "KARLA_WEBHOOK_SECRET is set, but empty: give it a value, or",
+            "KARLA_WEBHOOK_SECRET is set, but empty: give it a value, or unset it (in a container's"
+            " environment: leave it out)",
         ),
         ({"KARLA_WEBHOOK_SECRETS": ""}, "KARLA_WEBHOOK_SECRETS is set, but empty"),
         ({"KARLA_WEBHOOK_SECRETS": " ,"}, "KARLA_WEBHOOK_SECRETS is set, but empty"),

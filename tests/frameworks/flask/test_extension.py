@@ -14,14 +14,24 @@ import pytest
 from flask import Flask, current_app, g, has_app_context, request
 from werkzeug.test import Client
 
-from karla_receiver import ConfigurationError, Event, Receiver, parse_event
+from karla_receiver import (
+    ConfigurationError,
+    Event,
+    Receiver,
+    SignatureError,
+    Verifier,
+    parse_event,
+    sign,
+)
 from karla_receiver.adapters.asgi import KarlaApp as ASGIApp
 from karla_receiver.adapters.flask import Karla, endpoint, webhook
 from karla_receiver.adapters.wsgi import KarlaApp, KarlaMiddleware
 from karla_receiver.idempotency import MemoryStore
+from karla_receiver.inbox import Novelty
+from karla_receiver.signature import parse_header
 from tests.asgi_server import knock_at
 from tests.doors import PATH, signed_knock
-from tests.signing import BODY, SECRET, signature_header
+from tests.signing import BODY, NOW, SECRET, signature_header
 
 EVENT = parse_event(BODY)
 OTHER = "another-secret-of-16"
@@ -114,6 +124,31 @@ def test_the_config_counts_when_a_delivery_comes() -> None:
     for secret in (SECRET, OTHER):
         app.config["KARLA_WEBHOOK_SECRET"] = secret
         assert deliver(app) == (200 if secret == SECRET else 401)
+
+
+def test_the_config_counts_for_a_worker_that_verifies_a_kept_delivery_once_more() -> None:
+    """Such a worker has no request, and its process may never have had one."""
+
+    class VerifyingInbox:
+        key: Any = None
+
+        def attach(self, handlers: object, verifier: Verifier, observer: object) -> None:
+            self.verifier = verifier
+
+        def put(self, delivery: object) -> Novelty:
+            return Novelty.NEW
+
+        async def put_async(self, delivery: object) -> Novelty:
+            return Novelty.NEW
+
+    app, inbox = shop(), VerifyingInbox()
+    Karla().init_app(app, inbox=inbox)
+    header = parse_header(sign(BODY, SECRET, timestamp=NOW))
+    assert inbox.verifier.verify_parsed(BODY, header, now=NOW).secret_index == 0
+
+    app.config["KARLA_WEBHOOK_SECRET"] = OTHER
+    with pytest.raises(SignatureError, match="signature_mismatch"):
+        inbox.verifier.verify_parsed(BODY, header, now=NOW)
 
 
 @pytest.mark.parametrize(

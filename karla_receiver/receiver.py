@@ -244,7 +244,7 @@ class Receiver:
 
     @property
     def handlers(self) -> Handlers:
-        """The handlers, for what calls them without a request: a task of yours, or a test."""
+        """The handlers, to call them without a request: in a task of yours, or in a test."""
         return self._handlers
 
     def _respond(

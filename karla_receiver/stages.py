@@ -1,7 +1,7 @@
-"""What becomes of a proven delivery: decoded, then done once, kept, or handled.
+"""The stages of a verified delivery: decode it, claim its key, keep it or call the handlers.
 
-A stage is called with what is on its way in, and calls the next one. A receiver makes its chain
-when it is made: see `chain`.
+A stage is called with the incoming delivery, and calls the next stage. `chain` makes the stages of
+a receiver, when the receiver is made.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ __all__ = ["Incoming", "Stage", "chain", "checked_inbox", "checked_store"]
 
 
 class Incoming:
-    """A proven delivery on its way through the stages.
+    """A verified delivery on its way through the stages.
 
-    body: as it came; a bytearray if it came in several chunks. signature: the lines of its header.
-    view: called after the handlers. seen: what an observer is told; None without one.
-    event: once it is decoded. delivery: once a stage has made it.
+    body: the raw body; a bytearray if it came in several chunks. signature: the header's lines.
+    view: called after the handlers. seen: the observation for the observer; None without one.
+    event: None until the body is decoded. delivery: None until a stage has made it.
     """
 
     # No repr shows any of these: a report of an error may show every local variable.
@@ -82,7 +82,7 @@ class Incoming:
             self.seen.is_near_duplicate = True
 
     def tell_duplicate(self) -> None:
-        """Observe that it came before."""
+        """Observe that the delivery came before."""
         if self.seen is not None:
             self.seen.is_duplicate = True
 
@@ -134,7 +134,7 @@ class Handle:
 
 
 class Keep:
-    """Has an inbox keep the delivery. Raises DeliveryError with unavailable if it cannot."""
+    """Puts the delivery into an inbox. Raises DeliveryError with unavailable if that fails."""
 
     def __init__(self, inbox: Inbox, clock: Callable[[], float]) -> None:
         self._inbox = inbox
@@ -149,7 +149,7 @@ class Keep:
             incoming.tell_near_duplicate(delivery)
 
     async def apart(self, incoming: Incoming, runner: Runner, problem: str) -> None:
-        """Keep what is no event."""
+        """Put a genuine body that is not an event into the inbox, with its problem."""
         await self._put(incoming.made_delivery(None, self._clock, problem), runner)
 
     async def _put(self, delivery: Delivery, runner: Runner) -> Novelty:
@@ -161,10 +161,10 @@ class Keep:
 
 
 class Once:
-    """Has the next stage done once for one key: its claim is in a store.
+    """Runs the next stage once for each key. A store holds the claim.
 
-    Raises what the next stage does, and then the key is free again; DeliveryError with in_progress
-    while another request is at it, with unavailable if the store cannot do its work.
+    If the next stage raises, so does this one, and the key is free again. Raises DeliveryError with
+    in_progress while another request has the claim, with unavailable if the store fails.
     """
 
     def __init__(self, store: IdempotencyStore, clock: Callable[[], float], then: Stage) -> None:
@@ -173,11 +173,10 @@ class Once:
         self._then = then
 
     async def __call__(self, incoming: Incoming, runner: Runner) -> None:
-        incoming.made_delivery(self._store.key, self._clock)
-        await runner.finish(self._once(incoming, runner))
+        delivery = incoming.made_delivery(self._store.key, self._clock)
+        await runner.finish(self._once(incoming, delivery, runner))
 
-    async def _once(self, incoming: Incoming, runner: Runner) -> None:
-        delivery = cast("Delivery", incoming.delivery)
+    async def _once(self, incoming: Incoming, delivery: Delivery, runner: Runner) -> None:
         claim = await self._claim(delivery, runner)
         if claim.is_near_duplicate:
             incoming.tell_near_duplicate(delivery)

@@ -1,6 +1,6 @@
 """The user's functions: which of them want an event, and how they are called.
 
-Given to whoever calls them: a stage in a request, an inbox's worker, a broker's task.
+A request's last stage, an inbox's worker and a broker's task call them.
 """
 
 from __future__ import annotations
@@ -79,9 +79,9 @@ class Handlers:
     def handle(
         self, event: Event, seen: Observation | None = None, after_each: AfterEach | None = None
     ) -> None:
-        """Call every handler that wants event: what a worker does with what it took.
+        """Call every handler that wants event, as a worker does for a kept delivery.
 
-        seen: told what came of it. after_each: called after each handler, with what it raised, or
+        seen: filled with the outcome. after_each: called after each handler, with its error or
         None.
         Raises DeliveryError with handler_error if one raised, with undecodable_event if one
         relies on another type; RetryLater or Discard if one did. Async handlers are run to their

@@ -136,7 +136,7 @@ class SQLiteInbox:
         """Take the handlers that are to be called. Raises ConfigurationError on a second call.
 
         One inbox is one receiver's; two receivers need two, with an `endpoint` each.
-        verifier: not needed, since nobody else writes to the file.
+        verifier: unused: only this library writes to the file.
         """
         if self._handlers is not None:
             raise ConfigurationError(

@@ -12,18 +12,12 @@ from karla_receiver.sqlite import file, forking, group_commit
 from tests.receiving import Receive, receive_async, receive_sync
 from tests.waiting import PATIENCE_SECONDS
 
-# A slow machine is no failure: nothing here is judged by the time it takes. And the same code
-# passes or fails each time alike; `nox -s properties` draws others, and many more.
+# A slow machine is no failure: nothing here is judged by the time it takes. Each run draws the same
+# examples, so the same code always passes or always fails. `nox -s properties` draws random ones.
 settings.register_profile(
     "whole", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.register_profile("default", settings.get_profile("whole"), max_examples=25)
-settings.register_profile(
-    "many",
-    settings.get_profile("whole"),
-    derandomize=False,
-    max_examples=int(os.environ.get("KARLA_EXAMPLES", "5000")),
-)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -31,8 +25,11 @@ def pytest_configure(config: pytest.Config) -> None:
     # A shell has SIGINT ignored by what it starts in the background, and by all its children.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    few = "default" if config.option.markexpr == "not slow" else "whole"
-    settings.load_profile("many" if "KARLA_EXAMPLES" in os.environ else few)
+    settings.load_profile("default" if config.option.markexpr == "not slow" else "whole")
+    if "KARLA_EXAMPLES" in os.environ:
+        number = int(os.environ["KARLA_EXAMPLES"])
+        settings.register_profile("random", derandomize=False, max_examples=number)
+        settings.load_profile("random")
 
 
 @pytest.fixture(scope="session", autouse=True)

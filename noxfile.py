@@ -44,7 +44,14 @@ PACKAGED = [
     *("tests/test_samples.py", "tests/test_views.py"),
 ]
 # Where slow tests reach lines that the README's test command does not.
-REACHING = ["tests/cli", "tests/testing", "tests/explain", "tests/adapters/test_redis.py"]
+REACHING = [
+    "tests/adapters/test_redis.py",
+    *(f"tests/cli/test_{name}.py" for name in ("django_project", "listen", "main", "webhooks")),
+    *("tests/cli/test_program.py", "tests/cli/test_sign_and_verify.py"),
+    *(f"tests/testing/test_{name}.py" for name in ("fake_karla", "plugin", "safety")),
+]
+# Whose slow tests the step `debian` runs, on the newest Python with the newest frameworks.
+NEWEST = ["tests/test_attacks.py", "tests/adapters", "tests/frameworks"]
 PROGRAMS = ["tests/cli", "tests/registration", "tests/testing"]
 ALL_EXTRAS = ("-e", ".[all]", "--group", "tests")
 EXTRAS = set(nox.project.load_toml(ROOT / "pyproject.toml")["project"]["optional-dependencies"])
@@ -99,9 +106,9 @@ def readme(session: nox.Session) -> None:
 
 @nox.session
 def slow(session: nox.Session) -> None:
-    """The tests marked slow, but for those of the next step and of `servers`."""
+    """The tests marked slow, but for those of `reaching`, `servers` and `debian`."""
     session.install(*ALL_EXTRAS, "pip")  # the pages' commands of pip are run
-    others = [f"--ignore={path}" for path in ("tests/servers", *REACHING)]
+    others = [f"--ignore={path}" for path in ("tests/servers", *REACHING, *NEWEST)]
     session.run("pytest", "-q", "-n", "2", "-m", "slow", *others, *session.posargs)
 
 

@@ -112,9 +112,10 @@ class _Forwarding:
             _drop_extensions(scope)
             return await self._call(scope)
 
-        response = await _respond(receiver, scope, self._body, view)
-        if response is None:
-            return
+        try:
+            response = await receiver.receive_async(_request(scope, self._body), view=view)
+        except RequestError:
+            return  # the client is gone
         # Unless what is around the app has failed after it, or has discarded the event.
         is_the_apps = self._answer and is_success(self._status) == is_success(response.status)
         await _send(self._answer if is_the_apps else _messages(response), send)
@@ -239,24 +240,14 @@ class _Body:
 
 
 async def _serve(receiver: Receiver, scope: Scope, receive: Receive, send: Send) -> None:
-    response = await _respond(receiver, scope, _Body(receive), None)
-    if response is not None:
-        await _send(_messages(response), send)
-
-
-async def _respond(
-    receiver: Receiver,
-    scope: Scope,
-    body: _Body,
-    view: Callable[[Event], Awaitable[int]] | None,
-) -> Response | None:
     try:
-        return await receiver.receive_async(_to_request(scope, body), view=view)
+        response = await receiver.receive_async(_request(scope, _Body(receive)))
     except RequestError:
-        return None  # the client is gone
+        return  # the client is gone
+    await _send(_messages(response), send)
 
 
-def _to_request(scope: Scope, body: _Body) -> Request:
+def _request(scope: Scope, body: _Body) -> Request:
     return Request(scope["method"], scope["headers"], body, scope.get("scheme", "http"))
 
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, NamedTuple, TypedDict, TypeVar, Unpack
+from typing import Any, TypedDict, TypeVar, Unpack
 
-from karla_receiver.checks import checked_body, checked_bool, checked_count, wall_clock
+from karla_receiver.checks import checked_bool, checked_count, wall_clock
+from karla_receiver.decoding import parse_event
 from karla_receiver.errors import (
     ConfigurationError,
     DeliveryError,
+    PayloadError,
     Reason,
     RequestError,
     SignatureError,
 )
-from karla_receiver.events import Event
 from karla_receiver.handlers import Handlers
 from karla_receiver.handlers.around import Around
 from karla_receiver.handlers.routing import wanted_patterns
@@ -37,7 +38,7 @@ from karla_receiver.runners import ASYNC, Runner, run_sync
 from karla_receiver.signature import SignatureHeader, Verifier, parse_header
 from karla_receiver.signature.hints import hint_of_empty_body
 from karla_receiver.signature.keys import SECRET_NAMES
-from karla_receiver.stages import Incoming, chain, checked_inbox, checked_store
+from karla_receiver.stages import Incoming, Keep, chain, checked_inbox, checked_store
 
 __all__ = ["Receiver", "ReceiverOptions"]
 
@@ -100,7 +101,8 @@ class Receiver:
         self._handlers = Handlers()
         self._inbox = checked_inbox(inbox, tolerance)
         store = checked_store(idempotency, tolerance)
-        self._stages = chain(self._handlers, store, self._inbox, self._clock)
+        self._keep = None if self._inbox is None else Keep(self._inbox, self._clock)
+        self._stages = chain(self._handlers, store, self._keep, self._clock)
         if self._inbox is not None:
             self._inbox.attach(self._handlers, self._verifier, observer)
 
@@ -226,7 +228,7 @@ class Receiver:
 
         Raises ConfigurationError where no asyncio event loop runs, as under trio.
         """
-        if not self.note_loop():
+        if not self._handlers.note_loop():
             raise ConfigurationError(
                 "receive_async needs a running asyncio event loop, and there is none: under trio,"
                 " call receive in a thread: trio.to_thread.run_sync(receiver.receive, request)"
@@ -279,41 +281,46 @@ class Receiver:
     async def _answer(
         self, request: Request, runner: Runner, view: Handler | None, seen: Observation | None
     ) -> Response:
-        """The path: screen, read, verify, then the stages, and at last the answer."""
+        """The path: screen, read, verify, decode, then the stages, and at last the answer."""
         buffer = BodyBuffer(self._max_body_bytes)
-        screened: _Screened | None = None
-        incoming: Incoming | None = None
+        incoming = Incoming(view, seen)
         try:
-            screened = self._screen(request)
-            if type(request.body) is bytes:
+            header = self._screen(request, incoming)
+            if isinstance(request.body, _BYTES_LIKE):
                 buffer.add(request.body)
             else:
-                await _read(request, buffer, runner)
-            verified = self._verifier.verify_parsed(buffer.body, screened.header)
+                await runner.read(request.body, buffer)
+            verified = self._verifier.verify_parsed(buffer.body, header)
             if seen is not None:
                 seen.proven(verified, self._clock())
-            incoming = Incoming(buffer.body, screened.lines, view, seen)
+            incoming.body = buffer.body
+            try:
+                incoming.event = parse_event(incoming.body)
+            except PayloadError as problem:
+                if self._keep is not None:
+                    await self._keep.apart(incoming, runner, str(problem))
+                raise
             await self._stages(incoming, runner)
         except DeliveryError as refusal:
             if seen is not None and isinstance(refusal, SignatureError):
                 seen.proven(refusal.verified, self._clock())
-            hint = _hint_of(screened, refusal, len(buffer.body))
-            logs.refused(refusal, size=len(buffer.body), event=_event_of(incoming), hint=hint)
+            hint = _hint_of(incoming, refusal, len(buffer.body))
+            logs.refused(refusal, size=len(buffer.body), event=incoming.event, hint=hint)
             if refusal.status is None:
                 raise
             response = REFUSALS[refusal.reason]
             return response.without_body() if request.method == "HEAD" else response
         except RetryLater as postponed:
-            logs.postponed(postponed, size=len(buffer.body), event=_event_of(incoming))
+            logs.postponed(postponed, size=len(buffer.body), event=incoming.event)
             return retry_later(postponed.retry_after)
         except Discard as discard:
-            logs.discarded(discard, _event_of(incoming))
+            logs.discarded(discard, incoming.event)
         finally:
             if seen is not None:
-                seen.event, seen.body_bytes = _event_of(incoming), len(buffer.body)
+                seen.event, seen.body_bytes = incoming.event, len(buffer.body)
         return SUCCESS
 
-    def _screen(self, request: Request) -> _Screened:
+    def _screen(self, request: Request, incoming: Incoming) -> SignatureHeader:
         """Refuse what can be refused before the body is read."""
         # As received: what a method in lower case or an override header means is a guess.
         if request.method != "POST":
@@ -321,26 +328,11 @@ class Receiver:
         if self._require_https and request.scheme != "https":
             raise RequestError(Reason.HTTPS_REQUIRED, logs.quoted(request.scheme))
         lines, lengths = relevant_headers(request.headers)
-        declared = content_length(lengths)
+        incoming.signature = lines
+        incoming.declared = declared = content_length(lengths)
         if declared is not None and declared > self._max_body_bytes:
             raise RequestError(Reason.BODY_TOO_LARGE, f"{declared} bytes declared")
-        header = parse_header(lines[0] if len(lines) == 1 else lines)
-        return _Screened(lines, declared, header)
-
-
-class _Screened(NamedTuple):
-    """What the headers say of a request that may be read."""
-
-    lines: list[str | bytes]
-    declared: int | None
-    header: SignatureHeader
-
-    def __repr__(self) -> str:
-        return "<_Screened>"  # a report of an error may show every local variable
-
-
-def _event_of(incoming: Incoming | None) -> Event | None:
-    return None if incoming is None else incoming.event
+        return parse_header(lines[0] if len(lines) == 1 else lines)
 
 
 def _secrets_in(environ: Mapping[str, str]) -> list[str]:
@@ -367,15 +359,7 @@ def _secrets_in(environ: Mapping[str, str]) -> list[str]:
         del environ
 
 
-def _hint_of(screened: _Screened | None, refusal: DeliveryError, size: int) -> str:
-    if size or screened is None or refusal.reason is not Reason.SIGNATURE_MISMATCH:
+def _hint_of(incoming: Incoming, refusal: DeliveryError, size: int) -> str:
+    if size or refusal.reason is not Reason.SIGNATURE_MISMATCH:
         return ""
-    return hint_of_empty_body(screened.declared)
-
-
-async def _read(request: Request, buffer: BodyBuffer, runner: Runner) -> None:
-    body = request.body
-    if isinstance(body, _BYTES_LIKE):
-        buffer.add(checked_body(body))
-    else:
-        await runner.read(body, buffer)
+    return hint_of_empty_body(incoming.declared)

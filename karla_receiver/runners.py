@@ -155,19 +155,18 @@ class _AsyncRunner:
 
     async def call(self, handler: Handler, event: Event) -> Called:
         if is_async(handler):
-            called = _attempt(handler, event)
-        else:
-            # A handler that waits for a database must not stop every other request.
-            from karla_receiver.threads.pool import HANDLERS  # imports asyncio: see `finish`
+            return await self._await(handler, event)
+        # A handler that waits for a database must not stop every other request.
+        from karla_receiver.threads.pool import HANDLERS  # imports asyncio: see `finish`
 
-            called = await HANDLERS.run(_attempt, handler, event)
+        called = await HANDLERS.run(_attempt, handler, event)
         if called is not _RETURNED_NONE and inspect.isawaitable(called.result):
-            return await self._finished(called.result)
+            return await self._await(_itself, called.result)
         return called
 
-    async def _finished(self, awaitable: Awaitable[object]) -> Called:
+    async def _await(self, function: Callable[[Any], Any], argument: Any) -> Called:
         try:
-            return _returned(await awaitable)
+            return _returned(await function(argument))
         except Exception as raised:  # noqa: BLE001 - returned, and logged by the receiver
             return Called(None, raised)
         except BaseException as raised:
@@ -231,6 +230,10 @@ def _attempt(function: Handler, argument: Any) -> Called:
         if _is_cancelled(error):
             return Called(None, _cancelled(error))
         raise
+
+
+def _itself(awaitable: Awaitable[object]) -> Awaitable[object]:
+    return awaitable
 
 
 def _is_cancelled(error: BaseException) -> bool:

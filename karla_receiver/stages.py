@@ -1,4 +1,4 @@
-"""The stages of a verified delivery: decode it, claim its key, keep it or call the handlers.
+"""The stages of a decoded delivery: claim its key, keep it or call the handlers.
 
 A stage is called with the incoming delivery, and calls the next stage. `chain` makes the stages of
 a receiver, when the receiver is made.
@@ -10,9 +10,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeAlias, cast
 
 from karla_receiver.checks import has_methods, kind_of
-from karla_receiver.decoding import parse_event
 from karla_receiver.delivery import Delivery
-from karla_receiver.errors import ConfigurationError, DeliveryError, PayloadError, Reason
+from karla_receiver.errors import ConfigurationError, DeliveryError, Reason
 from karla_receiver.events import Event
 from karla_receiver.handlers import Handlers
 from karla_receiver.idempotency.keys import delivery_key, occurrence_key
@@ -26,27 +25,27 @@ __all__ = ["Incoming", "Stage", "chain", "checked_inbox", "checked_store"]
 
 
 class Incoming:
-    """A verified delivery on its way through the stages.
+    """One request's delivery, as far as it has come.
 
-    body: the raw body; a bytearray if it came in several chunks. signature: the header's lines.
     view: called after the handlers. seen: the observation for the observer; None without one.
-    event: None until the body is decoded. delivery: None until a stage has made it.
+    signature, declared: the lines of the signature header, and the length in bytes that the request
+    declares, if it does; empty and None until the request is screened. body: the raw body; a
+    bytearray if it came in several chunks; empty until it is verified. event: None until the body
+    is decoded. delivery: None until a stage has made it.
     """
 
     # No repr shows any of these: a report of an error may show every local variable.
-    __slots__ = ("_is_near_duplicate", "body", "delivery", "event", "seen", "signature", "view")
+    __slots__ = (
+        *("_is_near_duplicate", "body", "declared", "delivery"),
+        *("event", "seen", "signature", "view"),
+    )
 
-    def __init__(
-        self,
-        body: bytes,
-        signature: Sequence[str | bytes],
-        view: Handler | None,
-        seen: Observation | None,
-    ) -> None:
-        self.body: bytes = body
-        self.signature: Sequence[str | bytes] = signature
+    def __init__(self, view: Handler | None, seen: Observation | None) -> None:
         self.view: Handler | None = view
         self.seen: Observation | None = seen
+        self.signature: Sequence[str | bytes] = ()
+        self.declared: int | None = None
+        self.body: bytes = b""
         self.event: Event | None = None
         self.delivery: Delivery | None = None
         self._is_near_duplicate = False
@@ -93,33 +92,12 @@ Stage: TypeAlias = Callable[[Incoming, Runner], Awaitable[None]]
 def chain(
     handlers: Handlers,
     store: IdempotencyStore | None,
-    inbox: Inbox | None,
+    keep: Keep | None,
     clock: Callable[[], float],
 ) -> Stage:
-    """Return the stages of a receiver: Decode, Once if it has a store, and Keep or Handle."""
-    keep = None if inbox is None else Keep(inbox, clock)
+    """Return the stages of a receiver: Once if it has a store, then Keep or Handle."""
     last = Handle(handlers) if keep is None else keep
-    return Decode(last if store is None else Once(store, clock, last), keep)
-
-
-class Decode:
-    """Makes an event of the body. One that is none is kept for an operator, if there is an inbox.
-
-    Raises PayloadError as `parse_event` does; DeliveryError with unavailable.
-    """
-
-    def __init__(self, then: Stage, keep: Keep | None) -> None:
-        self._then = then
-        self._keep = keep
-
-    async def __call__(self, incoming: Incoming, runner: Runner) -> None:
-        try:
-            incoming.event = parse_event(incoming.body)
-        except PayloadError as problem:
-            if self._keep is not None:
-                await self._keep.apart(incoming, runner, str(problem))
-            raise
-        await self._then(incoming, runner)
+    return last if store is None else Once(store, clock, last)
 
 
 class Handle:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from karla_receiver import Reason, Receiver, Request, sign, stages
+from karla_receiver import Reason, Receiver, Request, sign
 from karla_receiver.adapters.asgi import KarlaApp
 from karla_receiver.observing.logs import logger
 from karla_receiver.signature.keys import Key
@@ -44,7 +44,9 @@ def digests(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.fixture
 def no_json(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stages, "parse_event", lambda body: pytest.fail("JSON was parsed"))
+    monkeypatch.setattr(
+        "karla_receiver.receiver.parse_event", lambda body: pytest.fail("JSON was parsed")
+    )
 
 
 @pytest.mark.usefixtures("no_json")

@@ -151,7 +151,7 @@ def forged_header() -> str:
     return genuine[:-1] + ("0" if genuine[-1] != "0" else "1")
 
 
-# The short way through a verification, and the long one.
+# The header as one line, and as the lines that a server may hand on.
 WAYS: list[Callable[[str], Any]] = [str, lambda header: [header]]
 
 

@@ -125,7 +125,7 @@ def test_any_bytes_like_body_verifies(kind: Any) -> None:
         (math.nan, Reason.TIMESTAMP_TOO_OLD),
     ],
 )
-@pytest.mark.parametrize("header", [HEADER, [HEADER]], ids=["short way", "long way"])
+@pytest.mark.parametrize("header", [HEADER, [HEADER]], ids=["one line", "lines"])
 def test_the_window_is_inclusive_both_ways_and_closed_to_a_broken_clock(
     now: float, reason: Reason | None, header: Any
 ) -> None:
@@ -255,7 +255,7 @@ def test_every_byte_of_the_digest_counts(place: int) -> None:
 
 
 @pytest.mark.parametrize("header", [HEADER, f"t={NOW},v1={'0' * 64}"])
-@pytest.mark.parametrize("form", [str, lambda header: [header]], ids=["short way", "long way"])
+@pytest.mark.parametrize("form", [str, lambda header: [header]], ids=["one line", "lines"])
 def test_nothing_but_the_comparison_in_constant_time_tells_whether_digests_are_equal(
     monkeypatch: pytest.MonkeyPatch, header: str, form: Any
 ) -> None:

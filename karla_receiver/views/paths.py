@@ -54,6 +54,8 @@ def below_root(path: str, root: str) -> str:
 
     Servers and frameworks differ in whether path holds root_path; ASGI says that it does.
     """
+    if not root:
+        return path
     root = root.rstrip("/")
     if root and path.startswith(root):
         rest = path[len(root) :]

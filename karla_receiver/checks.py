@@ -9,7 +9,6 @@ import math
 import re
 import time
 from collections.abc import Callable
-from ipaddress import ip_address
 from typing import TypeGuard, cast
 
 from karla_receiver.errors import ConfigurationError
@@ -173,6 +172,8 @@ def is_loopback(host: str | None) -> bool:
 
     A name under .localhost is not: unlike RFC 6761 asks, many resolvers ask the network for it.
     """
+    from ipaddress import ip_address  # which a receiver never needs, and takes long to import
+
     try:
         return ip_address(host or "").is_loopback
     except ValueError:

@@ -38,7 +38,7 @@ from karla_receiver.runners import ASYNC, Runner, run_sync
 from karla_receiver.signature import SignatureHeader, Verifier, parse_header
 from karla_receiver.signature.hints import hint_of_empty_body
 from karla_receiver.signature.keys import SECRET_NAMES
-from karla_receiver.stages import Incoming, Keep, chain, checked_inbox, checked_store
+from karla_receiver.stages import Incoming, Keep, chain, checked_inbox, checked_store, leave
 
 __all__ = ["Receiver", "ReceiverOptions"]
 
@@ -101,8 +101,9 @@ class Receiver:
         self._handlers = Handlers()
         self._inbox = checked_inbox(inbox, tolerance)
         store = checked_store(idempotency, tolerance)
-        self._keep = None if self._inbox is None else Keep(self._inbox, self._clock)
-        self._stages = chain(self._handlers, store, self._keep, self._clock)
+        keep = None if self._inbox is None else Keep(self._inbox, self._clock)
+        self._stages = chain(self._handlers, store, keep, self._clock)
+        self._no_event = leave if keep is None else keep.apart
         if self._inbox is not None:
             self._inbox.attach(self._handlers, self._verifier, observer)
 
@@ -297,8 +298,7 @@ class Receiver:
             try:
                 incoming.event = parse_event(incoming.body)
             except PayloadError as problem:
-                if self._keep is not None:
-                    await self._keep.apart(incoming, runner, str(problem))
+                await self._no_event(incoming, runner, str(problem))
                 raise
             await self._stages(incoming, runner)
         except DeliveryError as refusal:

@@ -21,7 +21,7 @@ from karla_receiver.observing import Observation, logs
 from karla_receiver.outcomes import CURRENT, Discard, Handler, PlainAttempt
 from karla_receiver.runners import Runner
 
-__all__ = ["Incoming", "Stage", "chain", "checked_inbox", "checked_store"]
+__all__ = ["Incoming", "Keep", "Stage", "chain", "checked_inbox", "checked_store", "leave"]
 
 
 class Incoming:
@@ -98,6 +98,10 @@ def chain(
     """Return the stages of a receiver: Once if it has a store, then Keep or Handle."""
     last = Handle(handlers) if keep is None else keep
     return last if store is None else Once(store, clock, last)
+
+
+async def leave(incoming: Incoming, runner: Runner, problem: str) -> None:
+    """Do nothing with a genuine body that is not an event: there is no inbox to keep it."""
 
 
 class Handle:

@@ -597,6 +597,12 @@ def test_secrets_come_from_the_environment() -> None:
     assert two.receive(Request("POST", late, BODY)).status == 401
 
 
+@pytest.mark.parametrize("secret", ["X", "one,two", '"quoted"'])
+def test_one_secret_of_the_environment_is_taken_as_it_is(secret: str) -> None:
+    receiver = Receiver.from_env({"KARLA_WEBHOOK_SECRET": secret})
+    assert receiver.receive(signed(secret=secret)).status == 200
+
+
 def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KARLA_WEBHOOK_SECRET", SECRET)
     assert Receiver.from_env().receive(signed()).status == 200

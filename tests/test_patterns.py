@@ -110,6 +110,11 @@ def test_a_ref_that_is_not_odd_stands_alone(ref: str) -> None:
     assert addresses_of(event_with(ref=ref)) == (tuple(ref.lower().split("/")),)
 
 
+def test_a_ref_of_a_source_that_karla_may_add_stands_alone() -> None:
+    event = event_with(ref="returns/created", source="returns")
+    assert addresses_of(event) == (("returns", "created"),)
+
+
 @pytest.mark.parametrize("phase", ["delivered", "DELIVERED"])
 def test_a_phase_is_found_in_either_case_where_the_ref_is_odd(phase: str) -> None:
     event = event_with(

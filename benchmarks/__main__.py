@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -16,26 +17,20 @@ from benchmarks.machine import describe
 from benchmarks.tables import Run, Table, formatted, gross_losses, recorded_ratios
 
 _RECORD = Path(__file__).with_name("recorded.json")
+_PAGE = Path(__file__).parents[1] / "docs" / "speed.md"
 
-# name: where it is, and the dependency group that it needs
 _BENCHMARKS = {
-    "verify": ("benchmarks.core:verifying", "tests"),
-    "decode": ("benchmarks.core:decoding", "tests"),
-    "receive": ("benchmarks.core:receiving", "tests"),
-    "observe": ("benchmarks.core:observing", "tests"),
-    "refuse": ("benchmarks.core:refusing", "tests"),
-    "secrets": ("benchmarks.core:rotating", "tests"),
-    "serving": ("benchmarks.serving:serving", "servers"),
-    "paths": ("benchmarks.passing:passing", "tests"),
-    "memory": ("benchmarks.memory:memory", "tests"),
-    "import": ("benchmarks.importing:importing", "tests"),
-    "growth": ("benchmarks.core:growth", "tests"),
-    "peers": ("benchmarks.peers:peers", "peers"),
-    "stores": ("benchmarks.stores:claiming", "tests"),
-    "inbox": ("benchmarks.inbox:keeping", "tests"),
+    "verify": "benchmarks.core:verifying",
+    "decode": "benchmarks.core:decoding",
+    "receive": "benchmarks.core:receiving",
+    "middleware": "benchmarks.middleware:middleware",
+    "serving": "benchmarks.serving:serving",
+    "import": "benchmarks.importing:importing",
+    "memory": "benchmarks.memory:memory",
+    "stores": "benchmarks.stores:claiming",
+    "inbox": "benchmarks.inbox:keeping",
 }
-_NOT_IN_SHORT = {"growth", "peers"}
-_ROUNDS, _SHORT_ROUNDS = 1500, 100
+_ROUNDS, _SHORT_ROUNDS = 1500, 200
 _TRIES = 3  # what others do on the machine is no loss: only what is lost each time is one
 
 
@@ -43,28 +38,36 @@ def main(arguments: list[str] | None = None) -> int:
     """Run what was asked for; return 1 if the short form found a gross loss."""
     options = _parser().parse_args(arguments)
     logging.getLogger("karla_receiver").addHandler(logging.NullHandler())
-    names: list[str] = options.only or [
-        name for name in _BENCHMARKS if not (options.short and name in _NOT_IN_SHORT)
-    ]
     machine = describe()
     recorded = recorded_ratios(_RECORD.read_bytes()) if options.short else None
-    tables = [_measured(name, recorded) for name in names]
+    tables = [_measured(name, recorded) for name in options.only or _BENCHMARKS]
     print("\n".join(f"{key}: {value}" for key, value in machine.items()))
     for table in tables:
         print(f"\n{formatted(table)}")
-    run = Run(machine, tuple(tables))
-    if options.json:
-        text = msgspec.json.format(msgspec.json.encode(run), indent=1)
-        options.json.write_bytes(text + b"\n")
-    if options.plots:
-        from benchmarks.plots import draw  # it needs matplotlib
-
-        draw(run, options.plots)
+    if options.record:
+        _RECORD.write_bytes(with_tables(_RECORD.read_bytes(), machine, tables))
+        _PAGE.write_text(page_with_tables(_PAGE.read_text(), tables))
     if recorded is None:
         return 0
     losses = gross_losses(tables, recorded)
     print("\n".join(["", *losses, f"{len(losses)} gross losses"]))
     return 1 if losses else 0
+
+
+def with_tables(run: bytes, machine: dict[str, str], tables: Sequence[Table]) -> bytes:
+    """Return the run with these tables in place of those of the same names, as JSON."""
+    recorded = {table.name: table for table in msgspec.json.decode(run, type=Run).tables}
+    recorded |= {table.name: table for table in tables}
+    kept = tuple(recorded[name] for name in _BENCHMARKS if name in recorded)
+    return msgspec.json.format(msgspec.json.encode(Run(machine, kept)), indent=1) + b"\n"
+
+
+def page_with_tables(page: str, tables: Sequence[Table]) -> str:
+    """Return the page with these tables in place of those of the same titles."""
+    for table in tables:
+        old = rf"^### {re.escape(table.title)}\n\n(\|.*\n)+"
+        page = re.sub(old, f"{formatted(table)}\n", page, flags=re.MULTILINE)
+    return page
 
 
 def _measured(name: str, recorded: Mapping[str, float] | None) -> Table:
@@ -82,13 +85,12 @@ def _measured(name: str, recorded: Mapping[str, float] | None) -> Table:
 
 
 def _run(name: str, rounds: int) -> Table:
-    place, group = _BENCHMARKS[name]
-    module, _, function = place.partition(":")
+    module, _, function = _BENCHMARKS[name].partition(":")
     try:
         benchmark = getattr(importlib.import_module(module), function)
     except ModuleNotFoundError as missing:
         raise SystemExit(
-            f"{name} needs {missing.name}: pip install --group {group} (or leave it out, with"
+            f"{name} needs {missing.name}: pip install --group benchmark (or leave it out, with"
             " --only)"
         ) from None
     return cast("Table", benchmark(rounds))
@@ -96,9 +98,8 @@ def _run(name: str, rounds: int) -> Table:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the tables there as well")
     parser.add_argument(
-        "--plots", type=Path, metavar="FOLDER", help="draw growth and peers there, as SVG"
+        "--record", action="store_true", help="write the tables into recorded.json and the page"
     )
     parser.add_argument(
         "--short",

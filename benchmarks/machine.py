@@ -10,10 +10,7 @@ from pathlib import Path
 
 __all__ = ["describe"]
 
-_PACKAGES = (
-    "karla-receiver", "msgspec", "flask", "uvicorn", "uvloop", "gunicorn", "stripe",
-    "standardwebhooks", "svix", "slack_sdk", "gidgethub", "line-bot-sdk",
-)  # fmt: skip
+_PACKAGES = ("karla-receiver", "msgspec", "flask", "uvicorn", "uvloop", "gunicorn")
 
 
 def describe() -> dict[str, str]:

@@ -10,13 +10,12 @@ from collections.abc import Iterable
 
 from flask import Flask, request
 
-from benchmarks.deliveries import BODY, SECRET, hash_floor, typed_decode
+from benchmarks.deliveries import SECRET
 from karla_receiver import Event, Receiver
 from karla_receiver.adapters import asgi, wsgi
 from karla_receiver.adapters.flask import webhook
 from karla_receiver.request import SUCCESS
 
-_hash, _decode = hash_floor(BODY), typed_decode(BODY)
 receiver = Receiver(SECRET)
 
 
@@ -53,14 +52,6 @@ async def asgi_bare(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -
     await send({"type": "http.response.body", "body": body})
 
 
-async def asgi_floor(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
-    """Do the work that nobody can do without, in place: the hash and one typed decode."""
-    if scope["path"] != "/cpu":
-        _hash()
-        _decode()
-    await asgi_bare(scope, receive, send)
-
-
 asgi_receiving = asgi.KarlaMiddleware(asgi_bare, receiver)
 
 
@@ -76,18 +67,9 @@ def wsgi_bare(environ: wsgi.Environ, start_response: wsgi.StartResponse) -> Iter
     return [body]
 
 
-def wsgi_floor(environ: wsgi.Environ, start_response: wsgi.StartResponse) -> Iterable[bytes]:
-    """Do the work that nobody can do without, in place."""
-    if environ["PATH_INFO"] != "/cpu":
-        _hash()
-        _decode()
-    return wsgi_bare(environ, start_response)
-
-
 wsgi_receiving = wsgi.KarlaMiddleware(wsgi_bare, sync_receiver)
 
 flask_bare = Flask("bare")
-flask_floor = Flask("floor")
 flask_receiving = Flask("receiving")
 
 
@@ -98,19 +80,11 @@ def read() -> tuple[bytes, list[tuple[str, str]]]:
     return SUCCESS.body, list(SUCCESS.headers)
 
 
-@flask_floor.post("/webhooks/karla")
-def read_and_work() -> tuple[bytes, list[tuple[str, str]]]:
-    """Do the work that nobody can do without, in place."""
-    _hash()
-    _decode()
-    return read()
-
-
 @flask_receiving.post("/webhooks/karla")
 @webhook(SECRET)
 def view(event: Event) -> None:
     """Do nothing."""
 
 
-for app in (flask_bare, flask_floor, flask_receiving):
+for app in (flask_bare, flask_receiving):
     app.add_url_rule("/cpu", "cpu", _cpu)

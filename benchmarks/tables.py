@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
-
-from benchmarks.slices import Samples, ratio
 
 __all__ = [
     "Row",
@@ -14,7 +13,6 @@ __all__ = [
     "Table",
     "at_least",
     "at_most",
-    "by_medians",
     "figure",
     "formatted",
     "gross_losses",
@@ -27,21 +25,17 @@ _GROSS = 2.0  # times worse than recorded: what no noise explains
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One ratio.
 
-    best: of the least costs of both sides. median: of all pairs of slices or rounds.
-    goal: to be reached by best; a ratio of cost is at most that, one of speed at least.
-    cost, base: microseconds of the subject and of what it is compared with, at the best.
-    series, x: where it stands in a plot.
+    ratio: of costs, so that less is better; of speeds, so that more is better, if is_speed.
+    goal: the most that a ratio of costs may be, or the least that one of speeds may be.
+    cost, base: microseconds of the subject, and of what it is compared with.
     """
 
     name: str
-    best: float
-    median: float
+    ratio: float
     goal: float | None = None
     is_speed: bool = False
     cost: float | None = None
     base: float | None = None
-    series: str = ""
-    x: float = 0.0
 
     @property
     def is_met(self) -> bool:
@@ -49,8 +43,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         if self.goal is None:
             return True
         # As precise as it is printed: a third digit is noise.
-        best = round(self.best, 2)
-        return best >= self.goal if self.is_speed else best <= self.goal
+        ratio = round(self.ratio, 2)
+        return ratio >= self.goal if self.is_speed else ratio <= self.goal
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -71,64 +65,26 @@ class Run(msgspec.Struct, frozen=True):
 def recorded_ratios(run: bytes) -> dict[str, float]:
     """Return the ratios of a run that was written as JSON, by the row's name."""
     tables = msgspec.json.decode(run, type=Run).tables
-    return {row.name: row.best for table in tables for row in table.rows}
+    return {row.name: row.ratio for table in tables for row in table.rows}
 
 
-def at_most(
-    goal: float | None,
-    name: str,
-    subject: Samples,
-    base: Samples,
-    *,
-    series: str = "",
-    x: float = 0.0,
-) -> Row:
-    """Compare costs: how many times base the subject costs."""
-    best, median = ratio(subject, base)
-    return Row(
-        name=name,
-        best=best,
-        median=median,
-        goal=goal,
-        cost=subject.best * 1e6,
-        base=base.best * 1e6,
-        series=series,
-        x=x,
-    )
+def at_most(goal: float | None, name: str, subject: Sequence[float], base: Sequence[float]) -> Row:
+    """Compare costs: how many times base the subject costs, in seconds, in the median round."""
+    pairs = zip(subject, base, strict=True)
+    ratio = statistics.median(one / other for one, other in pairs)
+    cost, beside = (statistics.median(each) * 1e6 for each in (subject, base))
+    return Row(name=name, ratio=ratio, goal=goal, cost=cost, base=beside)
 
 
-def at_least(goal: float | None, name: str, subject: Samples, base: Samples) -> Row:
+def at_least(goal: float | None, name: str, subject: Sequence[float], base: Sequence[float]) -> Row:
     """Compare speeds: how many times as fast as base the subject is."""
-    best, median = ratio(base, subject)
-    return Row(
-        name=name,
-        best=best,
-        median=median,
-        goal=goal,
-        is_speed=True,
-        cost=subject.best * 1e6,
-        base=base.best * 1e6,
-    )
-
-
-def by_medians(goal: float | None, name: str, subject: Samples, base: Samples) -> Row:
-    """Compare differences, which have no least that means anything: by their medians.
-
-    The first of the samples is the difference of the best, and stands as the second opinion.
-    """
-    return Row(
-        name=name,
-        best=subject.median / base.median,
-        median=subject.seconds[0] / base.seconds[0],
-        goal=goal,
-        cost=subject.median * 1e6,
-        base=base.median * 1e6,
-    )
+    row = at_most(goal, name, subject, base)
+    return msgspec.structs.replace(row, ratio=1 / row.ratio, is_speed=True)
 
 
 def figure(goal: float | None, name: str, value: float, *, is_speed: bool = False) -> Row:
     """Make a row of a ratio that was measured once."""
-    return Row(name=name, best=value, median=value, goal=goal, is_speed=is_speed)
+    return Row(name=name, ratio=value, goal=goal, is_speed=is_speed)
 
 
 def formatted(table: Table) -> str:
@@ -136,8 +92,8 @@ def formatted(table: Table) -> str:
     lines = [
         f"### {table.title}",
         "",
-        "| what | ratio | median | goal | µs | beside µs |",
-        "|---|--:|--:|--:|--:|--:|",
+        "| what | ratio | goal | µs | beside µs |",
+        "|---|--:|--:|--:|--:|",
         *map(_line, table.rows),
     ]
     return "\n".join(lines)
@@ -147,14 +103,14 @@ def _line(row: Row) -> str:
     sign = "≥" if row.is_speed else "≤"
     goal = "" if row.goal is None else f"{sign} {row.goal:g}{'' if row.is_met else ', missed'}"
     cost, base = ("" if each is None else f"{each:,.2f}" for each in (row.cost, row.base))
-    return f"| {row.name} | {row.best:.2f} | {row.median:.2f} | {goal} | {cost} | {base} |"
+    return f"| {row.name} | {row.ratio:.2f} | {goal} | {cost} | {base} |"
 
 
 def gross_losses(tables: Iterable[Table], recorded: Mapping[str, float]) -> list[str]:
     """Return what is more than twice as bad as recorded, or as its goal if that is worse.
 
     recorded: earlier ratios by the row's name. A row that has neither a goal nor a record is
-    not judged. The better one of best and median counts: a loss shows in both.
+    not judged.
     """
     losses: list[str] = []
     for table in tables:
@@ -162,12 +118,8 @@ def gross_losses(tables: Iterable[Table], recorded: Mapping[str, float]) -> list
             limit = _limit(row, recorded.get(row.name))
             if limit is None:
                 continue
-            if row.is_speed:
-                is_lost = max(row.best, row.median) < limit
-            else:
-                is_lost = min(row.best, row.median) > limit
-            if is_lost:
-                losses.append(f"{row.name}: {row.best:.2f}, where {limit:.2f} is the limit")
+            if row.ratio < limit if row.is_speed else row.ratio > limit:
+                losses.append(f"{row.name}: {row.ratio:.2f}, where {limit:.2f} is the limit")
     return losses
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import __main__ as program
 from benchmarks import resources
-from benchmarks.deliveries import BODY, SECRET, body_of, hash_floor
+from benchmarks.deliveries import BODY, BODY_5_KB, SECRET, body_of, by_hand, hash_floor
 from benchmarks.tables import (
     Row,
     Run,
@@ -24,6 +24,7 @@ from karla_receiver import Receiver, ShipmentEvent, Verifier, parse_event, sign
 
 FOLDER = Path(__file__).parents[1]
 RECORD = (FOLDER / "benchmarks" / "recorded.json").read_bytes()
+PAGE = (FOLDER / "docs" / "speed.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -50,7 +51,6 @@ def test_a_goal_is_met_or_shown_as_missed(row: Row, is_met: bool) -> None:
         (figure(None, "x", 3.1), 1.5, True),
         (figure(None, "x", 1e9), None, False),  # nothing to compare with
         (figure(0.9, "x", 0.44, is_speed=True), None, True),
-        (Row(name="x", goal=1.0, best=2.5, median=1.5), None, False),  # not in both
     ],
 )
 def test_a_ratio_twice_as_bad_as_recorded_is_a_gross_loss(
@@ -68,25 +68,43 @@ def test_the_short_form_fails_for_what_is_a_gross_loss_each_time(
     status: int,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
 ) -> None:
     name = "receive"
     assert name in recorded_ratios(RECORD)
     tables = iter([Table("receive", "X", (figure(2.1, name, best),)) for best in measured])
     monkeypatch.setattr(program, "_run", lambda name, rounds: next(tables))
-    path = tmp_path / "run.json"
-    assert program.main(["--short", "--only", "receive", "--json", str(path)]) == status
-    assert f"{status} gross losses" in capsys.readouterr().out
-    assert recorded_ratios(path.read_bytes()) == {name: measured[-1]}
+    assert program.main(["--short", "--only", "receive"]) == status
+    printed = capsys.readouterr().out
+    assert f"{status} gross losses" in printed
+    assert f"| {name} | {measured[-1]:.2f} |" in printed
     assert next(tables, None) is None
+
+
+def test_what_is_recorded_takes_the_place_of_what_was(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "recorded.json").write_bytes(RECORD)
+    (tmp_path / "speed.md").write_text(PAGE)
+    monkeypatch.setattr(program, "_RECORD", tmp_path / "recorded.json")
+    monkeypatch.setattr(program, "_PAGE", tmp_path / "speed.md")
+    old = next(table for table in msgspec.json.decode(RECORD, type=Run).tables if table.rows)
+    new = Table(old.name, old.title, (figure(None, "measured anew", 7.25),))
+    monkeypatch.setattr(program, "_run", lambda name, rounds: new)
+
+    assert program.main(["--record", "--only", old.name]) == 0
+    ratios = recorded_ratios((tmp_path / "recorded.json").read_bytes())
+    others = recorded_ratios(RECORD).keys() - {row.name for row in old.rows}
+    assert ratios["measured anew"] == 7.25
+    assert ratios.keys() == others | {"measured anew"}
+    assert (tmp_path / "speed.md").read_text() == PAGE.replace(formatted(old), formatted(new))
 
 
 def test_a_benchmark_that_needs_more_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(vars(program)["_BENCHMARKS"], "peers", ("absent_here:x", "peers"))
-    with pytest.raises(SystemExit, match="pip install --group peers"):
-        program.main(["--only", "peers"])
+    monkeypatch.setitem(vars(program)["_BENCHMARKS"], "serving", "absent_here:x")
+    with pytest.raises(SystemExit, match="serving needs absent_here: pip install --group bench"):
+        program.main(["--only", "serving"])
 
 
 def test_what_is_measured_with_is_genuine() -> None:
@@ -98,16 +116,17 @@ def test_what_is_measured_with_is_genuine() -> None:
         assert Verifier(SECRET).verify(body, sign(body, SECRET)).secret_index == 0
     assert isinstance(parse_event(BODY), ShipmentEvent)
     assert 1948 <= len(BODY) <= 2148
+    assert len(BODY_5_KB) == pytest.approx(5120, rel=0.05)
+    assert isinstance(parse_event(BODY_5_KB), ShipmentEvent)
     assert hash_floor(BODY)() is True
+    assert isinstance(by_hand(BODY)(), ShipmentEvent)
 
 
 def test_the_page_shows_the_record_as_it_is() -> None:
-    page = (FOLDER / "docs" / "speed.md").read_text()
     run = msgspec.json.decode(RECORD, type=Run)
     assert {table.name for table in run.tables} == set(vars(program)["_BENCHMARKS"])
     for table in run.tables:
-        if table.name != "growth":  # which is plotted
-            assert formatted(table) in page
+        assert formatted(table) in PAGE
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from benchmarks.tables import Table, figure
 from karla_receiver import Receiver, sign
 from karla_receiver.adapters.wsgi import KarlaApp
 
-__all__ = ["memory"]
+__all__ = ["memory", "peak_bytes"]
 
 _SMALL, _LARGE = 65_536, 1_048_576
 _REQUESTS = 100_000
@@ -51,7 +51,8 @@ def _per_byte(peak: Callable[[bytes], int]) -> float:
     return (peak(body_of(_LARGE)) - peak(body_of(_SMALL))) / (_LARGE - _SMALL)
 
 
-def _traced(work: Callable[[], object]) -> int:
+def peak_bytes(work: Callable[[], object]) -> int:
+    """Return how much a call allocates at the worst moment, once caches are filled."""
     work()
     gc.collect()
     tracemalloc.start()
@@ -77,7 +78,7 @@ def _peak(receiver: Receiver, body: bytes, header: str) -> int:
         stream.seek(0)
         return app({**environ, "wsgi.input": _Reader(stream)}, lambda status, headers: None)
 
-    return _traced(receive)
+    return peak_bytes(receive)
 
 
 class _Reader:
@@ -91,7 +92,7 @@ class _Reader:
 
 
 def _decoded(body: bytes) -> int:
-    return _traced(lambda: msgspec.json.decode(body))
+    return peak_bytes(lambda: msgspec.json.decode(body))
 
 
 def _left(receiver: Receiver, count: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any
 
 from starlette.applications import Starlette
@@ -12,15 +12,14 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from benchmarks.deliveries import BODY, BODY_5_KB, SECRET
+from benchmarks.served_apps import asgi_bare, asgi_in_place, asgi_receiving
 from benchmarks.slices import Work, time_slices
 from benchmarks.tables import Row, Table, at_least, at_most
-from karla_receiver import Event, Receiver, Verifier, parse_event, sign
-from karla_receiver.adapters.asgi import ASGIApp, KarlaMiddleware, Message, Receive, Scope, Send
-from karla_receiver.request import SUCCESS
+from karla_receiver import Receiver, sign
+from karla_receiver.adapters.asgi import ASGIApp, KarlaMiddleware, Message
+from karla_receiver.views.paths import DEFAULT_PATH
 
 __all__ = ["middleware"]
-
-_HEADERS = [(name.encode(), value.encode()) for name, value in SUCCESS.headers]
 
 
 def middleware(rounds: int) -> Table:
@@ -35,22 +34,12 @@ def middleware(rounds: int) -> Table:
 
 
 def _added_cpu(size: str, body: bytes, rounds: int) -> Row:
-    verify = Verifier(SECRET).verify
-
-    def use(scope: Scope, body: bytes) -> None:
-        verify(body, dict(scope["headers"])[b"karla-signature"].decode())
-        parse_event(body)
-
-    receiver = Receiver(SECRET)
-
-    @receiver.on("shipments/delivered")
-    async def handle(event: Event) -> None:
-        """Do nothing."""
-
-    bare = _app(lambda scope, body: None)
-    apps: dict[str, ASGIApp] = {"bare": bare, "in place": _app(use)}
-    apps["ours"] = KarlaMiddleware(bare, receiver)
-    works = {name: _request(app, "POST", "/webhooks/karla", body) for name, app in apps.items()}
+    apps: dict[str, ASGIApp] = {
+        "bare": asgi_bare,
+        "in place": asgi_in_place,
+        "ours": asgi_receiving,
+    }
+    works = {name: _request(app, "POST", DEFAULT_PATH, body) for name, app in apps.items()}
     taken = time_slices(works, rounds)
     name = f"KarlaMiddleware, {size}, beside `verify` and `parse_event` in the same app"
     in_place, ours = (_added(taken[each], taken["bare"]) for each in ("in place", "ours"))
@@ -59,23 +48,6 @@ def _added_cpu(size: str, body: bytes, rounds: int) -> Row:
 
 def _added(subject: list[float], base: list[float]) -> list[float]:
     return [one - other for one, other in zip(subject, base, strict=True)]
-
-
-def _app(use: Callable[[Scope, bytes], None]) -> ASGIApp:
-    """Make an app that reads the body, uses it, and answers as the receiver does."""
-
-    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-        body = b""
-        is_complete = False
-        while not is_complete:
-            message = await receive()
-            body += message.get("body", b"")
-            is_complete = not message.get("more_body", False)
-        use(scope, body)
-        await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
-        await send({"type": "http.response.body", "body": SUCCESS.body})
-
-    return serve
 
 
 def _other_path(rounds: int) -> Row:

@@ -8,17 +8,16 @@ Bodies marked "genuine" are validly signed: only Karla, or a customer through Ka
 
 from __future__ import annotations
 
-import hmac
 import logging
 import time
-import tracemalloc
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import repeat
 
+from benchmarks.deliveries import FORGED, SECRET, body_of, hash_floor
+from benchmarks.memory import peak_bytes
 from karla_receiver import Receiver, Request, sign
 
-SECRET = "benchmark-secret-16"
 MEBIBYTE = 1_048_576
 ROUNDS = 7
 
@@ -34,7 +33,6 @@ def chunks() -> Iterator[bytes]:
     return repeat(bytes(65_536))
 
 
-FORGED = sign(b"another body", SECRET)
 LISTED = b'{"event_group":"x","a":['
 
 MAKERS: dict[str, Callable[[], Request]] = {
@@ -87,29 +85,19 @@ def milliseconds(work: Callable[[], object]) -> float:
     return min(times) * 1000
 
 
-def peak_kibibytes(work: Callable[[], object]) -> float:
-    """Return how much was allocated at the worst moment."""
-    tracemalloc.start()
-    work()
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    return peak / 1024
-
-
 def main() -> None:
     """Print the table."""
     logging.disable()
     receiver = Receiver(SECRET)
-    body = bytes(MEBIBYTE)
-    hash_floor = milliseconds(lambda: hmac.digest(SECRET.encode(), body, "sha256"))
-    print(f"one HMAC-SHA256 of 1 MiB: {hash_floor:.3f} ms\n")
+    floor = milliseconds(hash_floor(body_of(MEBIBYTE)))
+    print(f"one HMAC-SHA256 of 1 MiB: {floor:.3f} ms\n")
     print(f"{'input':38} {'answer':22} {'ms':>9} {'hashes':>8} {'peak KiB':>9}")
     for name, make in MAKERS.items():
         request = make()
         reason = receiver.receive(request).reason or "200"
         work = partial(receiver.receive, request)
-        spent, peak = milliseconds(work), peak_kibibytes(work)
-        print(f"{name:38} {reason:22} {spent:9.3f} {spent / hash_floor:8.2f} {peak:9.0f}")
+        spent, peak = milliseconds(work), peak_bytes(work) / 1024
+        print(f"{name:38} {reason:22} {spent:9.3f} {spent / floor:8.2f} {peak:9.0f}")
 
 
 if __name__ == "__main__":

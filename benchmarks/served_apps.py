@@ -6,16 +6,17 @@ All tell their process's CPU time at /cpu, in nanoseconds: a control that costs 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from flask import Flask, request
 
 from benchmarks.deliveries import SECRET
-from karla_receiver import Event, Receiver
+from karla_receiver import Event, Receiver, Verifier, parse_event
 from karla_receiver.adapters import asgi, wsgi
 from karla_receiver.adapters.flask import webhook
 from karla_receiver.request import SUCCESS
 
+_verify = Verifier(SECRET).verify
 receiver = Receiver(SECRET)
 
 
@@ -39,19 +40,34 @@ def _cpu() -> bytes:
 _ASGI_HEADERS = [(name.encode(), value.encode()) for name, value in SUCCESS.headers]
 
 
-async def asgi_bare(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
-    """Read the body and answer as the receiver does."""
-    body = SUCCESS.body
-    if scope["path"] == "/cpu":
-        body = _cpu()
-    else:
-        while (await receive()).get("more_body", False):
-            pass
-    headers = [_ASGI_HEADERS[0], (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+def _asgi_app(use: Callable[[asgi.Scope, bytes], None]) -> asgi.ASGIApp:
+    """Make an app that reads the body, uses it, and answers as the receiver does."""
+
+    async def serve(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+        answer = SUCCESS.body
+        if scope["path"] == "/cpu":
+            answer = _cpu()
+        else:
+            body, is_complete = b"", False
+            while not is_complete:
+                message = await receive()
+                body += message.get("body", b"")
+                is_complete = not message.get("more_body", False)
+            use(scope, body)
+        headers = [_ASGI_HEADERS[0], (b"content-length", b"%d" % len(answer))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": answer})
+
+    return serve
 
 
+def _verify_and_parse(scope: asgi.Scope, body: bytes) -> None:
+    _verify(body, dict(scope["headers"])[b"karla-signature"].decode())
+    parse_event(body)
+
+
+asgi_bare = _asgi_app(lambda scope, body: None)
+asgi_in_place = _asgi_app(_verify_and_parse)
 asgi_receiving = asgi.KarlaMiddleware(asgi_bare, receiver)
 
 

@@ -1,7 +1,8 @@
 """Timing that holds on a busy machine: many short slices of each subject, in turn.
 
 CPU time leaves out what other processes take, but not what they do to caches and clock rates. That
-disturbs some subjects more than others, so only the quietest rounds count.
+disturbs some subjects more than others, so only the quietest rounds count. pyperf and
+pytest-benchmark time one subject after the other, and so would compare two states of the machine.
 """
 
 from __future__ import annotations

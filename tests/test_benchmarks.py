@@ -134,7 +134,7 @@ def test_the_page_tells_what_each_hostile_input_is_answered() -> None:
     page = (FOLDER / "docs" / "what-is-accepted.md").read_text()
     section = page.partition("## What hostile input costs")[2].partition("##")[0]
     told = re.findall(r"^\| (.+?) \| `?(\w+)`? \|(?: [\d.,]+ \|){3}$", section, re.MULTILINE)
-    receiver = Receiver(resources.SECRET)
+    receiver = Receiver(SECRET)
 
     assert told == [
         (name, str(receiver.receive(make()).reason or 200))

@@ -11,7 +11,6 @@ __all__ = [
     "Row",
     "Run",
     "Table",
-    "at_least",
     "at_most",
     "figure",
     "formatted",
@@ -74,12 +73,6 @@ def at_most(goal: float | None, name: str, subject: Sequence[float], base: Seque
     ratio = statistics.median(one / other for one, other in pairs)
     cost, beside = (statistics.median(each) * 1e6 for each in (subject, base))
     return Row(name=name, ratio=ratio, goal=goal, cost=cost, base=beside)
-
-
-def at_least(goal: float | None, name: str, subject: Sequence[float], base: Sequence[float]) -> Row:
-    """Compare speeds: how many times as fast as base the subject is."""
-    row = at_most(goal, name, subject, base)
-    return msgspec.structs.replace(row, ratio=1 / row.ratio, is_speed=True)
 
 
 def figure(goal: float | None, name: str, value: float, *, is_speed: bool = False) -> Row:

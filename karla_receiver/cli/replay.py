@@ -11,10 +11,10 @@ import typer
 
 from karla_receiver import ConfigurationError, sign
 from karla_receiver.cli.addresses import DEFAULT_URL, checked_url
-from karla_receiver.cli.answers import report
 from karla_receiver.cli.content import file_content
 from karla_receiver.cli.deliveries import Delivery
 from karla_receiver.cli.recording import Line, Recorded, decoded
+from karla_receiver.cli.reporting import report
 from karla_receiver.cli.secret_input import SecretFile, ask_or_refuse
 from karla_receiver.cli.sending import AllowRemote, Concurrency, To, deliver_all
 

@@ -10,9 +10,9 @@ import typer
 from karla_receiver import ConfigurationError
 from karla_receiver import sign as signature_of
 from karla_receiver.cli.addresses import DEFAULT_URL, checked_url
-from karla_receiver.cli.answers import report
 from karla_receiver.cli.content import changed, content_of
 from karla_receiver.cli.deliveries import Delivery, described
+from karla_receiver.cli.reporting import report
 from karla_receiver.cli.secret_input import SecretFile, ask_or_refuse
 from karla_receiver.cli.sending import AllowRemote, Concurrency, To, deliver_all
 from karla_receiver.testing.deliveries import BadKind, bad_delivery

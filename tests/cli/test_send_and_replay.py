@@ -21,10 +21,10 @@ from rich.console import Console
 from karla_receiver import ConfigurationError, Reason, parse_event
 from karla_receiver.cli import sending
 from karla_receiver.cli.addresses import checked_url
-from karla_receiver.cli.answers import report
 from karla_receiver.cli.content import changed
 from karla_receiver.cli.deliveries import Delivery
 from karla_receiver.cli.recording import Recorded, Recorder
+from karla_receiver.cli.reporting import report
 from karla_receiver.cli.sending import Answer, deliver_all
 from karla_receiver.testing.deliveries import BadKind
 from tests.cli.endpoint import Endpoint, endpoints

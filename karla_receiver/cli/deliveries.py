@@ -1,23 +1,23 @@
-"""What the demo sends: every sample, signed as Karla signs, and then what must be refused."""
+"""What the commands send: deliveries with a name, genuine ones and those that must be refused."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
-from karla_receiver import Reason, samples, sign
-from karla_receiver.testing.deliveries import BadKind, bad_delivery
-from karla_receiver.testing.deliveries import Delivery as BadDelivery
+from karla_receiver import Reason, samples
+from karla_receiver.testing.deliveries import BadKind, Delivery, bad_delivery, signed_delivery
 
 __all__ = [
     "FAILING_REF",
     "MAX_BODY_BYTES",
-    "Delivery",
+    "NamedDelivery",
     "all_deliveries",
-    "described",
+    "bad",
+    "genuine",
     "genuine_deliveries",
     "refused_deliveries",
 ]
@@ -31,26 +31,40 @@ FAILING_REF: Final = "shipments/order_processed/HANDLER_RAISES"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
-    """One request, and what is documented to come of it.
+class NamedDelivery:
+    """A delivery as the commands show it.
 
     name: for programs; sent: for people, what is special about it. label: which of those of one
     name, where they differ.
-    signature: the header's value; None for a request without it.
-    reason: why it must be refused; None if it must be handled.
+    request: what goes over the wire, and the reason for which it must be refused.
     """
 
     name: str
     sent: str
     label: str | None = None
-    method: str = "POST"
-    body: bytes = field(repr=False)
-    content_type: str = "application/json"
-    signature: str | None = field(repr=False)
-    reason: Reason | None
+    request: Delivery
 
 
-def all_deliveries(secret: str, *, now: int) -> tuple[Delivery, ...]:
+def genuine(name: str, body: bytes, secret: str, *, now: int | None = None) -> NamedDelivery:
+    """Return a body, signed as Karla signs. now: unix seconds; the present time if left out."""
+    request = signed_delivery(body, secret, timestamp=now)
+    return NamedDelivery(name=name, sent=name, request=request)
+
+
+def bad(
+    kind: BadKind,
+    body: bytes,
+    secret: str,
+    *,
+    now: int | None = None,
+    max_body_bytes: int = 1_048_576,
+) -> NamedDelivery:
+    """Return a body in a delivery that must be refused; see `bad_delivery`."""
+    request = bad_delivery(kind, body, secret, now=now, max_body_bytes=max_body_bytes)
+    return NamedDelivery(name=kind, sent=_SENT[kind], request=request)
+
+
+def all_deliveries(secret: str, *, now: int) -> tuple[NamedDelivery, ...]:
     """Return everything that the demo sends, in order.
 
     secret: of the webhook; now: unix seconds, by the receiver's clock.
@@ -58,50 +72,30 @@ def all_deliveries(secret: str, *, now: int) -> tuple[Delivery, ...]:
     return (*genuine_deliveries(secret, now=now), *refused_deliveries(secret, now=now))
 
 
-def genuine_deliveries(secret: str, *, now: int) -> Iterator[Delivery]:
+def genuine_deliveries(secret: str, *, now: int) -> Iterator[NamedDelivery]:
     """Return every sample, correctly signed."""
     for name in samples.names():
-        body = samples.read(name)
-        signature = sign(body, secret, timestamp=now)
-        yield Delivery(name=name, sent=name, body=body, signature=signature, reason=None)
+        yield genuine(name, samples.read(name), secret, now=now)
 
 
-def refused_deliveries(secret: str, *, now: int) -> Iterator[Delivery]:
+def refused_deliveries(secret: str, *, now: int) -> Iterator[NamedDelivery]:
     """Return one delivery for each thing that can be wrong with one, in the demo's handlers too."""
     body = samples.read("shipment_delivered")
     for kind in BadKind:
-        yield described(
-            kind, bad_delivery(kind, body, secret, now=now, max_body_bytes=MAX_BODY_BYTES)
-        )
+        yield bad(kind, body, secret, now=now, max_body_bytes=MAX_BODY_BYTES)
     yield from _genuine_but_unhandled(body, secret, now)
 
 
-def described(kind: BadKind, bad: BadDelivery) -> Delivery:
-    """Return a bad delivery as the commands show one."""
-    return Delivery(
-        name=kind,
-        sent=_SENT[kind],
-        method=bad.method,
-        body=bad.body,
-        signature=bad.signature,
-        reason=bad.reason,
-    )
-
-
-def _genuine_but_unhandled(body: bytes, secret: str, now: int) -> Iterator[Delivery]:
+def _genuine_but_unhandled(body: bytes, secret: str, now: int) -> Iterator[NamedDelivery]:
     event = json.loads(body)
-    unfitting = _json({**event, "event_data": {"phase": "delivered"}})
-    failing = _json({**event, "ref": FAILING_REF})
-    for name, sent, signed_body, reason in (
+    unfitting = {**event, "event_data": {"phase": "delivered"}}
+    failing = {**event, "ref": FAILING_REF}
+    for name, sent, changed, reason in (
         ("unfitting", "a shipment without shipment_id", unfitting, Reason.UNDECODABLE_EVENT),
         ("failing", "an event whose handler raises", failing, Reason.HANDLER_ERROR),
     ):
-        signature = sign(signed_body, secret, timestamp=now)
-        yield Delivery(name=name, sent=sent, body=signed_body, signature=signature, reason=reason)
-
-
-def _json(event: object) -> bytes:
-    return json.dumps(event).encode()
+        signed = signed_delivery(json.dumps(changed).encode(), secret, timestamp=now)
+        yield NamedDelivery(name=name, sent=sent, request=replace(signed, reason=reason))
 
 
 _SENT: Final[Mapping[BadKind, str]] = MappingProxyType(

@@ -7,19 +7,17 @@ import time
 from collections.abc import Iterable
 from typing import Annotated
 
-import httpx2
 import typer
 
-from karla_receiver.cli.deliveries import Delivery, all_deliveries
+from karla_receiver.cli.deliveries import NamedDelivery, all_deliveries
 from karla_receiver.cli.display import Display, JSONLines, Rows, Summary
-from karla_receiver.cli.exchange import Exchange, deliver
-from karla_receiver.cli.server import Adapter, serving
-from karla_receiver.cli.shop import Shop, Witness
+from karla_receiver.cli.exchange import opened_client
+from karla_receiver.cli.shop import Adapter, Shop, serving
+from karla_receiver.cli.terminal import AsJSON
+from karla_receiver.cli.witness import Rehearsal, Witness
 from karla_receiver.request import SUCCESS
 
 __all__ = ["demo", "rehearse"]
-
-_TIMEOUT_SECONDS = 10
 
 
 def demo(
@@ -29,9 +27,7 @@ def demo(
             help="What serves the receiver: asgi on uvicorn, wsgi or flask on waitress.",
         ),
     ] = Adapter.ASGI,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Write JSON, an object a line, for programs.")
-    ] = False,
+    as_json: AsJSON = False,
 ) -> None:
     """See a receiver at work: genuine deliveries handled, forged ones refused.
 
@@ -56,7 +52,7 @@ def demo(
 
 
 def rehearse(
-    deliveries: Iterable[Delivery], secret: str, adapter: Adapter, display: Display
+    deliveries: Iterable[NamedDelivery], secret: str, adapter: Adapter, display: Display
 ) -> Summary:
     """Send deliveries, one after another, to a server of their own, and show each.
 
@@ -64,28 +60,27 @@ def rehearse(
     Raises ModuleNotFoundError if adapter needs a framework that is not installed.
     """
     witness = Witness()
-    exchanges: list[Exchange] = []
+    rehearsals: list[Rehearsal] = []
     with (
         witness.listening(),
         serving(adapter, Shop(secret, witness)) as url,
-        # No proxy of the environment may come between: the server is on this machine.
-        httpx2.Client(trust_env=False, timeout=_TIMEOUT_SECONDS) as client,
+        opened_client(url) as client,
     ):
         display.begin(adapter, url)
         for delivery in deliveries:
-            exchanges.append(deliver(client, url, delivery, witness))
-            display.show(exchanges[-1])
-    summary = _summary(exchanges, adapter)
+            rehearsals.append(witness.deliver(client, url, delivery))
+            display.show(rehearsals[-1])
+    summary = _summary(rehearsals, adapter)
     display.end(summary)
     return summary
 
 
-def _summary(exchanges: list[Exchange], adapter: Adapter) -> Summary:
-    handled = sum(each.result.status == SUCCESS.status for each in exchanges)
+def _summary(rehearsals: list[Rehearsal], adapter: Adapter) -> Summary:
+    handled = sum(each.result.status == SUCCESS.status for each in rehearsals)
     return Summary(
         adapter=adapter,
         handled=handled,
-        refused=len(exchanges) - handled,
-        undocumented=sum(not each.is_documented for each in exchanges),
-        seconds=sum(each.seconds for each in exchanges),
+        refused=len(rehearsals) - handled,
+        undocumented=sum(not each.is_documented for each in rehearsals),
+        seconds=sum(each.exchange.seconds for each in rehearsals),
     )

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
-import typer
 from rich.text import Text
 
-from karla_receiver import Event
-from karla_receiver.cli.deliveries import Delivery
-from karla_receiver.cli.exchange import Exchange, Result, documented_result
-from karla_receiver.cli.terminal import Terminal
+from karla_receiver.cli.deliveries import NamedDelivery
+from karla_receiver.cli.terminal import (
+    MARKS,
+    Terminal,
+    event_as_json,
+    event_in_a_row,
+    write_json,
+)
+from karla_receiver.cli.witness import Rehearsal, Result
 
 __all__ = ["Display", "JSONLines", "Rows", "Summary"]
 
@@ -41,8 +44,8 @@ class Display(Protocol):
     def begin(self, adapter: str, url: str) -> None:
         """Show that url is being served."""
 
-    def show(self, exchange: Exchange) -> None:
-        """Show an exchange as soon as it is over."""
+    def show(self, rehearsal: Rehearsal) -> None:
+        """Show an exchange and its result, as soon as it is over."""
 
     def end(self, summary: Summary) -> None:
         """Show what it came to."""
@@ -59,20 +62,21 @@ class Rows:
         """Show where the receiver is."""
         self._print(Text.assemble(("karla-receiver demo", "bold"), f" ({adapter}) at {url}"))
 
-    def show(self, exchange: Exchange) -> None:
+    def show(self, rehearsal: Rehearsal) -> None:
         """Show a row, under a heading where its kind is the first."""
-        self._head(exchange.delivery)
-        is_right = exchange.is_documented
+        delivery, result = rehearsal.exchange.delivery, rehearsal.result
+        self._head(delivery)
+        is_right = rehearsal.is_documented
         self._print(
             Text.assemble(
-                ("ok", "green") if is_right else ("!!", "bold red"),
-                f" {_status(exchange.result)} ",
-                f"{exchange.delivery.sent:{_SENT_WIDTH}} ",
-                (_story(exchange.result), "dim" if is_right else "red"),
+                MARKS[is_right],
+                f" {_status(result)} ",
+                f"{delivery.sent:{_SENT_WIDTH}} ",
+                (_story(result), "dim" if is_right else "red"),
             )
         )
         if not is_right:
-            documented = documented_result(exchange.delivery)
+            documented = rehearsal.documented
             self._print(
                 Text(f"   {_status(documented)} was documented: {_story(documented)}", "red")
             )
@@ -93,8 +97,9 @@ class Rows:
             )
         )
 
-    def _head(self, delivery: Delivery) -> None:
-        heading = "Genuine: to be handled" if delivery.reason is None else "To be refused"
+    def _head(self, delivery: NamedDelivery) -> None:
+        is_genuine = delivery.request.reason is None
+        heading = "Genuine: to be handled" if is_genuine else "To be refused"
         if heading != self._heading:
             self._heading = heading
             self._print(Text(f"\n{heading}", "bold"))
@@ -109,31 +114,27 @@ class JSONLines:
     def begin(self, adapter: str, url: str) -> None:
         """Show nothing: there is nothing in it for a program."""
 
-    def show(self, exchange: Exchange) -> None:
+    def show(self, rehearsal: Rehearsal) -> None:
         """Write an object of the type `delivery`."""
-        delivery, result = exchange.delivery, exchange.result
-        documented = documented_result(delivery)
-        _write(
+        delivery, result = rehearsal.exchange.delivery, rehearsal.result
+        documented = rehearsal.documented
+        write_json(
             {
                 "type": "delivery",
                 "name": delivery.name,
                 "sent": delivery.sent,
                 "status": result.status,
                 "reason": _reason(result),
-                "handled": [_event(event) for event in result.events],
+                "handled": [event_as_json(event) for event in result.events],
                 "documented": {"status": documented.status, "reason": _reason(documented)},
-                "is_documented": exchange.is_documented,
-                "milliseconds": round(exchange.seconds * 1000, 3),
+                "is_documented": rehearsal.is_documented,
+                "milliseconds": round(rehearsal.exchange.seconds * 1000, 3),
             }
         )
 
     def end(self, summary: Summary) -> None:
         """Write an object of the type `summary`."""
-        _write({"type": "summary", **asdict(summary), "seconds": round(summary.seconds, 3)})
-
-
-def _write(line: dict[str, object]) -> None:
-    typer.echo(json.dumps(line))
+        write_json({"type": "summary", **asdict(summary), "seconds": round(summary.seconds, 3)})
 
 
 def _status(result: Result) -> str:
@@ -144,18 +145,6 @@ def _reason(result: Result) -> str | None:
     return ", ".join(result.reasons) or None
 
 
-def _event(event: Event) -> dict[str, str | None]:
-    return {
-        "event_type": type(event).__name__,
-        "ref": event.ref,
-        "order_number": event.order_number,
-    }
-
-
 def _story(result: Result) -> str:
-    # The order number first: a narrow terminal cuts off the end.
-    seen = "; ".join(
-        f"{event.order_number or '-'} {event.ref or '-'} {type(event).__name__}"
-        for event in result.events
-    )
+    seen = "; ".join(map(event_in_a_row, result.events))
     return ", ".join(filter(None, (_reason(result), seen or "no handler called")))

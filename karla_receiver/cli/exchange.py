@@ -1,77 +1,94 @@
-"""Sending one delivery, and comparing what came of it with what is documented."""
+"""Sending one delivery, and what comes back."""
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import httpx2
 
-from karla_receiver import Event, Reason, parse_event
-from karla_receiver.cli.deliveries import Delivery
-from karla_receiver.cli.shop import Witness
-from karla_receiver.errors import STATUS
+from karla_receiver.checks import is_loopback
+from karla_receiver.cli.deliveries import NamedDelivery
 from karla_receiver.request import SUCCESS
-from karla_receiver.signature import HEADER
+from karla_receiver.testing.answers import refusals
 
-__all__ = ["Exchange", "Result", "deliver", "documented_result"]
+__all__ = ["Exchange", "deliver", "opened_client"]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """What came of a delivery.
-
-    status: of the answer; None if there was none.
-    reasons: what the receiver logged: one for a refusal, none for a success.
-    events: what handlers were called with.
-    """
-
-    status: int | None
-    reasons: tuple[str, ...] = ()
-    events: tuple[Event, ...] = ()
+_TIMEOUT_SECONDS = 15
+_REASON = re.compile(r"[a-z0-9_]{1,40}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """A delivery and its result."""
+    """A delivery that was sent, and the endpoint's answer.
 
-    delivery: Delivery
-    result: Result
+    status: None if no answer came, and then problem says why. reason: as the answer tells it.
+    """
+
+    delivery: NamedDelivery
+    status: int | None
+    reason: str | None = None
+    problem: str | None = None
     seconds: float
 
     @property
-    def is_documented(self) -> bool:
-        """Whether the result is exactly the documented one."""
-        return self.result == documented_result(self.delivery)
+    def is_right(self) -> bool:
+        """Whether a genuine one was answered 200, or a bad one with a refusal (see `refusals`)."""
+        request = self.delivery.request
+        if request.reason is None:
+            return self.status == SUCCESS.status
+        return self.status in refusals(request.method)
+
+    @property
+    def told(self) -> str:
+        """The answer in a few words, or why there is none."""
+        return self.problem or f"{self.status} {self.reason or ''}".strip()
 
 
-def documented_result(delivery: Delivery) -> Result:
-    """Return what must come of a delivery."""
-    reason = delivery.reason
-    if reason is None:
-        return Result(status=SUCCESS.status, events=(parse_event(delivery.body),))
-    # Of what is refused, a handler sees only that which it fails for itself.
-    events = (parse_event(delivery.body),) if reason is Reason.HANDLER_ERROR else ()
-    return Result(status=STATUS[reason], reasons=(reason,), events=events)
+def opened_client(url: str, *, connections: int = 1) -> httpx2.Client:
+    """Return a client that delivers to a URL, over so many connections at most."""
+    # A proxy of the environment may serve a remote endpoint, but never this machine.
+    is_local = is_loopback(urlsplit(url).hostname)
+    limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
+    return httpx2.Client(trust_env=not is_local, timeout=_TIMEOUT_SECONDS, limits=limits)
 
 
-def deliver(client: httpx2.Client, url: str, delivery: Delivery, witness: Witness) -> Exchange:
-    """Send a delivery and return what came of it, on the wire and inside the server."""
-    witness.clear()
+def deliver(client: httpx2.Client, url: str, delivery: NamedDelivery) -> Exchange:
+    """Send a delivery, and return it with the answer."""
+    request = delivery.request
+    # Bytes, for a text would have to be ASCII.
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in request.headers]
+    status, reason, problem = None, None, None
     started = time.perf_counter()
-    status = _send(client, url, delivery)
-    seconds = time.perf_counter() - started
-    reasons, events = tuple(witness.reasons), tuple(witness.events)
-    result = Result(status=status, reasons=reasons, events=events)
-    return Exchange(delivery=delivery, result=result, seconds=seconds)
-
-
-def _send(client: httpx2.Client, url: str, delivery: Delivery) -> int | None:
-    headers = {"Content-Type": "application/json"}
-    if delivery.signature is not None:
-        headers[HEADER] = delivery.signature
     try:
-        answer = client.request(delivery.method, url, content=delivery.body, headers=headers)
-    except httpx2.TransportError:
-        return None  # a result like any other, if never the documented one
-    return answer.status_code
+        response = client.request(request.method, url, content=request.body, headers=headers)
+        status, reason = response.status_code, _reason(response)
+    except httpx2.HTTPError as error:
+        problem = _problem(error, url)
+    seconds = time.perf_counter() - started
+    return Exchange(
+        delivery=delivery, status=status, reason=reason, problem=problem, seconds=seconds
+    )
+
+
+def _problem(error: httpx2.HTTPError, url: str) -> str:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ConnectionRefusedError):
+            return f"nothing listens at {url}: start `karla-receiver listen`, or check --to"
+        cause = cause.__cause__ or cause.__context__
+    return f"{type(error).__name__}: {error}"
+
+
+def _reason(response: httpx2.Response) -> str | None:
+    if response.headers.get("content-type") != "application/problem+json":
+        return None
+    try:
+        reason = json.loads(response.content).get("reason")
+    except (ValueError, AttributeError):
+        return None
+    # An endpoint's own words could hold anything, escape sequences for the terminal too.
+    return reason if isinstance(reason, str) and _REASON.fullmatch(reason) else None

@@ -22,9 +22,10 @@ from rich.table import Table
 from karla_receiver import ConfigurationError, sign
 from karla_receiver.checks import printable
 from karla_receiver.cli.addresses import checked_url
-from karla_receiver.cli.deliveries import Delivery
+from karla_receiver.cli.deliveries import NamedDelivery, genuine
+from karla_receiver.cli.exchange import Exchange
 from karla_receiver.cli.secret_input import SecretFile, ask_or_refuse
-from karla_receiver.cli.sending import AllowRemote, Answer, Concurrency, deliver_all
+from karla_receiver.cli.sending import AllowRemote, Concurrency, deliver_all
 from karla_receiver.cli.terminal import Terminal
 from karla_receiver.cli.times import unix_seconds
 from karla_receiver.inbox.operations import Kept, Operations, Selection
@@ -204,8 +205,8 @@ def replay(
             sign(b"", secret)  # one that cannot sign is told before anything is sent
             found = operations.find(selection)[::-1]
             makers = [partial(_signed_anew, operations, kept, secret) for kept in found]
-            answers = deliver_all(makers, to, concurrency=concurrency, as_json=as_json)
-            is_right = _report_sent(answers, len(found) - len(answers), as_json)
+            exchanges = deliver_all(makers, to, concurrency=concurrency, as_json=as_json)
+            is_right = _report_sent(exchanges, len(found) - len(exchanges), as_json)
             raise typer.Exit(0 if is_right else 1)
 
 
@@ -316,23 +317,17 @@ def _none_begins_with(key: str) -> ConfigurationError:
     )
 
 
-def _signed_anew(operations: Operations, kept: Kept, secret: str) -> Delivery | None:
+def _signed_anew(operations: Operations, kept: Kept, secret: str) -> NamedDelivery | None:
     delivery = operations.delivery(kept)
-    if delivery is None:
-        return None
-    name = printable(kept.key[:12])
-    return Delivery(
-        name=name, sent=name, body=delivery.body, signature=sign(delivery.body, secret), reason=None
-    )
+    return None if delivery is None else genuine(printable(kept.key[:12]), delivery.body, secret)
 
 
-def _report_sent(answers: list[Answer], gone: int, as_json: bool) -> bool:
+def _report_sent(exchanges: list[Exchange], gone: int, as_json: bool) -> bool:
     """Say what came of those that were sent, and return whether all were accepted."""
-    refused = [answer for answer in answers if not answer.is_right]
-    for answer in refused:
-        told = answer.problem or f"{answer.status} {answer.reason or ''}".strip()
-        typer.echo(f"{answer.name}: {told}", err=True)
-    accepted = len(answers) - len(refused)
+    refused = [exchange for exchange in exchanges if not exchange.is_right]
+    for exchange in refused:
+        typer.echo(f"{exchange.delivery.name}: {exchange.told}", err=True)
+    accepted = len(exchanges) - len(refused)
     text = f"{_deliveries(accepted)} accepted, {len(refused)} not."
     if gone:
         text += f" {_deliveries(gone)} deleted meanwhile."

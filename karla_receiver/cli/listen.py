@@ -11,14 +11,19 @@ from typing import Annotated, Protocol
 
 import typer
 
-from karla_receiver import parse_event
-from karla_receiver.checks import printable
-from karla_receiver.cli.addresses import DEFAULT_PORT, listening, webhook_url
+from karla_receiver import Event, parse_event
+from karla_receiver.cli.addresses import DEFAULT_PORT
 from karla_receiver.cli.recording import Recorded, Recorder
 from karla_receiver.cli.secret_input import ONE, SecretFile, configured_secrets
-from karla_receiver.cli.server import serving_asgi
-from karla_receiver.cli.shop import attached
-from karla_receiver.cli.terminal import Terminal, write_json
+from karla_receiver.cli.server import attached, serving_asgi
+from karla_receiver.cli.terminal import (
+    MARKS,
+    AsJSON,
+    Terminal,
+    event_as_json,
+    event_in_a_row,
+    write_json,
+)
 from karla_receiver.cli.watching import Seen, WatchedApp
 from karla_receiver.observing.logs import logger
 
@@ -52,9 +57,7 @@ def listen(
     ] = None,
     tolerance: Annotated[float, typer.Option(help="How many seconds t may differ from now.")] = 300,
     secret_file: SecretFile = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Write JSON, an object a line, for programs.")
-    ] = False,
+    as_json: AsJSON = False,
 ) -> None:
     """Receive deliveries on this machine, and show each as it comes.
 
@@ -81,11 +84,10 @@ def listen(
     seen: SimpleQueue[Seen] = SimpleQueue()
     app = WatchedApp(*given, *made, tolerance=tolerance, notify=seen.put)
     with (
-        listening(host, port) as listener,
         attached(logger, logging.NullHandler()),  # the rows say more
-        serving_asgi(app, listener),
+        serving_asgi(app, host, port) as url,
     ):
-        display.begin(webhook_url(host, listener.getsockname()[1]), *made)
+        display.begin(url, *made)
         is_any_refused = False
         while count is None or count > 0:
             one = seen.get()
@@ -120,7 +122,8 @@ class _Rows:
         is_accepted = delivery.reason is None
         at = time.strftime("%H:%M:%S", time.localtime(delivery.received_at))
         self._terminal.print(at, end=" ", style="dim")
-        self._terminal.print("ok" if is_accepted else "!!", end=" ", style=_style(is_accepted))
+        mark, style = MARKS[is_accepted]
+        self._terminal.print(mark, end=" ", style=style)
         self._terminal.print(
             f"{delivery.status or '---'} {_story(delivery)}"
             f" ({len(delivery.body)} bytes, {seen.seconds * 1000:.1f} ms)"
@@ -139,6 +142,7 @@ class _JSON:
 
     def show(self, seen: Seen) -> None:
         delivery = seen.delivery
+        event = _event(delivery)
         write_json(
             {
                 "type": "delivery",
@@ -147,34 +151,18 @@ class _JSON:
                 "path": delivery.path,
                 "status": delivery.status,
                 "reason": delivery.reason,
-                "event": _event(delivery),
+                "event": None if event is None else event_as_json(event),
                 "bytes": len(delivery.body),
                 "milliseconds": round(seen.seconds * 1000, 3),
             }
         )
 
 
-def _style(is_accepted: bool) -> str:
-    return "green" if is_accepted else "bold red"
-
-
-def _event(delivery: Recorded) -> dict[str, str | None] | None:
+def _event(delivery: Recorded) -> Event | None:
     # What is not verified is not parsed.
-    if delivery.reason is not None:
-        return None
-    event = parse_event(delivery.body)
-    return {
-        "event_type": type(event).__name__,
-        "ref": event.ref,
-        "event_group": event.event_group,
-        "order_number": event.order_number,
-    }
+    return None if delivery.reason is not None else parse_event(delivery.body)
 
 
 def _story(delivery: Recorded) -> str:
     event = _event(delivery)
-    if event is None:
-        return f"{delivery.reason}"
-    # Signed, but still somebody's text: no escape sequence of it may reach the terminal.
-    told = (event["order_number"], event["ref"], event["event_type"])
-    return " ".join(printable((part or "-")[:100]) for part in told)
+    return f"{delivery.reason}" if event is None else event_in_a_row(event)

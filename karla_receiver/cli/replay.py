@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from functools import partial
 from typing import Annotated
 
@@ -12,11 +10,14 @@ import typer
 from karla_receiver import ConfigurationError, sign
 from karla_receiver.cli.addresses import DEFAULT_URL, checked_url
 from karla_receiver.cli.content import file_content
-from karla_receiver.cli.deliveries import Delivery
+from karla_receiver.cli.deliveries import NamedDelivery
 from karla_receiver.cli.recording import Line, Recorded, decoded
-from karla_receiver.cli.reporting import report
+from karla_receiver.cli.reporting import deliver_and_report
 from karla_receiver.cli.secret_input import SecretFile, ask_or_refuse
-from karla_receiver.cli.sending import AllowRemote, Concurrency, To, deliver_all
+from karla_receiver.cli.sending import AllowRemote, Concurrency, To
+from karla_receiver.cli.terminal import AsJSON
+from karla_receiver.signature import HEADER
+from karla_receiver.testing.deliveries import Delivery
 
 __all__ = ["replay"]
 
@@ -37,9 +38,7 @@ def replay(
     concurrency: Concurrency = 1,
     secret_file: SecretFile = None,
     allow_remote: AllowRemote = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Write JSON, an object a line, for programs.")
-    ] = False,
+    as_json: AsJSON = False,
 ) -> None:
     """Deliver recorded deliveries again, signed anew.
 
@@ -78,15 +77,11 @@ def replay(
             f"{_were(left_out)} refused, and may be forged: --refused signs and sends what was"
         )
     secret = ask_or_refuse(secret_file)[0]
-    makers: list[Callable[[], Delivery]] = [
-        partial(_signed_anew, each, number, secret) for number, each in chosen.items()
-    ]
+    makers = [partial(_signed_anew, each, number, secret) for number, each in chosen.items()]
     if left_out and not refused:
         typer.echo(f"{_were(left_out)} refused, and left out", err=True)
     makers[0]()  # a secret that cannot sign is told before anything is sent
-    started = time.perf_counter()
-    answers = deliver_all(makers, url, concurrency=concurrency, as_json=as_json)
-    is_right = report(answers, seconds=time.perf_counter() - started, as_json=as_json)
+    is_right = deliver_and_report(makers, url, concurrency=concurrency, as_json=as_json)
     raise typer.Exit(0 if is_right else 1)
 
 
@@ -94,15 +89,11 @@ def _were(count: int) -> str:
     return "1 delivery was" if count == 1 else f"{count} deliveries were"
 
 
-def _signed_anew(recorded: Recorded, number: int, secret: str) -> Delivery:
-    content_types = recorded.lines_of("content-type")
-    return Delivery(
-        name="delivery",
-        sent="delivery",
-        label=str(number),
+def _signed_anew(recorded: Recorded, number: int, secret: str) -> NamedDelivery:
+    content_type = next(iter(recorded.lines_of("content-type")), "application/json")
+    request = Delivery(
         method=recorded.method,
+        headers=(("Content-Type", content_type), (HEADER, sign(recorded.body, secret))),
         body=recorded.body,
-        content_type=content_types[0] if content_types else "application/json",
-        signature=sign(recorded.body, secret),
-        reason=None,
     )
+    return NamedDelivery(name="delivery", sent="delivery", label=str(number), request=request)

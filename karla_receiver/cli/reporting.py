@@ -1,14 +1,16 @@
-"""Showing what came of deliveries: counted and timed, or as lines of JSON."""
+"""Delivering, and showing the answers: counted and timed, or as lines of JSON."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Final
 
-from karla_receiver.cli.sending import Answer
-from karla_receiver.cli.terminal import Terminal, write_json
+from karla_receiver.cli.exchange import Exchange
+from karla_receiver.cli.sending import Maker, deliver_all
+from karla_receiver.cli.terminal import MARKS, Terminal, write_json
 
-__all__ = ["report"]
+__all__ = ["deliver_and_report", "report"]
 
 _HINTS: Final = {
     401: (
@@ -22,17 +24,26 @@ _MOST_LABELS: Final = 10
 _QUANTILES: Final = {"median": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
 
 
-def report(answers: Sequence[Answer], *, seconds: float, as_json: bool) -> bool:
+def deliver_and_report(
+    makers: Sequence[Maker], url: str, *, concurrency: int, as_json: bool
+) -> bool:
+    """Make, deliver and show each delivery, and return whether all answers are right."""
+    started = time.perf_counter()
+    exchanges = deliver_all(makers, url, concurrency=concurrency, as_json=as_json)
+    return report(exchanges, seconds=time.perf_counter() - started, as_json=as_json)
+
+
+def report(exchanges: Sequence[Exchange], *, seconds: float, as_json: bool) -> bool:
     """Show the answers, and return whether all of them are right. seconds: all took together."""
-    wrong = sum(not answer.is_right for answer in answers)
-    latencies = sorted(answer.seconds for answer in answers)
+    wrong = sum(not exchange.is_right for exchange in exchanges)
+    latencies = sorted(exchange.seconds for exchange in exchanges)
     if as_json:
-        for answer in answers:
-            write_json(_as_json(answer))
+        for exchange in exchanges:
+            write_json(_as_json(exchange))
         write_json(
             {
                 "type": "summary",
-                "answers": len(answers),
+                "answers": len(exchanges),
                 "wrong": wrong,
                 "seconds": round(seconds, 3),
                 "milliseconds": {
@@ -43,25 +54,25 @@ def report(answers: Sequence[Answer], *, seconds: float, as_json: bool) -> bool:
         )
         return wrong == 0
     terminal = Terminal()
-    for (is_right, text), alike in _grouped(answers).items():
-        mark, style = ("ok", "green") if is_right else ("!!", "bold red")
+    for (is_right, text), alike in _grouped(exchanges).items():
+        mark, style = MARKS[is_right]
         terminal.print(mark, end=" ", style=style)
-        counted = f"{len(alike)} x {text}" if len(answers) > 1 else text
+        counted = f"{len(alike)} x {text}" if len(exchanges) > 1 else text
         terminal.print(counted if is_right else counted + _labels(alike))
     times = ", ".join(
         f"{name} {_quantile(latencies, share) * 1000:.1f}" for name, share in _QUANTILES.items()
     )
-    for hint in sorted({_hint(answer) for answer in answers if not answer.is_right} - {""}):
+    for hint in sorted({_hint(each) for each in exchanges if not each.is_right} - {""}):
         terminal.print(f"   {hint}")
-    if len(answers) > 1:
-        rate = len(answers) / seconds
-        terminal.print(f"{len(answers)} in {seconds:.2f} s, {rate:.0f} a second; ms: {times}")
+    if len(exchanges) > 1:
+        rate = len(exchanges) / seconds
+        terminal.print(f"{len(exchanges)} in {seconds:.2f} s, {rate:.0f} a second; ms: {times}")
     return wrong == 0
 
 
-def _hint(answer: Answer) -> str:
+def _hint(exchange: Exchange) -> str:
     """Return what a wrong answer to a genuine delivery usually means; empty if it says nothing."""
-    status = answer.status
+    status = exchange.status
     if status is None:
         return ""
     if 300 <= status < 400:
@@ -73,31 +84,30 @@ def _quantile(ordered: Sequence[float], share: float) -> float:
     return ordered[min(int(share * len(ordered)), len(ordered) - 1)]
 
 
-def _grouped(answers: Sequence[Answer]) -> dict[tuple[bool, str], list[Answer]]:
-    grouped: dict[tuple[bool, str], list[Answer]] = {}
-    for answer in answers:
-        outcome = answer.problem or f"{answer.status} {answer.reason or ''}".strip()
-        is_timed = len(answers) == 1 and answer.problem is None
-        milliseconds = f" in {answer.seconds * 1000:.1f} ms" if is_timed else ""
-        key = (answer.is_right, f"{answer.name}: {outcome}{milliseconds}")
-        grouped.setdefault(key, []).append(answer)
+def _grouped(exchanges: Sequence[Exchange]) -> dict[tuple[bool, str], list[Exchange]]:
+    grouped: dict[tuple[bool, str], list[Exchange]] = {}
+    for exchange in exchanges:
+        is_timed = len(exchanges) == 1 and exchange.problem is None
+        milliseconds = f" in {exchange.seconds * 1000:.1f} ms" if is_timed else ""
+        text = f"{exchange.delivery.name}: {exchange.told}{milliseconds}"
+        grouped.setdefault((exchange.is_right, text), []).append(exchange)
     return grouped
 
 
-def _labels(answers: Sequence[Answer]) -> str:
-    labels = [answer.label for answer in answers if answer.label is not None]
+def _labels(exchanges: Sequence[Exchange]) -> str:
+    labels = [each.delivery.label for each in exchanges if each.delivery.label is not None]
     shown = [*labels[:_MOST_LABELS], "..."] if len(labels) > _MOST_LABELS else labels
     return f" ({', '.join(shown)})" if shown else ""
 
 
-def _as_json(answer: Answer) -> dict[str, object]:
+def _as_json(exchange: Exchange) -> dict[str, object]:
     return {
         "type": "answer",
-        "name": answer.name,
-        "label": answer.label,
-        "status": answer.status,
-        "reason": answer.reason,
-        "problem": answer.problem,
-        "is_right": answer.is_right,
-        "milliseconds": round(answer.seconds * 1000, 3),
+        "name": exchange.delivery.name,
+        "label": exchange.delivery.label,
+        "status": exchange.status,
+        "reason": exchange.reason,
+        "problem": exchange.problem,
+        "is_right": exchange.is_right,
+        "milliseconds": round(exchange.seconds * 1000, 3),
     }

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import time
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from karla_receiver import ConfigurationError
-from karla_receiver import sign as signature_of
 from karla_receiver.cli.addresses import DEFAULT_URL, checked_url
 from karla_receiver.cli.content import changed, content_of
-from karla_receiver.cli.deliveries import Delivery, described
-from karla_receiver.cli.reporting import report
+from karla_receiver.cli.deliveries import bad, genuine
+from karla_receiver.cli.reporting import deliver_and_report
 from karla_receiver.cli.secret_input import SecretFile, ask_or_refuse
-from karla_receiver.cli.sending import AllowRemote, Concurrency, To, deliver_all
-from karla_receiver.testing.deliveries import BadKind, bad_delivery
+from karla_receiver.cli.sending import AllowRemote, Concurrency, Maker, To
+from karla_receiver.cli.terminal import AsJSON
+from karla_receiver.testing.deliveries import BadKind
 
 __all__ = ["send"]
 
@@ -43,9 +43,7 @@ def send(
     concurrency: Concurrency = 1,
     secret_file: SecretFile = None,
     allow_remote: AllowRemote = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Write JSON, an object a line, for programs.")
-    ] = False,
+    as_json: AsJSON = False,
 ) -> None:
     """Sign a delivery as Karla does, and send it.
 
@@ -66,26 +64,15 @@ def send(
     url = checked_url(to, allow_remote=allow_remote)
     if len(bad_kinds or ()) > 1:
         raise ConfigurationError("--bad makes one thing wrong: give it once, and send again")
-    bad = bad_kinds[0] if bad_kinds else None
     # Before a secret is asked for: whoever mistypes a name need not give it twice.
     content = content_of(source)
     secret = ask_or_refuse(secret_file)[0]
     body = changed(content, settings or ())
-
-    def make() -> Delivery:
-        now = int(time.time())
-        if bad is None:
-            return Delivery(
-                name=source,
-                sent=source,
-                body=body,
-                signature=signature_of(body, secret, timestamp=now),
-                reason=None,
-            )
-        return described(bad, bad_delivery(bad, body, secret, now=now))
-
+    make: Maker = (
+        partial(bad, bad_kinds[0], body, secret)
+        if bad_kinds
+        else partial(genuine, source, body, secret)
+    )
     make()  # what cannot be made is told before anything is sent
-    started = time.perf_counter()
-    answers = deliver_all([make] * count, url, concurrency=concurrency, as_json=as_json)
-    is_right = report(answers, seconds=time.perf_counter() - started, as_json=as_json)
+    is_right = deliver_and_report([make] * count, url, concurrency=concurrency, as_json=as_json)
     raise typer.Exit(0 if is_right else 1)

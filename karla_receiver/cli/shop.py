@@ -1,67 +1,27 @@
-"""The application of the demo: a receiver whose handlers only tell a witness what they were given.
-
-The witness also reads the receiver's log, since most reasons for refusal are nowhere else: an
-answer to a stranger does not tell them.
-"""
+"""The demo's application: a receiver whose handlers tell a witness what they were given."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
+from enum import StrEnum, unique
 
 from karla_receiver import ClaimEvent, Event, Receiver, ShipmentEvent, UnknownEvent
+from karla_receiver.adapters import asgi, wsgi
 from karla_receiver.cli.deliveries import FAILING_REF, MAX_BODY_BYTES
-from karla_receiver.observing.logs import logger
+from karla_receiver.cli.server import serving_asgi, serving_wsgi
+from karla_receiver.cli.witness import Witness
+from karla_receiver.views.paths import DEFAULT_PATH
 
-__all__ = ["Shop", "Witness", "attached"]
-
-
-class Witness(logging.Handler):
-    """Keeps what happens inside the server: the reasons in the log, the events in handlers.
-
-    Before a request it is cleared, and read when the answer is there: by then the receiver has
-    logged and the handlers have returned.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.reasons: list[str] = []
-        self.events: list[Event] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep the reason of a refusal."""
-        reason: str | None = getattr(record, "reason", None)
-        if reason is not None:
-            self.reasons.append(reason)
-
-    def note(self, event: Event) -> None:
-        """Keep an event that a handler was called with."""
-        self.events.append(event)
-
-    def clear(self) -> None:
-        """Forget everything."""
-        self.reasons.clear()
-        self.events.clear()
-
-    @contextmanager
-    def listening(self) -> Generator[None]:
-        """Read the receiver's log, which then goes nowhere else."""
-        with attached(logger, self):
-            yield
+__all__ = ["Adapter", "Shop", "serving"]
 
 
-@contextmanager
-def attached(log: logging.Logger, handler: logging.Handler) -> Generator[None]:
-    """Give what is logged to handler alone, so that nothing of it gets between the demo's rows."""
-    propagate = log.propagate
-    log.addHandler(handler)
-    log.propagate = False
-    try:
-        yield
-    finally:
-        log.propagate = propagate
-        log.removeHandler(handler)
+@unique
+class Adapter(StrEnum):
+    """How the demo's receiver is served."""
+
+    ASGI = "asgi"
+    WSGI = "wsgi"
+    FLASK = "flask"
 
 
 class Shop:
@@ -90,3 +50,29 @@ class Shop:
         """Take any event; only those that are of no known kind are news."""
         if isinstance(event, UnknownEvent):
             self._witness.note(event)
+
+
+def serving(adapter: Adapter, shop: Shop) -> AbstractContextManager[str]:
+    """Serve a shop's receiver on a free port of this machine, and hand out the webhook's URL.
+
+    When it is left, the server is stopped: no thread and no socket remain.
+    Raises ModuleNotFoundError if adapter needs a framework that is not installed.
+    """
+    if adapter is Adapter.FLASK:
+        return serving_wsgi(_flask_app(shop))
+    shop.receiver.on("*")(shop.take_rest)
+    if adapter is Adapter.WSGI:
+        return serving_wsgi(wsgi.KarlaApp(shop.receiver))
+    return serving_asgi(asgi.KarlaApp(shop.receiver))
+
+
+def _flask_app(shop: Shop) -> wsgi.WSGIApp:
+    # Here, because Flask is an extra of its own.
+    from flask import Flask
+
+    from karla_receiver.adapters.flask import webhook
+
+    app = Flask(__name__)
+    # With GET, so that it is the receiver who refuses one, and says so in its log.
+    app.route(DEFAULT_PATH, methods=["GET", "POST"])(webhook(shop.receiver)(shop.take_rest))
+    return app

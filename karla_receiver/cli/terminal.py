@@ -8,15 +8,37 @@ import sys
 import threading
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
 import typer
 from rich.console import Console
 
-__all__ = ["Terminal", "mute_stdout", "told_if_slow", "write_bytes", "write_json"]
+from karla_receiver import Event
+from karla_receiver.checks import printable
+
+__all__ = [
+    "MARKS",
+    "AsJSON",
+    "Terminal",
+    "event_as_json",
+    "event_in_a_row",
+    "mute_stdout",
+    "told_if_slow",
+    "write_bytes",
+    "write_json",
+]
 
 _SLOW_SECONDS = 2
 _UNLIMITED_WIDTH = 100_000
+_LONGEST_PART = 100
+
+AsJSON: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="Write JSON, an object a line, for programs.")
+]
+
+# How a row begins, and in which style, by whether what it tells is right.
+MARKS: Final = {True: ("ok", "green"), False: ("!!", "bold red")}
 
 
 class Terminal(Console):
@@ -35,6 +57,23 @@ class Terminal(Console):
 def write_json(line: Mapping[str, object]) -> None:
     """Write one object as a line."""
     typer.echo(msgspec.json.encode(line))
+
+
+def event_as_json(event: Event) -> dict[str, str | None]:
+    """Return what a program may want to know of an event."""
+    return {
+        "event_type": type(event).__name__,
+        "ref": event.ref,
+        "event_group": event.event_group,
+        "order_number": event.order_number,
+    }
+
+
+def event_in_a_row(event: Event) -> str:
+    """Return the same for people. The order number first: a narrow terminal cuts off the end."""
+    # Signed, but still somebody's text: no escape sequence of it may reach the terminal.
+    parts = (event.order_number, event.ref, type(event).__name__)
+    return " ".join(printable((part or "-")[:_LONGEST_PART]) for part in parts)
 
 
 def write_bytes(content: bytes) -> None:

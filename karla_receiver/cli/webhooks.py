@@ -15,7 +15,7 @@ from karla_receiver.cli.failures import told_plainly
 from karla_receiver.cli.importing import chosen_receiver
 from karla_receiver.cli.registrations import JSONLines, Rows, Showing
 from karla_receiver.cli.secret_file import SecretFile, SecretLostError
-from karla_receiver.cli.terminal import mute_stdout, told_if_slow
+from karla_receiver.cli.terminal import AsJSON, mute_stdout, told_if_slow
 from karla_receiver.errors import ConfigurationError
 from karla_receiver.registration import KarlaAPI, Secret, Status, Step, Webhook, next_step
 from karla_receiver.registration.limits import (
@@ -52,9 +52,6 @@ _AFTER: Final = {
     ),
 }
 _URL_HELP: Final = "Your endpoint's URL: https, and reachable by Karla."
-_AsJSON: TypeAlias = Annotated[
-    bool, typer.Option("--json", help="Write JSON, an object a line, for programs.")
-]
 _Events: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--event", help="A pattern, as in shipments/delivered. May be repeated."),
@@ -97,7 +94,7 @@ def list_webhooks(
     status: Annotated[
         Status | None, typer.Option("--status", help="Only those that are active or inactive.")
     ] = None,
-    as_json: _AsJSON = False,
+    as_json: AsJSON = False,
 ) -> None:
     """Show the shop's webhooks; never their secrets.
 
@@ -133,7 +130,7 @@ def create(
         ),
     ] = None,
     yes: _Yes = False,
-    as_json: _AsJSON = False,
+    as_json: AsJSON = False,
 ) -> None:
     """Register an endpoint, and show its secret, which Karla gives once.
 
@@ -184,7 +181,7 @@ def update(
         Status | None, typer.Option("--status", help="Let Karla send, or send nothing.")
     ] = None,
     description: _Description = None,
-    as_json: _AsJSON = False,
+    as_json: AsJSON = False,
 ) -> None:
     """Change a webhook; what is not named stays as it is.
 
@@ -215,7 +212,7 @@ def update(
 
 @webhooks.command()
 def delete(
-    context: typer.Context, url_or_uuid: _URLOrUUID, yes: _Yes = False, as_json: _AsJSON = False
+    context: typer.Context, url_or_uuid: _URLOrUUID, yes: _Yes = False, as_json: AsJSON = False
 ) -> None:
     """Delete a webhook: Karla sends nothing to it any more. Asks before.
 
@@ -243,7 +240,7 @@ def rotate(
     url: Annotated[str, typer.Argument(help="The registered URL.")],
     save_secret: _SaveSecret = None,
     yes: _Yes = False,
-    as_json: _AsJSON = False,
+    as_json: AsJSON = False,
 ) -> None:
     """Replace a webhook's secret, a step at each call. Asks before each.
 
@@ -308,7 +305,7 @@ def sync(
         typer.Option("--dry-run", help="Only show the difference; exit with 1 if there is one."),
     ] = False,
     save_secret: _SaveSecret = None,
-    as_json: _AsJSON = False,
+    as_json: AsJSON = False,
 ) -> None:
     """Have Karla send what your handlers need, and nothing else.
 

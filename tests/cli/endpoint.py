@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TypeAlias
 
 from karla_receiver.adapters.asgi import ASGIApp, Receive, Scope, Send
-from karla_receiver.cli.addresses import listening, webhook_url
 from karla_receiver.cli.server import serving_asgi
 from karla_receiver.cli.watching import Seen, WatchedApp
 from tests.signing import SECRET
@@ -29,8 +28,7 @@ def endpoints() -> Generator[Endpoint]:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await current[-1](scope, receive, send)
 
-    with listening("127.0.0.1", 0) as listener, serving_asgi(app, listener):
-        url = webhook_url("127.0.0.1", listener.getsockname()[1])
+    with serving_asgi(app) as url:
 
         @contextmanager
         def endpoint() -> Generator[tuple[str, list[Seen]]]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,12 +11,12 @@ import pytest
 from typer.testing import CliRunner
 
 from karla_receiver import Reason, Receiver, samples
-from karla_receiver.cli.deliveries import Delivery, all_deliveries, genuine_deliveries
+from karla_receiver.cli.deliveries import NamedDelivery, all_deliveries, genuine_deliveries
 from karla_receiver.cli.demo import rehearse
 from karla_receiver.cli.display import Summary
-from karla_receiver.cli.exchange import Exchange
 from karla_receiver.cli.program import program
-from karla_receiver.cli.server import Adapter
+from karla_receiver.cli.shop import Adapter
+from karla_receiver.cli.witness import Rehearsal
 from karla_receiver.errors import STATUS
 from tests.signing import SECRET
 
@@ -95,10 +96,20 @@ def test_handlers_see_what_is_genuine_and_nothing_else(adapter: Adapter) -> None
 
     assert [name for name, events in handled.items() if events] == [*samples.names(), "failing"]
     assert handled["claim_created"] == [
-        {"event_type": "ClaimEvent", "ref": "claims/created", "order_number": "NT-20417"}
+        {
+            "event_type": "ClaimEvent",
+            "ref": "claims/created",
+            "event_group": "claim_created",
+            "order_number": "NT-20417",
+        }
     ]
     assert handled["unknown_future_event"] == [
-        {"event_type": "UnknownEvent", "ref": "returns/label/PRINTED", "order_number": "NT-20417"}
+        {
+            "event_type": "UnknownEvent",
+            "ref": "returns/label/PRINTED",
+            "event_group": "return_label_printed",
+            "order_number": "NT-20417",
+        }
     ]
 
 
@@ -107,16 +118,14 @@ def test_asgi_is_the_default() -> None:
     assert run_json()[2]["adapter"] == "asgi"
 
 
-def expect_the_opposite(secret: str, *, now: int) -> tuple[Delivery, ...]:
+def expect_the_opposite(secret: str, *, now: int) -> tuple[NamedDelivery, ...]:
     """Return one genuine delivery that is said to have to be refused."""
     sample = next(genuine_deliveries(secret, now=now))
     return (
-        Delivery(
+        NamedDelivery(
             name="opposite",
             sent="a good one, said to be bad",
-            body=sample.body,
-            signature=sample.signature,
-            reason=Reason.SIGNATURE_MISMATCH,
+            request=replace(sample.request, reason=Reason.SIGNATURE_MISMATCH),
         ),
     )
 
@@ -158,7 +167,7 @@ def test_a_receiver_that_accepts_what_is_stale_fails_the_demo(
 def test_each_result_is_shown_before_the_next_delivery_is_sent() -> None:
     steps: list[str] = []
 
-    def deliveries() -> Iterator[Delivery]:
+    def deliveries() -> Iterator[NamedDelivery]:
         for delivery in all_deliveries(SECRET, now=int(time.time())):
             steps.append(f"sent {delivery.name}")
             yield delivery
@@ -167,8 +176,8 @@ def test_each_result_is_shown_before_the_next_delivery_is_sent() -> None:
         def begin(self, adapter: str, url: str) -> None:
             steps.append("begin")
 
-        def show(self, exchange: Exchange) -> None:
-            steps.append(f"shown {exchange.delivery.name}")
+        def show(self, rehearsal: Rehearsal) -> None:
+            steps.append(f"shown {rehearsal.exchange.delivery.name}")
 
         def end(self, summary: Summary) -> None:
             steps.append("end")
@@ -196,7 +205,7 @@ def test_no_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_secret_is_made_for_each_run_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
 
-    def note(secret: str, *, now: int) -> tuple[Delivery, ...]:
+    def note(secret: str, *, now: int) -> tuple[NamedDelivery, ...]:
         made.append(secret)
         return all_deliveries(secret, now=now)
 

@@ -7,13 +7,19 @@ from dataclasses import replace
 import pytest
 
 from karla_receiver import Reason, parse_event
-from karla_receiver.cli.deliveries import Delivery, all_deliveries
+from karla_receiver.cli.deliveries import NamedDelivery, all_deliveries
 from karla_receiver.cli.display import Display, JSONLines, Rows, Summary
-from karla_receiver.cli.exchange import Exchange, Result, documented_result
+from karla_receiver.cli.exchange import Exchange
+from karla_receiver.cli.witness import Rehearsal, Result, documented_result
+from karla_receiver.testing.deliveries import Delivery
 from tests.signing import BODY
 
-GENUINE = Delivery(name="good", sent="a good one", body=BODY, signature=None, reason=None)
-FORGED = replace(GENUINE, name="bad", sent="a bad one", reason=Reason.SIGNATURE_MISMATCH)
+GENUINE = NamedDelivery(name="good", sent="a good one", request=Delivery(body=BODY))
+FORGED = NamedDelivery(
+    name="bad",
+    sent="a bad one",
+    request=Delivery(body=BODY, reason=Reason.SIGNATURE_MISMATCH),
+)
 SUMMARY = Summary(adapter="asgi", handled=20, refused=10, undocumented=0, seconds=1.23456)
 
 
@@ -23,13 +29,20 @@ def plain_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def documented(delivery: Delivery) -> Exchange:
-    return Exchange(delivery=delivery, result=documented_result(delivery), seconds=0.0015)
+def rehearsal(delivery: NamedDelivery, result: Result, *, seconds: float = 0) -> Rehearsal:
+    exchange = Exchange(delivery=delivery, status=result.status, seconds=seconds)
+    return Rehearsal(exchange=exchange, result=result)
 
 
-def shown(display: Display, capsys: pytest.CaptureFixture[str], *exchanges: Exchange) -> list[str]:
-    for exchange in exchanges:
-        display.show(exchange)
+def documented(delivery: NamedDelivery) -> Rehearsal:
+    return rehearsal(delivery, documented_result(delivery), seconds=0.0015)
+
+
+def shown(
+    display: Display, capsys: pytest.CaptureFixture[str], *rehearsals: Rehearsal
+) -> list[str]:
+    for each in rehearsals:
+        display.show(each)
     return capsys.readouterr().out.splitlines()
 
 
@@ -56,8 +69,8 @@ def test_a_wrong_result_is_marked_and_says_what_was_documented(
     rows = shown(
         Rows(),
         capsys,
-        Exchange(delivery=FORGED, result=accepted, seconds=0),
-        Exchange(delivery=FORGED, result=lost, seconds=0),
+        rehearsal(FORGED, accepted),
+        rehearsal(FORGED, lost),
     )
     assert rows[2].startswith("!! 200 a bad one                         NT-20417 shipments/")
     assert rows[3] == "   401 was documented: signature_mismatch, no handler called"
@@ -65,7 +78,7 @@ def test_a_wrong_result_is_marked_and_says_what_was_documented(
 
 
 def test_an_event_without_ref_and_order_is_shown_too(capsys: pytest.CaptureFixture[str]) -> None:
-    bare = replace(GENUINE, body=b'{"event_group": "x"}')
+    bare = replace(GENUINE, request=Delivery(body=b'{"event_group": "x"}'))
     (*_, row) = shown(Rows(), capsys, documented(bare))
     assert row.endswith(" - - UnknownEvent")
 
@@ -100,7 +113,8 @@ def test_what_is_sent_leaves_the_columns_aligned(capsys: pytest.CaptureFixture[s
 
 
 def test_brackets_in_what_is_shown_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
-    odd = replace(GENUINE, body=json.dumps({"event_group": "x", "ref": "[red]x[/red]"}).encode())
+    body = json.dumps({"event_group": "x", "ref": "[red]x[/red]"}).encode()
+    odd = replace(GENUINE, request=Delivery(body=body))
     (*_, row) = shown(Rows(), capsys, documented(odd))
     assert "[red]x[/red]" in row
 
@@ -131,11 +145,12 @@ def test_no_color_is_honoured(
 
 
 def test_a_line_of_json_holds_all_of_an_exchange(capsys: pytest.CaptureFixture[str]) -> None:
-    accepted = Exchange(delivery=FORGED, result=documented_result(GENUINE), seconds=0.00123456)
+    accepted = rehearsal(FORGED, documented_result(GENUINE), seconds=0.00123456)
     good, bad = map(json.loads, shown(JSONLines(), capsys, documented(GENUINE), accepted))
     event = {
         "event_type": "ShipmentEvent",
         "ref": parse_event(BODY).ref,
+        "event_group": "shipment_delivered",
         "order_number": "NT-20417",
     }
 

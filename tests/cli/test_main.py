@@ -9,7 +9,7 @@ from importlib.metadata import version
 import pytest
 
 from karla_receiver.cli import main
-from karla_receiver.cli.server import Adapter
+from karla_receiver.cli.shop import Adapter
 
 MAIN = "from karla_receiver.cli import main; main()"
 WITHOUT = "import sys; sys.modules[{!r}] = None; " + MAIN
@@ -127,7 +127,7 @@ def test_nothing_but_its_own_rows_is_written() -> None:
     run = python(MAIN, "demo", "--json")
 
     assert run.stderr == ""
-    assert all(line.startswith('{"type": ') for line in run.stdout.splitlines())
+    assert all(line.startswith('{"type":') for line in run.stdout.splitlines())
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -22,11 +22,12 @@ from karla_receiver import ConfigurationError, Reason, parse_event
 from karla_receiver.cli import sending
 from karla_receiver.cli.addresses import checked_url
 from karla_receiver.cli.content import changed
-from karla_receiver.cli.deliveries import Delivery
+from karla_receiver.cli.deliveries import NamedDelivery
+from karla_receiver.cli.exchange import Exchange
 from karla_receiver.cli.recording import Recorded, Recorder
 from karla_receiver.cli.reporting import report
-from karla_receiver.cli.sending import Answer, deliver_all
-from karla_receiver.testing.deliveries import BadKind
+from karla_receiver.cli.sending import Maker, deliver_all
+from karla_receiver.testing.deliveries import BadKind, Delivery
 from tests.cli.endpoint import Endpoint, endpoints
 from tests.cli.running import run, started
 from tests.ports import reserved_port
@@ -256,7 +257,7 @@ def test_another_failure_to_connect_is_told_as_it_is() -> None:
 
 
 def test_what_cannot_be_made_any_more_ends_it() -> None:
-    def fail() -> Delivery:
+    def fail() -> NamedDelivery:
         raise ConfigurationError("no more of them")
 
     with pytest.raises(ConfigurationError, match="no more of them"):
@@ -371,15 +372,10 @@ def test_progress_is_shown_to_a_terminal_alone(
 
 
 def test_answers_of_several_kinds_are_counted_apart(capsys: pytest.CaptureFixture[str]) -> None:
-    def answer(status: int, seconds: float) -> Answer:
-        return Answer(
-            name="it",
-            status=status,
-            reason=None,
-            problem=None,
-            seconds=seconds,
-            is_right=status == 200,
-        )
+    it = NamedDelivery(name="it", sent="it", request=Delivery())
+
+    def answer(status: int, seconds: float) -> Exchange:
+        return Exchange(delivery=it, status=status, seconds=seconds)
 
     answers = [answer(200, 0.001 * number) for number in range(1, 100)] + [answer(500, 5)]
     assert not report(answers, seconds=10, as_json=False)
@@ -534,11 +530,11 @@ def test_an_answer_that_takes_longer_than_a_wait_is_waited_for_again(
 ) -> None:
     monkeypatch.setattr(sending, "_WAIT_SECONDS", 0.001)
 
-    def deliver(make: Callable[[], Delivery | None]) -> Answer | None:
+    def deliver(make: Maker) -> Exchange | None:
         time.sleep(0.05)
         return None
 
-    answers = sending._answers(deliver, [lambda: None], 1)  # pyright: ignore[reportPrivateUsage]
+    answers = sending._exchanges(deliver, [lambda: None], 1)  # pyright: ignore[reportPrivateUsage]
     assert list(answers) == [None]
 
 

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
-from karla_receiver.cli.server import Adapter, serving
-from karla_receiver.cli.shop import Shop, Witness
+from karla_receiver.cli.shop import Adapter, Shop, serving
+from karla_receiver.cli.witness import Witness
 from karla_receiver.observing.logs import logger
 from tests.waiting import PATIENCE_SECONDS
 

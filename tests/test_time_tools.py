@@ -16,7 +16,7 @@ from karla_receiver import Reason, Receiver, SignatureError, Verifier, sign
 from karla_receiver.idempotency import ClaimState, MemoryStore, SQLiteStore
 from karla_receiver.inbox import SQLiteInbox
 from karla_receiver.inbox.operations import Operations, Selection
-from karla_receiver.registration.answers import Answer
+from karla_receiver.registration.responses import Answer
 from tests.signing import BODY, NOW, SECRET, signed
 
 At: TypeAlias = Callable[[float], AbstractContextManager[Any]]

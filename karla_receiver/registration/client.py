@@ -11,13 +11,6 @@ from typing import Final, TypedDict, Unpack
 from karla_receiver.checks import checked_seconds
 from karla_receiver.errors import ConfigurationError
 from karla_receiver.receiver import Receiver
-from karla_receiver.registration.answers import (
-    Answer,
-    Outcome,
-    error_of,
-    read_webhook,
-    read_webhooks,
-)
 from karla_receiver.registration.calls import Call, Resource
 from karla_receiver.registration.credentials import KARLA_API, Credentials, credentials_in
 from karla_receiver.registration.errors import (
@@ -34,6 +27,13 @@ from karla_receiver.registration.limits import (
     uuid_in,
 )
 from karla_receiver.registration.planning import Change, SyncPlan, make_plan
+from karla_receiver.registration.responses import (
+    Answer,
+    Outcome,
+    error_of,
+    read_webhook,
+    read_webhooks,
+)
 from karla_receiver.registration.retrying import LONGEST_WAIT, Retries
 from karla_receiver.registration.secret import Secret
 from karla_receiver.registration.transport import Transport

@@ -10,8 +10,8 @@ import msgspec
 
 from karla_receiver.checks import checked_seconds, wall_clock
 from karla_receiver.errors import ConfigurationError
-from karla_receiver.registration.answers import Answer, NoAnswer, Outcome
 from karla_receiver.registration.calls import Call
+from karla_receiver.registration.responses import Answer, NoAnswer, Outcome
 
 __all__ = ["LONGEST_WAIT", "Retries"]
 

@@ -10,9 +10,9 @@ from typing import Any, Final, TypedDict
 import httpx2
 
 from karla_receiver.errors import ConfigurationError
-from karla_receiver.registration.answers import Answer, NoAnswer, Outcome
 from karla_receiver.registration.calls import Call
 from karla_receiver.registration.credentials import Credentials
+from karla_receiver.registration.responses import Answer, NoAnswer, Outcome
 
 __all__ = ["Transport"]
 

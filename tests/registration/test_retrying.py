@@ -6,8 +6,8 @@ import pytest
 
 from karla_receiver import ConfigurationError
 from karla_receiver.registration import Retries
-from karla_receiver.registration.answers import Answer, NoAnswer, Outcome
 from karla_receiver.registration.calls import Call
+from karla_receiver.registration.responses import Answer, NoAnswer, Outcome
 
 GET = Call(method="GET", url="https://api.example")
 POST = Call(method="POST", url="https://api.example", is_repeatable=False)

@@ -14,8 +14,8 @@ from karla_receiver.registration import (
     Secret,
     UnexpectedAnswerError,
 )
-from karla_receiver.registration.answers import Answer, error_of, read_webhook
 from karla_receiver.registration.calls import Call
+from karla_receiver.registration.responses import Answer, error_of, read_webhook
 from karla_receiver.registration.webhook import to_webhook
 
 GET = Call(method="GET", url="https://api.example")

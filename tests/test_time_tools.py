@@ -16,7 +16,7 @@ from karla_receiver import Reason, Receiver, SignatureError, Verifier, sign
 from karla_receiver.idempotency import ClaimState, MemoryStore, SQLiteStore
 from karla_receiver.inbox import SQLiteInbox
 from karla_receiver.inbox.operations import Operations, Selection
-from karla_receiver.registration.responses import Answer
+from karla_receiver.registration.responses import APIResponse
 from tests.signing import BODY, NOW, SECRET, signed
 
 At: TypeAlias = Callable[[float], AbstractContextManager[Any]]
@@ -106,6 +106,6 @@ def test_an_inbox_keeps_the_time_that_a_test_sets(at: At, tmp_path: Path) -> Non
 
 
 def test_a_wait_that_karla_asks_for_is_counted_from_the_time_that_a_test_sets(at: At) -> None:
-    answer = Answer(status=429, body=b"", retry_after_text="Tue, 14 Nov 2023 22:13:30 GMT")
+    answer = APIResponse(status=429, body=b"", retry_after_text="Tue, 14 Nov 2023 22:13:30 GMT")
     with at(NOW):
         assert answer.retry_after() == 10

@@ -28,8 +28,8 @@ from karla_receiver.registration.limits import (
 )
 from karla_receiver.registration.planning import Change, SyncPlan, make_plan
 from karla_receiver.registration.responses import (
-    Answer,
-    Outcome,
+    APIResponse,
+    CallResult,
     error_of,
     read_webhook,
     read_webhooks,
@@ -209,9 +209,9 @@ class KarlaAPI:
             raise ConfigurationError("nothing to change: name at least one field")
         uuid = self._uuid_of(url_or_uuid)
         call = self._resource.change(uuid, fields)
-        answer = self._succeed(call)
+        response = self._succeed(call)
         try:
-            return read_webhook(call, answer)
+            return read_webhook(call, response)
         except UnexpectedAnswerError:
             # What a change is answered with is not documented: look for what came of it.
             return self.get(uuid)
@@ -219,10 +219,10 @@ class KarlaAPI:
     def delete(self, url_or_uuid: str) -> None:
         """Delete a webhook. Raises also what `get` raises."""
         call = self._resource.deletion(self._uuid_of(url_or_uuid))
-        outcome, was_uncertain = self._attempt(call)
-        is_gone = was_uncertain and isinstance(outcome, Answer) and outcome.status == 404
+        result, was_uncertain = self._attempt(call)
+        is_gone = was_uncertain and isinstance(result, APIResponse) and result.status == 404
         if not is_gone:  # by an earlier attempt, whose answer was lost
-            self._check(call, outcome)
+            self._check(call, result)
 
     def plan(self, url: str, wanted: Receiver | Iterable[str]) -> SyncPlan:
         """Compare what is registered for a URL with what is wanted there. Changes nothing.
@@ -260,35 +260,35 @@ class KarlaAPI:
     def _uuid_of(self, url_or_uuid: str) -> str:
         return uuid_in(url_or_uuid) or self.get(url_or_uuid).uuid
 
-    def _succeed(self, call: Call) -> Answer:
-        outcome, _ = self._attempt(call)
-        return self._check(call, outcome)
+    def _succeed(self, call: Call) -> APIResponse:
+        result, _ = self._attempt(call)
+        return self._check(call, result)
 
-    def _check(self, call: Call, outcome: Outcome) -> Answer:
-        if isinstance(outcome, Answer) and outcome.is_success:
-            return outcome
-        raise error_of(call, outcome, self._hidden)
+    def _check(self, call: Call, result: CallResult) -> APIResponse:
+        if isinstance(result, APIResponse) and result.is_success:
+            return result
+        raise error_of(call, result, self._hidden)
 
-    def _attempt(self, call: Call) -> tuple[Outcome, bool]:
+    def _attempt(self, call: Call) -> tuple[CallResult, bool]:
         """Make a call until it is worth no further attempt.
 
         Return what came of it, and whether an earlier attempt may have been carried out.
         """
         attempt, was_uncertain = 1, False
-        outcome = self._transport.send(call)
-        while (wait := self._retries.wait_after(outcome, call, attempt)) is not None:
+        result = self._transport.send(call)
+        while (wait := self._retries.wait_after(result, call, attempt)) is not None:
             _logger.info(
                 "%s %s: %s; attempt %d follows in %.1f s",
                 call.method,
                 call.url,
-                outcome,
+                result,
                 attempt + 1,
                 wait,
             )
             self._transport.wait(wait)
-            attempt, was_uncertain = attempt + 1, was_uncertain or outcome.may_be_done
-            outcome = self._transport.send(call)
-        return outcome, was_uncertain
+            attempt, was_uncertain = attempt + 1, was_uncertain or result.may_be_done
+            result = self._transport.send(call)
+        return result, was_uncertain
 
 
 def _hidden(text: str | Secret) -> Secret:

@@ -1,6 +1,6 @@
-"""Karla's answers as values, and what they mean: a result, or the error that describes them.
+"""Karla's responses as values, and what they mean: a result, or the error that describes them.
 
-An answer's body can hold a webhook's secret, so no frame that an error leaves has it in a
+A response's body can hold a webhook's secret, so no frame that an error leaves has it in a
 variable, and an error quotes only the fields of Karla's error bodies, with secrets taken out.
 """
 
@@ -28,13 +28,13 @@ from karla_receiver.registration.errors import (
 from karla_receiver.registration.secret import Secret
 from karla_receiver.registration.webhook import Webhook, to_webhook
 
-__all__ = ["Answer", "NoAnswer", "Outcome", "error_of", "read_webhook", "read_webhooks"]
+__all__ = ["APIResponse", "CallResult", "NoResponse", "error_of", "read_webhook", "read_webhooks"]
 
 _TEXT_SHOWN = 300
 _PROBLEMS_SHOWN = 20
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+class APIResponse(msgspec.Struct, frozen=True, kw_only=True):
     """What came back. retry_after_text, location: headers; empty if they did not come."""
 
     status: int
@@ -66,10 +66,11 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         return max(0.0, moment.timestamp() - clock())
 
     def __repr__(self) -> str:
+        # Without the body. A log line shows it when a call is repeated, and so has these words.
         return f"<Answer {self.status}>"
 
 
-class NoAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class NoResponse(msgspec.Struct, frozen=True, kw_only=True):
     """Nothing came back.
 
     may_be_done: whether Karla may have read the request. is_lasting: whether the next attempt
@@ -84,28 +85,28 @@ class NoAnswer(msgspec.Struct, frozen=True, kw_only=True):
         return f"<NoAnswer {self.detail}>"
 
 
-Outcome: TypeAlias = Answer | NoAnswer
+CallResult: TypeAlias = APIResponse | NoResponse
 
 
-def read_webhooks(call: Call, answer: Answer) -> list[Webhook]:
+def read_webhooks(call: Call, response: APIResponse) -> list[Webhook]:
     """Read a page. Raises UnexpectedAnswerError if it is not a list of webhooks."""
-    page = _webhooks_in(answer)
+    page = _webhooks_in(response)
     if isinstance(page, str):
-        raise _unexpected(call, answer, page)
+        raise _unexpected(call, response, page)
     return page
 
 
-def read_webhook(call: Call, answer: Answer) -> Webhook:
+def read_webhook(call: Call, response: APIResponse) -> Webhook:
     """Read one webhook. Raises UnexpectedAnswerError if it is none."""
-    webhook = _webhook_in(answer)
+    webhook = _webhook_in(response)
     if isinstance(webhook, str):
-        raise _unexpected(call, answer, webhook)
+        raise _unexpected(call, response, webhook)
     return webhook
 
 
 # What does not fit is returned as a text, and not raised: see above.
-def _webhooks_in(answer: Answer) -> list[Webhook] | str:
-    raw = _json_of(answer)
+def _webhooks_in(response: APIResponse) -> list[Webhook] | str:
+    raw = _json_of(response)
     if not isinstance(raw, list):
         return "not a list in JSON"
     try:
@@ -114,49 +115,49 @@ def _webhooks_in(answer: Answer) -> list[Webhook] | str:
         return f"a webhook that does not fit: {error}"
 
 
-def _webhook_in(answer: Answer) -> Webhook | str:
+def _webhook_in(response: APIResponse) -> Webhook | str:
     try:
-        return to_webhook(_json_of(answer))
+        return to_webhook(_json_of(response))
     except msgspec.ValidationError as error:
         return f"no webhook: {error}"
 
 
-def _json_of(answer: Answer) -> object:
+def _json_of(response: APIResponse) -> object:
     try:
-        return msgspec.json.decode(answer.body)
+        return msgspec.json.decode(response.body)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
 
 
-def _unexpected(call: Call, answer: Answer, found: str) -> UnexpectedAnswerError:
+def _unexpected(call: Call, response: APIResponse, found: str) -> UnexpectedAnswerError:
     return UnexpectedAnswerError(
-        f"expected what Karla documents, and got {found}, in {len(answer.body)} bytes",
+        f"expected what Karla documents, and got {found}, in {len(response.body)} bytes",
         call.method,
         call.url,
-        answer.status,
+        response.status,
     )
 
 
-def error_of(call: Call, outcome: Outcome, hidden: Iterable[Secret]) -> RegistrationError:
-    """Return the error that describes an outcome which is no success.
+def error_of(call: Call, result: CallResult, hidden: Iterable[Secret]) -> RegistrationError:
+    """Return the error that describes a result that is no success.
 
     hidden: what Karla's answer might quote and must not be shown.
     """
-    if isinstance(outcome, NoAnswer):
-        problem = f"no answer: {outcome.detail}{_advice(call, outcome)}"
+    if isinstance(result, NoResponse):
+        problem = f"no answer: {result.detail}{_advice(call, result)}"
         error: RegistrationError = UnavailableError(problem, call.method, call.url)
     else:
-        said = _error_body(call, outcome, hidden)
-        kind, problem = _meaning(call, outcome)
-        error = kind(problem, call.method, call.url, outcome.status, said)
+        said = _error_body(call, result, hidden)
+        kind, problem = _meaning(call, result)
+        error = kind(problem, call.method, call.url, result.status, said)
     if isinstance(error, UnavailableError):
-        error.may_be_done = outcome.may_be_done
-        error.retry_after = outcome.retry_after() if isinstance(outcome, Answer) else None
+        error.may_be_done = result.may_be_done
+        error.retry_after = result.retry_after() if isinstance(result, APIResponse) else None
     return error
 
 
-def _advice(call: Call, outcome: Outcome) -> str:
-    if call.is_repeatable or not outcome.may_be_done:
+def _advice(call: Call, result: CallResult) -> str:
+    if call.is_repeatable or not result.may_be_done:
         return ""
     return (
         "; the webhook may have been created all the same: look for it in the list, and delete"
@@ -164,8 +165,8 @@ def _advice(call: Call, outcome: Outcome) -> str:
     )
 
 
-def _meaning(call: Call, answer: Answer) -> tuple[type[RegistrationError], str]:
-    status = answer.status
+def _meaning(call: Call, response: APIResponse) -> tuple[type[RegistrationError], str]:
+    status = response.status
     if status == 401:
         return CredentialsError, "Karla does not accept the user name and the API key"
     if status == 403:
@@ -175,29 +176,32 @@ def _meaning(call: Call, answer: Answer) -> tuple[type[RegistrationError], str]:
     if status == 404:
         return RefusedError, "Karla finds nothing here: check shop slug and address"
     if status == 429:
-        return UnavailableError, f"too many calls{_asked(answer)}"
+        return UnavailableError, f"too many calls{_asked(response)}"
     if 400 <= status <= 499:
         return RefusedError, "Karla refused the request"
     if status >= 500:
-        return UnavailableError, f"Karla could not answer{_asked(answer)}{_advice(call, answer)}"
-    if 300 <= status <= 399 and answer.location:
-        target = ascii(answer.location[:200])
+        return (
+            UnavailableError,
+            f"Karla could not answer{_asked(response)}{_advice(call, response)}",
+        )
+    if 300 <= status <= 399 and response.location:
+        target = ascii(response.location[:200])
         return UnexpectedAnswerError, f"redirected to {target}, where no credentials are sent"
     return UnexpectedAnswerError, "this is no status that Karla documents"
 
 
-def _asked(answer: Answer) -> str:
-    return f", retry after {text[:40]!a}" if (text := answer.retry_after_text) else ""
+def _asked(response: APIResponse) -> str:
+    return f", retry after {text[:40]!a}" if (text := response.retry_after_text) else ""
 
 
-def _error_body(call: Call, answer: Answer, hidden: Iterable[Secret]) -> ErrorBody:
-    raw = _json_of(answer)
+def _error_body(call: Call, response: APIResponse, hidden: Iterable[Secret]) -> ErrorBody:
+    raw = _json_of(response)
     if isinstance(raw, dict):
         all_hidden = [*hidden, *([call.secret] if call.secret else [])]
         return _documented(cast("dict[str, Any]", raw), all_hidden)
     if call.secret:
         return ErrorBody()  # who knows how an unknown form would write it
-    return ErrorBody(text=_shown(answer.body.decode(errors="replace"), [*hidden]))
+    return ErrorBody(text=_shown(response.body.decode(errors="replace"), [*hidden]))
 
 
 def _documented(raw: dict[str, Any], hidden: list[Secret]) -> ErrorBody:

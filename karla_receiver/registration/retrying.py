@@ -11,7 +11,7 @@ import msgspec
 from karla_receiver.checks import checked_seconds, wall_clock
 from karla_receiver.errors import ConfigurationError
 from karla_receiver.registration.calls import Call
-from karla_receiver.registration.responses import Answer, NoAnswer, Outcome
+from karla_receiver.registration.responses import APIResponse, CallResult, NoResponse
 
 __all__ = ["LONGEST_WAIT", "Retries"]
 
@@ -44,7 +44,7 @@ class Retries(msgspec.Struct, frozen=True, kw_only=True):
 
     def wait_after(
         self,
-        outcome: Outcome,
+        result: CallResult,
         call: Call,
         attempt: int,
         *,
@@ -53,22 +53,22 @@ class Retries(msgspec.Struct, frozen=True, kw_only=True):
     ) -> float | None:
         """Return the seconds to wait before the next attempt; None if there is to be none.
 
-        attempt: the number of the one that came to outcome, from 1. jitter: returns 0 to 1, so
+        attempt: the number of the one that came to result, from 1. jitter: returns 0 to 1, so
         that clients which failed together do not come back together.
         """
-        if attempt >= self.attempts or not _is_worth_another(outcome, call):
+        if attempt >= self.attempts or not _is_worth_another(result, call):
             return None
         # The doubling stops early: a float overflows after a thousand attempts.
         longest = min(self.longest_wait, self.first_wait * 2.0 ** min(attempt - 1, 30))
         wait = longest * (0.5 + 0.5 * jitter())
-        asked = outcome.retry_after(clock) if isinstance(outcome, Answer) else None
+        asked = result.retry_after(clock) if isinstance(result, APIResponse) else None
         if asked is None:
             return wait
         return max(wait, asked) if asked <= self.longest_wait else None
 
 
-def _is_worth_another(outcome: Outcome, call: Call) -> bool:
-    if isinstance(outcome, NoAnswer):
-        return not outcome.is_lasting and (call.is_repeatable or not outcome.may_be_done)
+def _is_worth_another(result: CallResult, call: Call) -> bool:
+    if isinstance(result, NoResponse):
+        return not result.is_lasting and (call.is_repeatable or not result.may_be_done)
     # A call that Karla counted and refused was not carried out, whatever it is.
-    return outcome.status == _TOO_MANY or (call.is_repeatable and outcome.status in _PASSING)
+    return result.status == _TOO_MANY or (call.is_repeatable and result.status in _PASSING)

@@ -12,7 +12,7 @@ import httpx2
 from karla_receiver.errors import ConfigurationError
 from karla_receiver.registration.calls import Call
 from karla_receiver.registration.credentials import Credentials
-from karla_receiver.registration.responses import Answer, NoAnswer, Outcome
+from karla_receiver.registration.responses import APIResponse, CallResult, NoResponse
 
 __all__ = ["Transport"]
 
@@ -58,15 +58,15 @@ class Transport:
     def __init__(self, credentials: Credentials, timeout: float) -> None:
         self._client = httpx2.Client(**_options(credentials, timeout))
 
-    def send(self, call: Call) -> Outcome:
+    def send(self, call: Call) -> CallResult:
         """Send a call, once, and return what came of it: a value, whatever it is."""
         _check_open(self._client)
         try:
-            return _answer(
+            return _response(
                 self._client.request(call.method, call.url, params=call.query, **_content(call))
             )
         except httpx2.HTTPError as error:
-            return _no_answer(error)
+            return _no_response(error)
 
     def wait(self, seconds: float) -> None:
         """Sleep."""
@@ -106,8 +106,8 @@ def _content(call: Call) -> dict[str, Any]:
     }
 
 
-def _answer(response: httpx2.Response) -> Answer:
-    return Answer(
+def _response(response: httpx2.Response) -> APIResponse:
+    return APIResponse(
         status=response.status_code,
         body=response.content,
         retry_after_text=response.headers.get("retry-after", ""),
@@ -115,9 +115,9 @@ def _answer(response: httpx2.Response) -> Answer:
     )
 
 
-def _no_answer(error: httpx2.HTTPError) -> NoAnswer:
+def _no_response(error: httpx2.HTTPError) -> NoResponse:
     """Return an error as a value: the frames that it left hold the API key and the content."""
-    return NoAnswer(
+    return NoResponse(
         detail=_described(error),
         may_be_done=not isinstance(error, _UNSENT),
         is_lasting=isinstance(error, _LASTING) or _is_tls(error),

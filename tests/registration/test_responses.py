@@ -15,7 +15,7 @@ from karla_receiver.registration import (
     UnexpectedAnswerError,
 )
 from karla_receiver.registration.calls import Call
-from karla_receiver.registration.responses import Answer, error_of, read_webhook
+from karla_receiver.registration.responses import APIResponse, error_of, read_webhook
 from karla_receiver.registration.webhook import to_webhook
 
 GET = Call(method="GET", url="https://api.example")
@@ -75,12 +75,12 @@ def test_what_is_needed_must_fit(name: str, value: object) -> None:
 
 def test_a_field_that_is_missing_is_named() -> None:
     with pytest.raises(UnexpectedAnswerError, match="required field `uuid`"):
-        read_webhook(GET, Answer(status=200, body=b"{}"))
+        read_webhook(GET, APIResponse(status=200, body=b"{}"))
 
 
 def said(body: Any, status: int = 400) -> ErrorBody:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    answer = error_of(GET, Answer(status=status, body=raw), []).answer
+    answer = error_of(GET, APIResponse(status=status, body=raw), []).answer
     assert answer is not None
     return answer
 
@@ -135,6 +135,6 @@ def test_much_is_cut() -> None:
 def test_an_error_without_an_answer_says_what_and_where() -> None:
     error = RegistrationError("nobody home", "GET", "https://api.example")
     assert str(error) == "nobody home: GET https://api.example"
-    assert str(error_of(GET, Answer(status=400, body=b""), [])) == (
+    assert str(error_of(GET, APIResponse(status=400, body=b""), [])) == (
         "Karla refused the request: GET https://api.example answered 400"
     )

@@ -7,29 +7,29 @@ import pytest
 from karla_receiver import ConfigurationError
 from karla_receiver.registration import Retries
 from karla_receiver.registration.calls import Call
-from karla_receiver.registration.responses import Answer, NoAnswer, Outcome
+from karla_receiver.registration.responses import APIResponse, CallResult, NoResponse
 
 GET = Call(method="GET", url="https://api.example")
 POST = Call(method="POST", url="https://api.example", is_repeatable=False)
 NOW = 1_700_000_000.0
 IN_A_MINUTE = "Tue, 14 Nov 2023 22:14:20 GMT"
 
-UNSENT = NoAnswer(detail="refused", may_be_done=False)
-LOST = NoAnswer(detail="cut", may_be_done=True)
-HOPELESS = NoAnswer(detail="TLS", may_be_done=False, is_lasting=True)
+UNSENT = NoResponse(detail="refused", may_be_done=False)
+LOST = NoResponse(detail="cut", may_be_done=True)
+HOPELESS = NoResponse(detail="TLS", may_be_done=False, is_lasting=True)
 
 
-def answer(status: int, retry_after: str = "") -> Answer:
-    return Answer(status=status, body=b"", retry_after_text=retry_after)
+def answer(status: int, retry_after: str = "") -> APIResponse:
+    return APIResponse(status=status, body=b"", retry_after_text=retry_after)
 
 
-def wait(outcome: Outcome, call: Call = GET, attempt: int = 1, jitter: float = 1) -> float | None:
+def wait(result: CallResult, call: Call = GET, attempt: int = 1, jitter: float = 1) -> float | None:
     retries = Retries(attempts=4, first_wait=0.5, longest_wait=100)
-    return retries.wait_after(outcome, call, attempt, jitter=lambda: jitter, clock=lambda: NOW)
+    return retries.wait_after(result, call, attempt, jitter=lambda: jitter, clock=lambda: NOW)
 
 
 @pytest.mark.parametrize(
-    ("outcome", "repeatable", "creation"),
+    ("result", "repeatable", "creation"),
     [
         (UNSENT, True, True),
         (LOST, True, False),
@@ -50,9 +50,11 @@ def wait(outcome: Outcome, call: Call = GET, attempt: int = 1, jitter: float = 1
         (answer(504), True, False),
     ],
 )
-def test_only_what_is_safe_is_repeated(outcome: Outcome, repeatable: bool, creation: bool) -> None:
-    assert (wait(outcome, GET) is not None) is repeatable
-    assert (wait(outcome, POST) is not None) is creation
+def test_only_what_is_safe_is_repeated(
+    result: CallResult, repeatable: bool, creation: bool
+) -> None:
+    assert (wait(result, GET) is not None) is repeatable
+    assert (wait(result, POST) is not None) is creation
 
 
 def test_waits_double_and_attempts_end() -> None:

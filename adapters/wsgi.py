@@ -72,7 +72,7 @@ class KarlaMiddleware:
         return _answer(self._receiver.receive(to_request(environ)), start_response)
 
     def _forward(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        kept = _KeptAnswer()
+        kept = _KeptResponse()
 
         def view(event: Event) -> int:
             environ[EVENT] = event
@@ -86,19 +86,19 @@ class KarlaMiddleware:
         return [kept.body]
 
 
-class _KeptAnswer:
-    """What an app answers, kept until it has returned and its body has ended."""
+class _KeptResponse:
+    """An app's response, kept until the app has returned and the body has ended."""
 
     def __init__(self) -> None:
         self.start: tuple[str, list[tuple[str, str]]] = ("", [])
         self.status = 500
-        self.body: bytes | None = None  # None: there is no whole answer
+        self.body: bytes | None = None  # None: there is no whole response
         self._parts: list[bytes] = []
 
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: object = None
     ) -> Callable[[bytes], object]:
-        # It may be another answer, after an error: of the first one nothing has been sent.
+        # It may be another response, after an error: of the first one nothing has been sent.
         self.start = (status, list(headers))
         self._parts.clear()
         return self._parts.append

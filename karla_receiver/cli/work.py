@@ -66,11 +66,11 @@ def work(
     _wait_for(stopping)
     typer.echo("stopping: what runs is finished", err=True)
     has_ended = threading.Event()
-    outcome: list[bool] = []
+    results: list[bool] = []
 
     def stop() -> None:
         try:
-            outcome.append(inbox.stop(grace))
+            results.append(inbox.stop(grace))
         except Exception:  # noqa: BLE001 - logged
             logger.exception("the worker could not be stopped")
         finally:
@@ -78,7 +78,7 @@ def work(
 
     threading.Thread(target=stop, daemon=True).start()
     _wait_for(has_ended)
-    if outcome != [True]:
+    if results != [True]:
         raise typer.Exit(1)  # without closing the file, which a handler that was left may keep
     inbox.close()
 

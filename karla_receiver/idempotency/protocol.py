@@ -25,7 +25,7 @@ class ClaimState(StrEnum):
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """The answer to a claim.
+    """The answer to a claim on a key. A customer's claim is a `ClaimEvent`.
 
     token: proves ownership to done and release; empty unless claimed.
     is_near_duplicate: the same occurrence was claimed under another key before, within the

@@ -261,13 +261,13 @@ class _ASGIClient:
 
         future = asyncio.run_coroutine_threadsafe(caught(), self._loop)
         try:
-            outcome = future.result(self._timeout)
+            result = future.result(self._timeout)
         except TimeoutError:
             future.cancel()
             raise NoAnswerError(f"no answer within {self._timeout} seconds") from None
-        if isinstance(outcome, BaseException):
-            raise outcome
-        return outcome
+        if isinstance(result, BaseException):
+            raise result
+        return result
 
     async def _live(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -24,7 +24,7 @@ _ANOTHER_SECRET = "not-the-secret-of-this-endpoint"  # noqa: S105 - that is the 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """One request, as it goes over the wire.
+    """One request, as it goes over the wire. An inbox keeps a `karla_receiver.inbox.Delivery`.
 
     headers: pairs of name and value; a text's code points 0 to 255 are the bytes on the wire.
     query: of the URL, without the question mark.

@@ -1,4 +1,4 @@
-"""Karla's webhook API as a table of answers: its state, validation, paging and error bodies.
+"""Karla's webhook API as a table of responses: its state, validation, paging and error bodies.
 
 Written from Karla's documentation and OpenAPI models (docs/api/entities/webhook), apart from the
 client, so that one is a check on the other. Where these say nothing, this one does what the
@@ -22,7 +22,7 @@ import msgspec
 
 from karla_receiver.events import decodable
 
-__all__ = ["Answer", "Duplicates", "FakeAPI", "RegisteredWebhook"]
+__all__ = ["Duplicates", "FakeAPI", "FakeResponse", "RegisteredWebhook"]
 
 _T = TypeVar("_T")
 
@@ -48,8 +48,8 @@ class RegisteredWebhook:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """An answer of the API; body is what its JSON says."""
+class FakeResponse:
+    """A response of the API; body is what its JSON says."""
 
     status: int
     body: object = field(default=None, repr=False)
@@ -154,7 +154,7 @@ class FakeAPI:
 
     def answer(
         self, method: str, path: str, *, query: Mapping[str, str], authorization: str, body: bytes
-    ) -> Answer:
+    ) -> FakeResponse:
         """Return what Karla answers to a request, and do what it asks."""
         address = _ADDRESS.fullmatch(path)
         if address is None:
@@ -173,14 +173,14 @@ class FakeAPI:
                 return _unprocessable("query", error, query)
             return _unprocessable("body", error, _json(body))
 
-    def _answer_all(self, method: str, query: Mapping[str, str], body: bytes) -> Answer:
+    def _answer_all(self, method: str, query: Mapping[str, str], body: bytes) -> FakeResponse:
         if method == "GET":
             return self._page(msgspec.convert(dict(query), _Query, strict=False))
         if method == "POST":
             return self._create(_object(body, _Creation))
         return _not_allowed("GET, POST")
 
-    def _answer_one(self, method: str, which: str, body: bytes) -> Answer:
+    def _answer_one(self, method: str, which: str, body: bytes) -> FakeResponse:
         if method not in {"PATCH", "DELETE"}:
             return _not_allowed("PATCH, DELETE")
         webhook = self._webhooks.get(which)
@@ -188,10 +188,10 @@ class FakeAPI:
             return _refusal(404, "not_found", "there is no such webhook")
         if method == "DELETE":
             del self._webhooks[which]
-            return Answer(status=200, body=self._shown(webhook))
+            return FakeResponse(status=200, body=self._shown(webhook))
         return self._change(webhook, _object(body, _Change))
 
-    def _page(self, query: _Query) -> Answer:
+    def _page(self, query: _Query) -> FakeResponse:
         found = [
             webhook
             for webhook in self._webhooks.values()
@@ -201,26 +201,28 @@ class FakeAPI:
         ]
         size = min(query.per_page, self.page_limit)
         start = (query.page - 1) * size
-        return Answer(status=200, body=[self._shown(each) for each in found[start : start + size]])
+        return FakeResponse(
+            status=200, body=[self._shown(each) for each in found[start : start + size]]
+        )
 
-    def _create(self, wanted: _Creation) -> Answer:
+    def _create(self, wanted: _Creation) -> FakeResponse:
         _check_url(wanted.url)
         same = [webhook for webhook in self._webhooks.values() if webhook.url == wanted.url]
         if same and self.duplicates == Duplicates.REFUSE:
             return _refusal(400, "already_exists", "a webhook of this URL exists")
         if same and self.duplicates == Duplicates.RETURN_EXISTING:
-            return Answer(status=200, body=self._shown(same[0]))
+            return FakeResponse(status=200, body=self._shown(same[0]))
         webhook = self.register(**msgspec.structs.asdict(wanted))
-        return Answer(status=200, body={**self._shown(webhook), "secret": webhook.secret})
+        return FakeResponse(status=200, body={**self._shown(webhook), "secret": webhook.secret})
 
-    def _change(self, webhook: RegisteredWebhook, wanted: _Change) -> Answer:
+    def _change(self, webhook: RegisteredWebhook, wanted: _Change) -> FakeResponse:
         if wanted.url is not None:
             _check_url(wanted.url)
         given = msgspec.structs.asdict(wanted)
         changes: dict[str, Any] = {name: new for name, new in given.items() if new is not None}
         changed = replace(webhook, **changes, updated_at=self._now())
         self._webhooks[webhook.uuid] = changed
-        return Answer(status=200, body=self._shown(changed))
+        return FakeResponse(status=200, body=self._shown(changed))
 
     def _shown(self, webhook: RegisteredWebhook) -> dict[str, object]:
         # The secret is given when a webhook is created, and never again.
@@ -252,13 +254,13 @@ def _check_url(url: str) -> None:
         raise msgspec.ValidationError("not a URL - at `$.url`")
 
 
-def _refusal(status: int, key: str, message: str) -> Answer:
+def _refusal(status: int, key: str, message: str) -> FakeResponse:
     """Return an error in Karla's own form."""
     error: dict[str, object] = {"type": "invalid_request_error", "key": key, "message": message}
-    return Answer(status=status, body=error)
+    return FakeResponse(status=status, body=error)
 
 
-def _unprocessable(place: str, error: msgspec.ValidationError, given: object) -> Answer:
+def _unprocessable(place: str, error: msgspec.ValidationError, given: object) -> FakeResponse:
     """Return an error in the form of FastAPI, which quotes what it was given: a secret, too."""
     message, _, path = str(error).partition(" - at `$.")
     name = path.rstrip("`")
@@ -269,9 +271,9 @@ def _unprocessable(place: str, error: msgspec.ValidationError, given: object) ->
         "msg": message,
         "input": fields.get(name),
     }
-    return Answer(status=422, body={"detail": [problem]})
+    return FakeResponse(status=422, body={"detail": [problem]})
 
 
-def _not_allowed(allowed: str) -> Answer:
+def _not_allowed(allowed: str) -> FakeResponse:
     refusal = _refusal(405, "method_not_allowed", f"only {allowed}")
     return replace(refusal, headers={"Allow": allowed})

@@ -35,7 +35,7 @@ except ModuleNotFoundError as _error:
 from karla_receiver.checks import checked_count, checked_seconds, wall_clock
 from karla_receiver.errors import ConfigurationError
 from karla_receiver.signature import sign
-from karla_receiver.testing.fake_api import Answer, Duplicates, FakeAPI, RegisteredWebhook
+from karla_receiver.testing.fake_api import Duplicates, FakeAPI, FakeResponse, RegisteredWebhook
 from karla_receiver.testing.fake_sending import (
     Attempt,
     Sendable,
@@ -56,7 +56,7 @@ _API_PATHS = re.compile(r"/v1/.*")
 
 @dataclass(frozen=True, slots=True)
 class _Fault:
-    answer: Response
+    response: Response
     is_done: bool
 
 
@@ -256,20 +256,20 @@ class FakeKarla:
         self._calls.append(f"{request.method} {request.full_path.rstrip('?')}")
         fault = self._faults.pop(0) if self._faults else None
         if fault is not None and not fault.is_done:
-            return fault.answer
-        answer = self._api.answer(
+            return fault.response
+        response = self._api.answer(
             request.method,
             request.path,
             query=request.args.to_dict(),
             authorization=request.headers.get("Authorization", ""),
             body=request.get_data(),
         )
-        return fault.answer if fault is not None else _response(answer)
+        return fault.response if fault is not None else _http_response(response)
 
 
-def _response(answer: Answer) -> Response:
-    body = json.dumps(answer.body)
-    return Response(body, answer.status, answer.headers, content_type="application/json")
+def _http_response(response: FakeResponse) -> Response:
+    body = json.dumps(response.body)
+    return Response(body, response.status, response.headers, content_type="application/json")
 
 
 def _main() -> None:

@@ -50,7 +50,7 @@ Sendable: TypeAlias = bytes | HasBody | Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One request to an endpoint.
+    """One request to an endpoint. An attempt of a handler is a `karla_receiver.Attempt`.
 
     timestamp: that was signed, in unix seconds. status: of the answer; None, with the problem,
     if none came.

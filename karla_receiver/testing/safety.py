@@ -147,8 +147,8 @@ def _path_of(target: Target, path: str | None) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Outcome:
-    """What came of one delivery.
+class _Reaction:
+    """How the endpoint reacts to one delivery.
 
     status: None if there was no answer; told: for people. is_hung_up: the connection was closed
     without an answer.
@@ -259,7 +259,7 @@ class _Check:
     def _bad(self, kind: BadKind) -> Delivery:
         return bad_delivery(kind, self._body, self._secret, now=self._now())
 
-    def _send(self, client: Client, delivery: Delivery) -> _Outcome:
+    def _send(self, client: Client, delivery: Delivery) -> _Reaction:
         self.sent += 1
         try:
             answer = client.send(delivery)
@@ -268,28 +268,28 @@ class _Check:
             raise
         except NoAnswerError as error:
             is_hung_up = isinstance(error.__cause__, ConnectionError)
-            return _Outcome(status=None, told=f"nothing: {error}", is_hung_up=is_hung_up)
+            return _Reaction(status=None, told=f"nothing: {error}", is_hung_up=is_hung_up)
         except Exception as error:  # noqa: BLE001 - a crash of the endpoint is a finding
             # Its text may quote what was sent, so only its kind is told.
-            return _Outcome(status=500, told=f"raised {type(error).__name__}")
-        return _Outcome(status=answer.status, told=str(answer.status), answer=answer)
+            return _Reaction(status=500, told=f"raised {type(error).__name__}")
+        return _Reaction(status=answer.status, told=str(answer.status), answer=answer)
 
     # --- what is right ---------------------------------------------------------------------------
 
     def _genuine(self, client: Client, case: tuple[str, str]) -> Finding | None:
-        outcome = self._send_signed(client, self._body)
-        if outcome.status == 200:
+        reaction = self._send_signed(client, self._body)
+        if reaction.status == 200:
             return None
         return Finding(
             id=case[0],
             title=case[1],
-            kind=_kind_of(outcome.status, is_accepting=True),
-            answered=outcome.told,
+            kind=_kind_of(reaction.status, is_accepting=True),
+            answered=reaction.told,
             expected="200",
-            why=self._cause(client, outcome.status),
+            why=self._cause(client, reaction.status),
         )
 
-    def _send_signed(self, client: Client, body: bytes) -> _Outcome:
+    def _send_signed(self, client: Client, body: bytes) -> _Reaction:
         return self._send(client, signed_delivery(body, self._secret, timestamp=self._now()))
 
     def _cause(self, client: Client, status: int | None) -> str:
@@ -323,14 +323,14 @@ class _Check:
             content_type = ("Content-Type", "application/json")
             delivery = replace(delivery, headers=(*delivery.headers, content_type))
         try:
-            outcome = self._send(client, delivery)
+            reaction = self._send(client, delivery)
         except UnsendableError:
             self.left_out.append(f"{case}: it cannot be put on the wire")
             return
-        if outcome.is_hung_up and self._is_refused_by_server(client, delivery):
+        if reaction.is_hung_up and self._is_refused_by_server(client, delivery):
             return
-        problem = self._problem(case, outcome)
-        if problem is None and case.expect["accept"] and outcome.status in _UNHANDLED:
+        problem = self._problem(case, reaction)
+        if problem is None and case.expect["accept"] and reaction.status in _UNHANDLED:
             self.unhandled.append(str(case))
         if problem is not None:
             kind, expected, why = problem
@@ -338,7 +338,7 @@ class _Check:
                 id=case.id,
                 title=case.title,
                 kind=kind,
-                answered=f"{outcome.told} {'accepted' if outcome.status == 200 else ''}".strip(),
+                answered=f"{reaction.told} {'accepted' if reaction.status == 200 else ''}".strip(),
                 expected=expected,
                 why=why,
             )
@@ -372,16 +372,16 @@ class _Check:
             return f"it is too close to the {'later' if is_early else 'earlier'} edge of the window"
         return None
 
-    def _problem(self, case: Case, outcome: _Outcome) -> tuple[Kind, str, str] | None:
-        """Return what must be answered and why, if the outcome is not right."""
-        if self._shows_secret(case, outcome):
+    def _problem(self, case: Case, reaction: _Reaction) -> tuple[Kind, str, str] | None:
+        """Return what must be answered and why, if the reaction is not right."""
+        if self._shows_secret(case, reaction):
             return Kind.LEAKED, "no secret, no signature", "whoever sees the answer can sign"
         allowed = self._accepting(case) if case.expect["accept"] else self._refusing(case)
-        if outcome.status not in allowed:
+        if reaction.status not in allowed:
             is_accepting: bool = case.expect["accept"]
             expected = f"{case.expect['status']}{'' if is_accepting else ' or like it'}"
-            return _kind_of(outcome.status, is_accepting=is_accepting), expected, case.why
-        if self._is_unreadable_forgery(case) and outcome.status != self._forged_status:
+            return _kind_of(reaction.status, is_accepting=is_accepting), expected, case.why
+        if self._is_unreadable_forgery(case) and reaction.status != self._forged_status:
             return (
                 Kind.UNEXPECTED,
                 f"{self._forged_status}, as for any forgery",
@@ -424,8 +424,8 @@ class _Check:
             return True
         return False
 
-    def _shows_secret(self, case: Case, outcome: _Outcome) -> bool:
-        answer = outcome.answer
+    def _shows_secret(self, case: Case, reaction: _Reaction) -> bool:
+        answer = reaction.answer
         if answer is None:
             return False
         shown = answer.body + "".join(value for _, value in answer.headers).encode()

@@ -10,7 +10,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from karla_receiver import ConfigurationError
-from karla_receiver.cli.terminal import mute_stdout
+from karla_receiver.cli.output import mute_stdout
+from karla_receiver.cli.start_up import import_help, leave_text_as_it_is
 from karla_receiver.errors import StorageError
 
 __all__ = ["program"]
@@ -37,7 +38,33 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
 }
 
 
-class _Program(TyperGroup):
+class _Command(TyperCommand):
+    def get_params(self, ctx: Any) -> Any:
+        return _prepared(super().get_params(ctx))
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        import_help()
+        super().format_help(ctx, formatter)
+
+
+class _Group(TyperGroup):
+    def get_params(self, ctx: Any) -> Any:
+        return _prepared(super().get_params(ctx))
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        import_help()
+        super().format_help(ctx, formatter)
+
+
+def _prepared(parameters: Any) -> Any:
+    leave_text_as_it_is(parameters)
+    for parameter in parameters:
+        if isinstance(parameter, TyperOption) and parameter.is_flag:
+            parameter.metavar = ""  # not <bool>, which asks for a value
+    return parameters
+
+
+class _Program(_Group):
     """Imports a command when it is used, and ends every one in the same way."""
 
     def __init__(self, **options: Any) -> None:
@@ -58,9 +85,6 @@ class _Program(TyperGroup):
         if listed.name not in self._loaded:
             self._loaded[listed.name] = _command(listed.name)
         return name, self._loaded[listed.name], rest
-
-    def get_params(self, ctx: Any) -> Any:
-        return _without_type_of_flags(super().get_params(ctx))
 
     def main(self, *args: Any, **options: Any) -> Any:
         try:
@@ -103,23 +127,6 @@ class _Program(TyperGroup):
             kind = type(error).__name__
             typer.echo(f"internal error: {kind}; `karla-receiver --debug` shows where", err=True)
             raise typer.Exit(_CRASHED) from None
-
-
-class _Command(TyperCommand):
-    def get_params(self, ctx: Any) -> Any:
-        return _without_type_of_flags(super().get_params(ctx))
-
-
-class _Group(TyperGroup):
-    def get_params(self, ctx: Any) -> Any:
-        return _without_type_of_flags(super().get_params(ctx))
-
-
-def _without_type_of_flags(parameters: Any) -> Any:
-    for parameter in parameters:
-        if isinstance(parameter, TyperOption) and parameter.is_flag:
-            parameter.metavar = ""  # not <bool>, which asks for a value
-    return parameters
 
 
 def _command(name: str) -> Any:

@@ -8,7 +8,7 @@ import typer
 
 from karla_receiver import parse_event, samples
 from karla_receiver.cli.content import sample
-from karla_receiver.cli.terminal import Terminal, write_bytes, write_json
+from karla_receiver.cli.output import write_bytes, write_json
 
 __all__ = ["list_samples"]
 
@@ -34,10 +34,9 @@ def list_samples(
     if name is not None:
         write_bytes(sample(name))
         return
-    terminal = Terminal()
     for each in samples.names():
         event = parse_event(samples.read(each))
         if as_json:
             write_json({"name": each, "ref": event.ref, "event_group": event.event_group})
         else:
-            terminal.print(f"{each:38} {event.ref}")
+            typer.echo(f"{each:38} {event.ref}")

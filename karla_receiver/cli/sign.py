@@ -8,8 +8,8 @@ import typer
 
 from karla_receiver import sign as signature_of
 from karla_receiver.cli.content import STANDARD_INPUT, content_of
+from karla_receiver.cli.output import write_json
 from karla_receiver.cli.secret_input import SecretFile, ask_or_refuse
-from karla_receiver.cli.terminal import write_json
 from karla_receiver.cli.times import whole_unix_seconds
 from karla_receiver.signature import HEADER
 

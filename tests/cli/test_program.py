@@ -13,8 +13,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from karla_receiver.cli.output import mute_stdout
 from karla_receiver.cli.program import program
-from karla_receiver.cli.terminal import Terminal, mute_stdout
+from karla_receiver.cli.terminal import Terminal
 from tests.cli.running import MAIN, run, run_into_closed_pipe, started
 from tests.signing import SECRET
 
@@ -66,6 +67,8 @@ def test_a_command_is_imported_when_it_is_used(command: str, own: set[str]) -> N
     )
     loaded = set(one.stderr.split())
     assert not loaded & {"httpx2", "uvicorn", "waitress", "sqlite3"}
+    assert not loaded & {"markdown_it", "pydantic", "pygments"}
+    assert ("rich.console" in loaded) == (command == "--help")
     assert loaded & {f"karla_receiver.cli.{name}" for name in COMMANDS} == {
         f"karla_receiver.cli.{name}" for name in own
     }
@@ -160,7 +163,7 @@ def test_a_closed_pipe_is_left_to_the_program() -> None:
 def test_nothing_more_is_written_to_a_closed_pipe(tmp_path: Path) -> None:
     target = tmp_path / "out"
     program_text = (
-        "import sys; from karla_receiver.cli.terminal import mute_stdout;"
+        "import sys; from karla_receiver.cli.output import mute_stdout;"
         "print('before', flush=True); mute_stdout(); print('after')"
     )
     with target.open("wb") as file:

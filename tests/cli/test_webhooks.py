@@ -483,7 +483,7 @@ def test_events_of_no_known_source_are_registered_with_a_warning(karla: FakeKarl
 def test_what_takes_long_says_what_is_waited_for(
     karla: FakeKarla, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("karla_receiver.cli.terminal._SLOW_SECONDS", 0.01)
+    monkeypatch.setattr("karla_receiver.cli.output._SLOW_SECONDS", 0.01)
     karla.fail_next(503)  # and a wait until the next attempt
     result = run("list")
     assert (result.exit_code, result.stderr) == (0, "waiting for Karla ...\n")

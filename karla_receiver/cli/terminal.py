@@ -37,10 +37,13 @@ MARKS: Final = {True: ("ok", "green"), False: ("!!", "bold red")}
 
 
 class Terminal(Console):
-    """Standard output; colours only where there are some, and never against NO_COLOR."""
+    """Standard output; colours only where there are some, and never against NO_COLOR.
+
+    Text is shown as it is: `:smile:` in what a stranger wrote is seven characters, and no picture.
+    """
 
     def __init__(self, *, soft_wrap: bool = True) -> None:
-        super().__init__(highlight=False, markup=False, soft_wrap=soft_wrap)
+        super().__init__(highlight=False, markup=False, emoji=False, soft_wrap=soft_wrap)
         if not self.is_terminal:
             self.width = _UNLIMITED_WIDTH  # no line is cut or folded for a reader that is a program
 

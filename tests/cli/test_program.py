@@ -148,6 +148,11 @@ def test_a_closed_pipe_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (getattr(ended, "exit_code", None), getattr(ended, "stderr", None)) == (0, "")
 
 
+def test_text_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    Terminal().print("[red]:smile: 1234[/red]")
+    assert capsys.readouterr().out == "[red]:smile: 1234[/red]\n"
+
+
 def test_a_closed_pipe_is_left_to_the_program() -> None:
     class Closed(io.StringIO):
         def write(self, text: str) -> int:

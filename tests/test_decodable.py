@@ -40,6 +40,7 @@ VARIABLES: dict[tuple[str, str], tuple[Any, ...]] = {
     ("karla_receiver.events", "struct"): (),
     ("karla_receiver.decoding", "event_type"): EVENTS,
     ("karla_receiver.decoding", "annotation"): EVENTS,
+    ("karla_receiver.cli.drift", "annotation"): EVENTS,
     ("karla_receiver.registration.webhook", "annotation"): (),  # of a field: none is a struct
     ("karla_receiver.testing.fake_api", "kind"): (fake_api._Creation, fake_api._Change),  # pyright: ignore[reportPrivateUsage]
     ("karla_receiver.testing.paths", "_type_at(path, kind)"): EVENTS,

@@ -28,6 +28,8 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "sign": ("sign", "Print the Karla-Signature header's value for a body."),
     "verify": ("verify", "Verify a body against its signature header."),
     "explain": ("explain", "Say why a delivery was refused, and prove it where the signature can."),
+    "diff": ("diff", "Show what differs between two recorded deliveries."),
+    "drift": ("drift", "Report what recorded deliveries have that the types do not know."),
     "samples": ("list_samples", "List the sample deliveries, or print one."),
     "work": ("work", "Handle what is in a receiver's inbox, until SIGTERM or SIGINT."),
     "webhooks": (

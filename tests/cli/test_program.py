@@ -19,7 +19,9 @@ from karla_receiver.cli.terminal import Terminal
 from tests.cli.running import MAIN, run, run_into_closed_pipe, started
 from tests.signing import SECRET
 
-COMMANDS = ("demo", "listen", "send", "replay", "sign", "verify", "explain", "samples")
+COMMANDS = (
+    *("demo", "listen", "send", "replay", "sign", "verify", "explain", "diff", "drift", "samples"),
+)
 
 every_command = pytest.mark.parametrize("command", COMMANDS)
 

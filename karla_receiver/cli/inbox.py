@@ -22,6 +22,7 @@ from rich.table import Table
 from karla_receiver import ConfigurationError, sign
 from karla_receiver.checks import printable
 from karla_receiver.cli.addresses import checked_url
+from karla_receiver.cli.completion import group_names, inbox_keys
 from karla_receiver.cli.deliveries import NamedDelivery, genuine
 from karla_receiver.cli.exchange import Exchange
 from karla_receiver.cli.secret_input import SecretFile, ask_or_refuse
@@ -46,10 +47,13 @@ File = Annotated[
     Path, typer.Argument(help="The inbox's file, as karla.db.", show_default=False, metavar="FILE")
 ]
 Keys = Annotated[
-    list[str] | None, typer.Argument(help="Keys, or beginnings of them.", metavar="[KEY]...")
+    list[str] | None,
+    typer.Argument(
+        help="Keys, or beginnings of them.", metavar="[KEY]...", autocompletion=inbox_keys
+    ),
 ]
 States = Annotated[list[State] | None, typer.Option("--state", help="In this state.")]
-Group = Annotated[str | None, typer.Option(help="Of this event group.")]
+Group = Annotated[str | None, typer.Option(help="Of this event group.", autocompletion=group_names)]
 Endpoint = Annotated[str | None, typer.Option(help="Of this endpoint.")]
 Since = Annotated[
     float | None,
@@ -98,7 +102,10 @@ def list_(
 @inbox.command()
 def show(
     file: File,
-    key: Annotated[str, typer.Argument(help="A key, or its beginning.", metavar="KEY")],
+    key: Annotated[
+        str,
+        typer.Argument(help="A key, or its beginning.", metavar="KEY", autocompletion=inbox_keys),
+    ],
     as_json: AsJSON = False,
 ) -> None:
     """Show one delivery, with its headers and its body as received.

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from karla_receiver import parse_event, samples
+from karla_receiver.cli.completion import sample_names
 from karla_receiver.cli.content import sample
 from karla_receiver.cli.output import write_bytes, write_json
 
@@ -15,7 +16,10 @@ __all__ = ["list_samples"]
 
 def list_samples(
     name: Annotated[
-        str | None, typer.Argument(help="Print this one, byte for byte.", show_default=False)
+        str | None,
+        typer.Argument(
+            help="Print this one, byte for byte.", autocompletion=sample_names, show_default=False
+        ),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="List as JSON, an object a line, for programs.")

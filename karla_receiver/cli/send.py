@@ -9,6 +9,7 @@ import typer
 
 from karla_receiver import ConfigurationError
 from karla_receiver.cli.addresses import DEFAULT_URL, checked_url
+from karla_receiver.cli.completion import sample_names
 from karla_receiver.cli.content import changed, content_of
 from karla_receiver.cli.deliveries import bad, genuine
 from karla_receiver.cli.reporting import deliver_and_report
@@ -23,7 +24,11 @@ __all__ = ["send"]
 def send(
     source: Annotated[
         str,
-        typer.Argument(metavar="SAMPLE|FILE|-", help="What to send; see `karla-receiver samples`."),
+        typer.Argument(
+            metavar="SAMPLE|FILE|-",
+            help="What to send; see `karla-receiver samples`.",
+            autocompletion=sample_names,
+        ),
     ] = "shipment_delivered",
     to: To = DEFAULT_URL,
     settings: Annotated[

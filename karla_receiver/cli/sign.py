@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from karla_receiver import sign as signature_of
+from karla_receiver.cli.completion import sample_names
 from karla_receiver.cli.content import STANDARD_INPUT, content_of
 from karla_receiver.cli.output import write_json
 from karla_receiver.cli.secret_input import SecretFile, ask_or_refuse
@@ -18,7 +19,12 @@ __all__ = ["sign"]
 
 def sign(
     source: Annotated[
-        str, typer.Argument(metavar="FILE", help="A file, a sample, or - for standard input.")
+        str,
+        typer.Argument(
+            metavar="FILE",
+            help="A file, a sample, or - for standard input.",
+            autocompletion=sample_names,
+        ),
     ] = STANDARD_INPUT,
     timestamp: Annotated[
         int | None,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from karla_receiver import ConfigurationError, SignatureError, Verifier
+from karla_receiver.cli.completion import sample_names
 from karla_receiver.cli.content import STANDARD_INPUT, content_of
 from karla_receiver.cli.secret_input import SecretFile, ask_or_refuse
 from karla_receiver.cli.terminal import Terminal, write_json
@@ -18,7 +19,12 @@ __all__ = ["verify"]
 
 def verify(
     source: Annotated[
-        str, typer.Argument(metavar="FILE", help="A file, a sample, or - for standard input.")
+        str,
+        typer.Argument(
+            metavar="FILE",
+            help="A file, a sample, or - for standard input.",
+            autocompletion=sample_names,
+        ),
     ] = STANDARD_INPUT,
     signature: Annotated[
         list[str] | None,

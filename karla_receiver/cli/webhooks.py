@@ -11,6 +11,7 @@ from typing import Annotated, Final, TypeAlias
 
 import typer
 
+from karla_receiver.cli.completion import patterns
 from karla_receiver.cli.failures import told_plainly
 from karla_receiver.cli.importing import chosen_receiver
 from karla_receiver.cli.registrations import JSONLines, Rows, Showing
@@ -54,7 +55,11 @@ _AFTER: Final = {
 _URL_HELP: Final = "Your endpoint's URL: https, and reachable by Karla."
 _Events: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--event", help="A pattern, as in shipments/delivered. May be repeated."),
+    typer.Option(
+        "--event",
+        help="A pattern, as in shipments/delivered. May be repeated.",
+        autocompletion=patterns,
+    ),
 ]
 _URLOrUUID: TypeAlias = Annotated[
     str, typer.Argument(metavar="URL|UUID", help="The registered URL, or the webhook's uuid.")

@@ -84,8 +84,13 @@ class Unconverted:
         parameter = self._parameter
         if value is None:
             return () if parameter.multiple or parameter.nargs == -1 else None
-        described = parameter.type_descriptor
-        is_text = described.annotation is str and described.parameter_info.parser is None
-        if is_text and isinstance(value, str):
+        if isinstance(value, str) and _is_of_text(parameter):
             return value
         return self._conversion().coerce(value, *place, **named)
+
+
+def _is_of_text(parameter: Any) -> bool:
+    described = getattr(parameter, "type_descriptor", None)
+    information = getattr(described, "parameter_info", None)
+    is_converted = getattr(information, "parser", True) is not None
+    return getattr(described, "annotation", None) is str and not is_converted

@@ -31,7 +31,7 @@ from karla_receiver.idempotency import SQLiteStore
 from karla_receiver.inbox import SQLiteInbox, rows, workers
 from karla_receiver.inbox.rows import Put, Settlement, State
 from karla_receiver.sqlite.file import Session, SQLiteFile
-from karla_receiver.sqlite.group_commit import GroupCommit
+from karla_receiver.sqlite.writer import Writer
 
 CONCURRENT = 64
 FEW = 1000
@@ -129,7 +129,7 @@ def from_tasks(inbox: SQLiteInbox, count: int) -> float:
     return rate(count, lambda: asyncio.run(gather()))
 
 
-def claim_and_finish(file: SQLiteFile, writer: GroupCommit, count: int) -> float:
+def claim_and_finish(file: SQLiteFile, writer: Writer, count: int) -> float:
     """As the bookkeeper does: in one transaction, note what is settled and take what is next."""
     session = file.open()
     worker = writer.run(lambda c: workers.enlist(c, "default", time.monotonic(), 60))
@@ -186,7 +186,7 @@ class Subject:
     def __init__(self, path: Path, total: int) -> None:
         """Fill a new file."""
         file = SQLiteFile(path)
-        session, writer = file.open(), GroupCommit(file)
+        session, writer = file.open(), Writer(file)
         inbox, store = SQLiteInbox(path), SQLiteStore(path)
         fill(session, total)
         # What the filling left to be written is not to be written while it is measured.

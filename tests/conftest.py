@@ -8,7 +8,7 @@ from collections.abc import Generator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from karla_receiver.sqlite import file, forking, group_commit
+from karla_receiver.sqlite import file, forking, writer
 from tests.receiving import Receive, receive_async, receive_sync
 from tests.waiting import PATIENCE_SECONDS
 
@@ -37,7 +37,7 @@ def _patient_files() -> Generator[None]:
     """Have SQLite files waited for as long as a busy machine may need. A few tests ask for less."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(file, "BUSY_SECONDS", PATIENCE_SECONDS)
-        patch.setattr(group_commit, "_PATIENCE_SECONDS", PATIENCE_SECONDS)
+        patch.setattr(writer, "_PATIENCE_SECONDS", PATIENCE_SECONDS)
         patch.setattr(forking, "_PATIENCE_SECONDS", PATIENCE_SECONDS)
         yield
 

@@ -17,8 +17,8 @@ from karla_receiver.idempotency.limits import (
 )
 from karla_receiver.idempotency.protocol import Claim, ClaimState, Key
 from karla_receiver.sqlite.file import SQLiteFile
-from karla_receiver.sqlite.group_commit import GroupCommit, Work
 from karla_receiver.sqlite.schema import identity
+from karla_receiver.sqlite.writer import Work, Writer
 
 __all__ = ["SQLiteStore"]
 
@@ -64,7 +64,7 @@ class SQLiteStore:
             monotonic_clock if monotonic is None else monotonic, name="monotonic", returns="seconds"
         )
         self._file = SQLiteFile(path)
-        self._writer = GroupCommit(self._file)
+        self._writer = Writer(self._file)
 
     def __repr__(self) -> str:
         return f"<SQLiteStore {str(self._file.path)!a} endpoint={self._endpoint!a}>"

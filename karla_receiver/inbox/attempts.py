@@ -18,7 +18,7 @@ from karla_receiver.observing import Observation, Observer
 from karla_receiver.observing.logs import logger, quoted
 from karla_receiver.outcomes import CURRENT, Discard, RetryLater
 from karla_receiver.sqlite.file import Session, SQLiteFile
-from karla_receiver.sqlite.group_commit import GroupCommit
+from karla_receiver.sqlite.writer import Writer
 
 __all__ = ["Attempts"]
 
@@ -47,7 +47,7 @@ _UNDO_HANDLER: Final = "ROLLBACK TO karla_handler"
 class _Attempt:
     """What a handler sees of its attempt; see `karla_receiver.outcomes.Attempt`."""
 
-    def __init__(self, taken: Taken, writer: GroupCommit) -> None:
+    def __init__(self, taken: Taken, writer: Writer) -> None:
         self.key = taken.key
         self.number = taken.attempts
         self.session: Session | None = None
@@ -81,7 +81,7 @@ class Attempts:
     def __init__(
         self,
         file: SQLiteFile,
-        writer: GroupCommit,
+        writer: Writer,
         handlers: Handlers,
         observer: Observer | None,
         *,

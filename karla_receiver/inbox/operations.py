@@ -20,7 +20,7 @@ from karla_receiver.inbox import rows, workers
 from karla_receiver.inbox.reading import read, require_inbox
 from karla_receiver.inbox.rows import State
 from karla_receiver.sqlite.file import SQLiteFile, checked_path
-from karla_receiver.sqlite.group_commit import GroupCommit
+from karla_receiver.sqlite.writer import Writer
 
 __all__ = ["Kept", "Operations", "Selection", "Stats"]
 
@@ -118,7 +118,7 @@ class Operations:
     def __init__(self, path: object) -> None:
         self._path: Path = checked_path(path)
         require_inbox(self._path)
-        self._writer: GroupCommit | None = None
+        self._writer: Writer | None = None
 
     def close(self) -> None:
         """Close the file."""
@@ -205,7 +205,7 @@ class Operations:
             return ids
 
         if self._writer is None:
-            self._writer = GroupCommit(SQLiteFile(self._path))
+            self._writer = Writer(SQLiteFile(self._path))
         while ids := self._writer.run(work):
             done = ids[-1]
             yield len(ids)

@@ -33,7 +33,7 @@ from karla_receiver.observing import Observer
 from karla_receiver.signature import Verifier
 from karla_receiver.sqlite.file import SQLiteFile
 from karla_receiver.sqlite.forking import notice_fork, renew_after_fork
-from karla_receiver.sqlite.group_commit import GroupCommit, Work
+from karla_receiver.sqlite.writer import Work, Writer
 
 __all__ = ["SQLiteInbox", "by_subject"]
 
@@ -111,7 +111,7 @@ class SQLiteInbox:
             longest=checked_seconds("longest_retry", longest_retry, least=0, most=86_400),
         )
         self._file = SQLiteFile(path)
-        self._writer = GroupCommit(self._file)
+        self._writer = Writer(self._file)
         self._idle = IdleWatch(endpoint, self._clock, expects_others=not workers)
         self._handlers: Handlers | None = None
         self._observer: Observer | None = None

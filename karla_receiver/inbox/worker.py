@@ -24,8 +24,8 @@ from karla_receiver.inbox.idle import IdleWatch
 from karla_receiver.inbox.rows import Settlement, State, Taken
 from karla_receiver.observing.logs import logger
 from karla_receiver.sqlite.file import SQLiteFile
-from karla_receiver.sqlite.group_commit import GroupCommit, is_of_the_work
 from karla_receiver.sqlite.reader import Reader
+from karla_receiver.sqlite.writer import Writer, is_of_the_work
 
 __all__ = ["Worker", "WorkerOptions"]
 
@@ -70,7 +70,7 @@ class Worker:
     def __init__(
         self,
         file: SQLiteFile,
-        writer: GroupCommit,
+        writer: Writer,
         attempts: Attempts,
         options: WorkerOptions,
         *,

@@ -24,7 +24,7 @@ from karla_receiver.inbox.attempts import Attempts
 from karla_receiver.inbox.rows import Settlement
 from karla_receiver.outcomes import Discard, RetryLater, current_attempt
 from karla_receiver.sqlite.file import Session
-from karla_receiver.sqlite.group_commit import GroupCommit
+from karla_receiver.sqlite.writer import Writer
 from tests.inbox.stock import (
     delivery,
     end_leases,
@@ -241,15 +241,15 @@ def test_no_note_is_lost_to_a_file_that_fails_while_they_are_made_singly(
 ) -> None:
     failures: Iterator[Exception] = iter([TypeError(), StorageError("locked")])
     is_handled = threading.Event()
-    run = GroupCommit.run
+    run = Writer.run
 
-    def run_at_last(writer: GroupCommit, work: Any) -> Any:
+    def run_at_last(writer: Writer, work: Any) -> Any:
         if is_handled.is_set() and threading.current_thread().name == "karla-worker-books":
             for failure in failures:
                 raise failure
         return run(writer, work)
 
-    monkeypatch.setattr(GroupCommit, "run", run_at_last)
+    monkeypatch.setattr(Writer, "run", run_at_last)
     inbox = opened(worker=WITHOUT_BEATS)
     served(inbox, lambda event: is_handled.set())
     inbox.put(delivery())
@@ -545,7 +545,7 @@ def test_a_transaction_that_is_kept_too_long_costs_others_a_503(
     inbox.put(delivery())
     assert holding.wait(PATIENCE_SECONDS)
     with monkeypatch.context() as patch:
-        patch.setattr("karla_receiver.sqlite.group_commit._PATIENCE_SECONDS", 0.1)
+        patch.setattr("karla_receiver.sqlite.writer._PATIENCE_SECONDS", 0.1)
         for put in (inbox.put, lambda each: asyncio.run(inbox.put_async(each))):
             with pytest.raises(StorageError, match=r"has kept its transaction for 0\.1 s"):
                 put(delivery("second"))

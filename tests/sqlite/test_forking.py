@@ -25,8 +25,8 @@ from karla_receiver.inbox.reading import read
 from karla_receiver.inbox.worker import Worker
 from karla_receiver.sqlite import forking
 from karla_receiver.sqlite.file import Session, SQLiteFile
-from karla_receiver.sqlite.group_commit import GroupCommit
 from karla_receiver.sqlite.reader import Reader
+from karla_receiver.sqlite.writer import Writer
 from tests.inbox.stock import delivery, in_threads, query, served, states
 from tests.inbox.test_put import put_async, put_fifty, run_forks
 from tests.waiting import PATIENCE_SECONDS, until
@@ -119,7 +119,7 @@ def test_a_process_with_workers_at_work_may_be_forked(path: Path) -> None:
     assert len(states(path)) == 204
 
 
-def be_refused(writer: GroupCommit, path: Path) -> None:
+def be_refused(writer: Writer, path: Path) -> None:
     with pytest.raises(StorageError, match="fork before its first use"):
         writer.run(lambda connection: None)
     with pytest.raises(ConfigurationError, match="fork before its first use"):
@@ -130,7 +130,7 @@ def test_a_fork_waits_for_who_writes_but_not_for_ever(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(forking, "_PATIENCE_SECONDS", 0.05)
-    writer = GroupCommit(SQLiteFile(path))
+    writer = Writer(SQLiteFile(path))
     in_threads(1, lambda _: writer.reserve())
     run_forks((be_refused, writer, path), (be_refused, writer, path))
     writer.hand_back()
@@ -198,7 +198,7 @@ def test_a_signal_whose_handler_forks_may_come_at_any_line(path: Path, method: s
 
 
 def test_a_lock_that_this_thread_has_is_not_waited_for(path: Path) -> None:
-    writer = GroupCommit(SQLiteFile(path))
+    writer = Writer(SQLiteFile(path))
     with (
         writer._lock,  # pyright: ignore[reportPrivateUsage]
         pytest.raises(StorageError, match="this thread itself is writing"),
@@ -209,11 +209,11 @@ def test_a_lock_that_this_thread_has_is_not_waited_for(path: Path) -> None:
 
 @pytest.mark.usefixtures("_never_waits")
 def test_a_signal_whose_handler_forks_may_come_while_waiting_for_a_transaction(path: Path) -> None:
-    writer = GroupCommit(SQLiteFile(path))
+    writer = Writer(SQLiteFile(path))
     writer.reserve()
     told: list[str] = []
 
-    def wait_in_vain(writer: GroupCommit, job: Any, seconds: float) -> None:
+    def wait_in_vain(writer: Writer, job: Any, seconds: float) -> None:
         with pytest.raises(StorageError) as caught:
             writer.pause(3600)
         told.append(str(caught.value))
@@ -224,7 +224,7 @@ def test_a_signal_whose_handler_forks_may_come_while_waiting_for_a_transaction(p
             writer.reserve()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(GroupCommit, "_wait", wait_in_vain)
+        patch.setattr(Writer, "_wait", wait_in_vain)
         in_threads(1, reserve)
     writer.hand_back()
     assert told == [f"{path}: this thread itself is writing to it"]
@@ -415,7 +415,7 @@ def test_a_fork_amid_another_fork_lets_both_go_on(
 ) -> None:
     """A signal may come while its thread is about to fork."""
     monkeypatch.setattr(forking, "_PATIENCE_SECONDS", 0.05)
-    writer, reader = GroupCommit(SQLiteFile(path)), Reader(SQLiteFile(path))
+    writer, reader = Writer(SQLiteFile(path)), Reader(SQLiteFile(path))
     for _ in range(2):
         forking._before_fork()  # pyright: ignore[reportPrivateUsage]
     for _ in range(2):
@@ -438,7 +438,7 @@ def _nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_alone")
 @pytest.mark.parametrize("where", ["parent", "child"])
 def test_nothing_is_kept_alive_by_a_fork_that_is_over(path: Path, where: str) -> None:
-    writer = GroupCommit(SQLiteFile(path))
+    writer = Writer(SQLiteFile(path))
     kept = weakref.ref(writer)
     forking._before_fork()  # pyright: ignore[reportPrivateUsage]
     getattr(forking, f"_after_fork_in_{where}")()
@@ -459,7 +459,7 @@ def test_what_is_opened_elsewhere_meanwhile_keeps_no_fork_from_pausing(
                 raise RuntimeError("Set changed size during iteration")
             return super().__iter__()
 
-    writer = GroupCommit(SQLiteFile(path))
+    writer = Writer(SQLiteFile(path))
     writer.run(lambda connection: None)
     monkeypatch.setattr(forking, "_PAUSABLE", Changing([writer]))
     forking._before_fork()  # pyright: ignore[reportPrivateUsage]
@@ -496,7 +496,7 @@ def test_a_fork_waits_not_for_ever_for_who_looks_into_an_inbox(
 ) -> None:
     SQLiteInbox(path).close()
     monkeypatch.setattr(forking, "_PATIENCE_SECONDS", 0.05)
-    writer = GroupCommit(SQLiteFile(path))
+    writer = Writer(SQLiteFile(path))
 
     def fork_elsewhere(connection: object) -> None:
         in_threads(1, lambda _: run_forks((be_refused, writer, path)))
@@ -520,7 +520,7 @@ def test_the_child_of_who_looks_into_an_inbox_has_it_open(path: Path) -> None:
 @pytest.mark.usefixtures("_never_waits")
 def test_who_looks_into_an_inbox_waits_not_for_itself(path: Path) -> None:
     SQLiteInbox(path).close()
-    writer = GroupCommit(SQLiteFile(path))
+    writer = Writer(SQLiteFile(path))
     read(path, lambda connection: run_forks((be_refused, writer, path)))
     run_forks((writer.run, lambda connection: None))
     writer.close()
@@ -528,7 +528,7 @@ def test_who_looks_into_an_inbox_waits_not_for_itself(path: Path) -> None:
 
 def test_nothing_is_open_across_a_fork_and_all_go_on_afterwards(path: Path) -> None:
     file = SQLiteFile(path)
-    writer, reader = GroupCommit(file), Reader(file)
+    writer, reader = Writer(file), Reader(file)
     writer.run(lambda connection: None)
     reader.read(lambda connection: None)
 

@@ -11,7 +11,7 @@ import pytest
 
 from karla_receiver.errors import StorageError
 from karla_receiver.sqlite.file import Session, SQLiteFile
-from karla_receiver.sqlite.group_commit import GroupCommit
+from karla_receiver.sqlite.writer import Writer
 from tests.inbox.stock import in_threads, query
 from tests.waiting import PATIENCE_SECONDS, until
 
@@ -24,8 +24,8 @@ def _path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(name="writer")
-def _writer(path: Path) -> Iterator[GroupCommit]:
-    writer = GroupCommit(SQLiteFile(path))
+def _writer(path: Path) -> Iterator[Writer]:
+    writer = Writer(SQLiteFile(path))
     yield writer
     writer.close()
 
@@ -59,11 +59,11 @@ def notes(path: Path) -> list[str]:
     return sorted(text for (text,) in query(path, "SELECT text FROM notes"))
 
 
-def queue(writer: GroupCommit) -> int:
+def queue(writer: Writer) -> int:
     return len(writer._queue)  # pyright: ignore[reportPrivateUsage]
 
 
-def held_up(writer: GroupCommit) -> tuple[Slow, threading.Thread]:
+def held_up(writer: Writer) -> tuple[Slow, threading.Thread]:
     slow = Slow()
     thread = threading.Thread(target=writer.run, args=(slow,))
     thread.start()
@@ -71,7 +71,7 @@ def held_up(writer: GroupCommit) -> tuple[Slow, threading.Thread]:
     return slow, thread
 
 
-def let_go_when(writer: GroupCommit, slow: Slow, *, queued: int) -> threading.Thread:
+def let_go_when(writer: Writer, slow: Slow, *, queued: int) -> threading.Thread:
     def wait_and_let_go() -> None:
         until(lambda: queue(writer) == queued)
         slow.let_go.set()
@@ -82,7 +82,7 @@ def let_go_when(writer: GroupCommit, slow: Slow, *, queued: int) -> threading.Th
 
 
 def test_who_comes_while_one_is_writing_shares_a_commit(
-    writer: GroupCommit, path: Path, monkeypatch: pytest.MonkeyPatch
+    writer: Writer, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commits: list[int] = []
     original = SQLiteFile.transact
@@ -101,7 +101,7 @@ def test_who_comes_while_one_is_writing_shares_a_commit(
     assert len(commits) == 2
 
 
-def test_one_caller_s_fault_is_no_other_s(writer: GroupCommit, path: Path) -> None:
+def test_one_caller_s_fault_is_no_other_s(writer: Writer, path: Path) -> None:
     slow, thread = held_up(writer)
     outcomes: dict[int, object] = {}
 
@@ -123,7 +123,7 @@ def test_one_caller_s_fault_is_no_other_s(writer: GroupCommit, path: Path) -> No
 
 @pytest.mark.parametrize("error", [ValueError(), KeyboardInterrupt(), SystemExit()])
 def test_what_work_raises_is_raised_and_nothing_is_written(
-    writer: GroupCommit, path: Path, error: BaseException
+    writer: Writer, path: Path, error: BaseException
 ) -> None:
     with pytest.raises(type(error)):
         writer.run(Note("lost", error))
@@ -131,9 +131,7 @@ def test_what_work_raises_is_raised_and_nothing_is_written(
     assert notes(path) == ["kept"]
 
 
-def test_a_cancelled_task_holds_nobody_up_and_is_told_nothing(
-    writer: GroupCommit, path: Path
-) -> None:
+def test_a_cancelled_task_holds_nobody_up_and_is_told_nothing(writer: Writer, path: Path) -> None:
     async def cancel_some() -> list[object]:
         tasks = [asyncio.create_task(writer.run_async(Note(str(n)))) for n in range(10)]
         await asyncio.sleep(0)
@@ -147,7 +145,7 @@ def test_a_cancelled_task_holds_nobody_up_and_is_told_nothing(
     assert set(outcomes[1::2]) <= set(notes(path))
 
 
-def test_an_error_reaches_every_task(writer: GroupCommit) -> None:
+def test_an_error_reaches_every_task(writer: Writer) -> None:
     async def fail() -> list[object]:
         works = [writer.run_async(Note("", ValueError())) for _ in range(3)]
         return await asyncio.gather(*works, return_exceptions=True)
@@ -155,7 +153,7 @@ def test_an_error_reaches_every_task(writer: GroupCommit) -> None:
     assert [type(each) for each in asyncio.run(fail())] == [ValueError] * 3
 
 
-def test_a_loop_that_was_closed_is_no_matter(writer: GroupCommit, path: Path) -> None:
+def test_a_loop_that_was_closed_is_no_matter(writer: Writer, path: Path) -> None:
     slow, thread = held_up(writer)
 
     async def leave_behind() -> None:
@@ -175,7 +173,7 @@ def no_thread(_: threading.Thread) -> NoReturn:
 
 
 def test_without_a_thread_for_it_a_task_is_refused(
-    writer: GroupCommit, monkeypatch: pytest.MonkeyPatch
+    writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", no_thread)
@@ -185,7 +183,7 @@ def test_without_a_thread_for_it_a_task_is_refused(
 
 
 def test_without_a_thread_for_them_those_who_wait_are_refused(
-    writer: GroupCommit, path: Path, monkeypatch: pytest.MonkeyPatch
+    writer: Writer, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow, first = held_up(writer)
     refused: list[StorageError] = []
@@ -208,7 +206,7 @@ def test_without_a_thread_for_them_those_who_wait_are_refused(
     assert notes(path) == ["yes"]
 
 
-def test_a_reservation_is_for_one_alone_and_in_its_turn(writer: GroupCommit, path: Path) -> None:
+def test_a_reservation_is_for_one_alone_and_in_its_turn(writer: Writer, path: Path) -> None:
     running = 0
 
     def write(number: int) -> None:
@@ -226,7 +224,7 @@ def test_a_reservation_is_for_one_alone_and_in_its_turn(writer: GroupCommit, pat
     assert len(notes(path)) == 16
 
 
-def test_what_was_reserved_and_not_committed_is_undone(writer: GroupCommit, path: Path) -> None:
+def test_what_was_reserved_and_not_committed_is_undone(writer: Writer, path: Path) -> None:
     for _ in range(2):
         Note("undone")(writer.reserve().connection)
         writer.hand_back()
@@ -235,7 +233,7 @@ def test_what_was_reserved_and_not_committed_is_undone(writer: GroupCommit, path
 
 
 def test_a_reservation_in_a_locked_file_is_refused_and_blocks_nobody(
-    writer: GroupCommit, path: Path, monkeypatch: pytest.MonkeyPatch
+    writer: Writer, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("karla_receiver.sqlite.file.BUSY_SECONDS", 0.01)
     other = sqlite3.connect(path, isolation_level=None)
@@ -247,9 +245,9 @@ def test_a_reservation_in_a_locked_file_is_refused_and_blocks_nobody(
 
 
 def test_a_reservation_that_waits_too_long_is_given_up(
-    writer: GroupCommit, path: Path, monkeypatch: pytest.MonkeyPatch
+    writer: Writer, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("karla_receiver.sqlite.group_commit._PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr("karla_receiver.sqlite.writer._PATIENCE_SECONDS", 0.05)
     writer.reserve()
 
     def wait(_: int) -> None:
@@ -261,7 +259,7 @@ def test_a_reservation_that_waits_too_long_is_given_up(
     assert writer.run(Note("kept")) == "kept"
 
 
-def test_a_thread_that_has_the_transaction_does_not_wait_for_itself(writer: GroupCommit) -> None:
+def test_a_thread_that_has_the_transaction_does_not_wait_for_itself(writer: Writer) -> None:
     """Two async handlers on one event loop are in one thread."""
     writer.reserve()
     with pytest.raises(StorageError, match="another async handler on this event loop"):
@@ -271,22 +269,22 @@ def test_a_thread_that_has_the_transaction_does_not_wait_for_itself(writer: Grou
 
 
 def test_who_is_being_written_for_waits_for_the_end(
-    writer: GroupCommit, monkeypatch: pytest.MonkeyPatch
+    writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A commit that takes long is no reason to say that it failed."""
     slow = Slow()
     told: list[str] = []
     withdrawn: list[bool] = []
-    withdraw = GroupCommit._withdraw  # pyright: ignore[reportPrivateUsage]
-    wait = GroupCommit._wait  # pyright: ignore[reportPrivateUsage]
+    withdraw = Writer._withdraw  # pyright: ignore[reportPrivateUsage]
+    wait = Writer._wait  # pyright: ignore[reportPrivateUsage]
     wait_in_loop = asyncio.wait
 
-    def noted(writer: GroupCommit, job: Any) -> bool:
+    def noted(writer: Writer, job: Any) -> bool:
         withdrawn.append(withdraw(writer, job))
         return withdrawn[-1]
 
     # The patience of both ends when they are being written for, and not before.
-    def impatient(writer: GroupCommit, job: Any, seconds: float) -> None:
+    def impatient(writer: Writer, job: Any, seconds: float) -> None:
         assert slow.has_begun.wait(PATIENCE_SECONDS)
         wait(writer, job, 0.01)
 
@@ -302,8 +300,8 @@ def test_who_is_being_written_for_waits_for_the_end(
         await writer.run_async(slow)
         told.append("task")
 
-    monkeypatch.setattr(GroupCommit, "_withdraw", noted)
-    monkeypatch.setattr(GroupCommit, "_wait", impatient)
+    monkeypatch.setattr(Writer, "_withdraw", noted)
+    monkeypatch.setattr(Writer, "_wait", impatient)
     monkeypatch.setattr(asyncio, "wait", impatient_in_loop)
     writer.reserve()
     waiting = [
@@ -321,7 +319,7 @@ def test_who_is_being_written_for_waits_for_the_end(
     assert sorted(told) == ["task", "thread"]
 
 
-def test_a_task_waits_for_a_short_reservation(writer: GroupCommit) -> None:
+def test_a_task_waits_for_a_short_reservation(writer: Writer) -> None:
     writer.reserve()
     threading.Timer(0.05, writer.hand_back).start()
     assert asyncio.run(writer.run_async(Note("after"))) == "after"
@@ -330,7 +328,7 @@ def test_a_task_waits_for_a_short_reservation(writer: GroupCommit) -> None:
 def test_a_reservation_in_a_file_that_is_gone_is_refused(tmp_path: Path) -> None:
     directory = tmp_path / "data"
     directory.mkdir()
-    writer = GroupCommit(SQLiteFile(directory / "karla.db"))
+    writer = Writer(SQLiteFile(directory / "karla.db"))
     directory.rename(tmp_path / "moved")
     with pytest.raises(StorageError, match="cannot be opened"):
         writer.reserve()
@@ -343,7 +341,7 @@ def interrupt(*_: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-CALLS: dict[str, Callable[[GroupCommit], object]] = {
+CALLS: dict[str, Callable[[Writer], object]] = {
     "run": lambda writer: writer.run(Note("interrupted")),
     "reserve": lambda writer: writer.reserve(),
     "close": lambda writer: writer.close(),
@@ -352,16 +350,16 @@ CALLS: dict[str, Callable[[GroupCommit], object]] = {
 
 @pytest.mark.parametrize("call", CALLS)
 def test_who_is_interrupted_when_the_turn_is_won_keeps_nobody_waiting(
-    writer: GroupCommit, path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+    writer: Writer, path: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    win = GroupCommit._leads_or_queues  # pyright: ignore[reportPrivateUsage]
+    win = Writer._leads_or_queues  # pyright: ignore[reportPrivateUsage]
 
-    def win_and_interrupt(writer: GroupCommit, job: object) -> None:
+    def win_and_interrupt(writer: Writer, job: object) -> None:
         assert win(writer, job)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(GroupCommit, "_leads_or_queues", win_and_interrupt)
+        patch.setattr(Writer, "_leads_or_queues", win_and_interrupt)
         with pytest.raises(KeyboardInterrupt):
             CALLS[call](writer)
     assert writer.run(Note("next")) == "next"
@@ -370,11 +368,11 @@ def test_who_is_interrupted_when_the_turn_is_won_keeps_nobody_waiting(
 
 @pytest.mark.parametrize("call", CALLS)
 def test_who_is_interrupted_while_waiting_is_waited_for_by_nobody(
-    writer: GroupCommit, path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+    writer: Writer, path: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     slow, thread = held_up(writer)
     with monkeypatch.context() as patch:
-        patch.setattr(GroupCommit, "_wait", interrupt)
+        patch.setattr(Writer, "_wait", interrupt)
         with pytest.raises(KeyboardInterrupt):
             CALLS[call](writer)
     slow.let_go.set()
@@ -385,7 +383,7 @@ def test_who_is_interrupted_while_waiting_is_waited_for_by_nobody(
 
 
 def test_work_that_exits_ends_its_own_caller_and_not_the_writing(
-    writer: GroupCommit, path: Path
+    writer: Writer, path: Path
 ) -> None:
     for _ in range(2):
         with pytest.raises(SystemExit):
@@ -396,7 +394,7 @@ def test_work_that_exits_ends_its_own_caller_and_not_the_writing(
 
 @pytest.mark.parametrize("is_reservation", [False, True])
 def test_who_waits_behind_one_that_waited_for_a_lock_in_vain_is_refused_with_it(
-    writer: GroupCommit, path: Path, monkeypatch: pytest.MonkeyPatch, is_reservation: bool
+    writer: Writer, path: Path, monkeypatch: pytest.MonkeyPatch, is_reservation: bool
 ) -> None:
     """And does not wait as long again."""
     waits: list[int] = []
@@ -443,7 +441,7 @@ def test_who_waits_behind_one_that_waited_for_a_lock_in_vain_is_refused_with_it(
     assert notes(path) == ["next"]
 
 
-def test_what_sqlite_refuses_of_one_is_no_other_s_fault(writer: GroupCommit, path: Path) -> None:
+def test_what_sqlite_refuses_of_one_is_no_other_s_fault(writer: Writer, path: Path) -> None:
     def refused(connection: sqlite3.Connection) -> None:
         connection.execute("INSERT INTO notes VALUES (?)", ({"no": "text"},))
 
@@ -467,7 +465,7 @@ def test_what_sqlite_refuses_of_one_is_no_other_s_fault(writer: GroupCommit, pat
 
 
 def test_closing_ends_its_thread_and_the_next_call_may_have_another(
-    writer: GroupCommit, path: Path
+    writer: Writer, path: Path
 ) -> None:
     threads: list[threading.Thread] = []
     for number in range(3):
@@ -482,7 +480,7 @@ def test_closing_ends_its_thread_and_the_next_call_may_have_another(
     assert notes(path) == ["0", "1", "2"]
 
 
-def test_what_comes_while_it_is_closed_is_written(writer: GroupCommit, path: Path) -> None:
+def test_what_comes_while_it_is_closed_is_written(writer: Writer, path: Path) -> None:
     async def write(number: int) -> None:
         for each in range(20):
             await writer.run_async(Note(f"{number}-{each}"))

@@ -24,7 +24,7 @@ from karla_receiver.sqlite.forking import notice_fork, pause_for_fork, renew_aft
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["GroupCommit", "Work", "is_of_the_work"]
+__all__ = ["Work", "Writer", "is_of_the_work"]
 
 _T = TypeVar("_T")
 Work: TypeAlias = Callable[[sqlite3.Connection], _T]
@@ -44,7 +44,7 @@ _OF_THE_WORK: Final = (
 
 
 def is_of_the_work(error: Exception) -> bool:
-    """Return whether what `GroupCommit.run` raised is due to the work, and not to the file."""
+    """Return whether what `Writer.run` raised is due to the work, and not to the file."""
     return not isinstance(error, StorageError) or isinstance(error.__cause__, _OF_THE_WORK)
 
 
@@ -68,7 +68,7 @@ class _Job:
         return self.result
 
 
-class GroupCommit:
+class Writer:
     """Writes to one file for all threads and event loops of this process. Safe for fork."""
 
     def __init__(self, file: SQLiteFile) -> None:

@@ -1,10 +1,12 @@
-"""One writer a process, and many writes a commit: concurrent callers share the disk's flush.
+"""Durable writes to one SQLite file: one transaction at a time, which waiting callers share.
 
-A caller that finds nobody writing commits at once, in its own thread. Whoever comes meanwhile
-queues up; a thread then writes the whole queue in one transaction, and tells each when it is on
-the disk. An event loop's callers always queue up, so that the loop never waits for a disk.
+A call that finds the file free commits in its own thread: on a fast disk, handing a lone write to
+another thread and back would add a third to the commit. All other calls queue up. A thread takes
+the queue whenever the file is free, and commits it in groups, each in one transaction. Calls from
+an event loop always queue up, so that the loop never waits for a disk.
 
-Whoever needs a transaction of its own reserves the turn in the same queue: so nobody starves.
+A reservation gives a caller a transaction of its own. It has its place in the same queue, so it
+waits for no call that came later.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ _T = TypeVar("_T")
 Work: TypeAlias = Callable[[sqlite3.Connection], _T]
 
 _LARGEST_GROUP: Final = 256
-# How long a caller waits for a turn. It is soon, unless somebody keeps a reserved one.
+# How long a caller waits behind a reservation. Only a handler that keeps its own makes it long.
 _PATIENCE_SECONDS: Final = 5.0
 
 
@@ -43,13 +45,13 @@ _OF_THE_WORK: Final = (
 )
 
 
-def is_of_the_work(error: Exception) -> bool:
+def is_of_the_work(error: BaseException) -> bool:
     """Return whether what `Writer.run` raised is due to the work, and not to the file."""
     return not isinstance(error, StorageError) or isinstance(error.__cause__, _OF_THE_WORK)
 
 
 class _Job:
-    """One caller's work, and what became of it. Without work: a reservation."""
+    """A caller's work, and its result or error. A job without work is a reservation."""
 
     __slots__ = ("error", "future", "gate", "owner", "result", "work")
 
@@ -57,7 +59,7 @@ class _Job:
         self.work = work
         self.result: Any = None
         self.error: BaseException | None = None
-        self.gate = threading.Lock()  # of a thread, if it has to wait
+        self.gate = threading.Lock()  # released when a waiting thread may go on
         self.gate.acquire()
         self.future: asyncio.Future[Any] | None = None  # of a waiting task
         self.owner = threading.get_ident()
@@ -73,53 +75,23 @@ class Writer:
 
     def __init__(self, file: SQLiteFile) -> None:
         self._file = file
-        self._session: Session | None = None
-        self._renew()
+        self.after_fork()
         pause_for_fork(self)
         renew_after_fork(self)
 
-    def _renew(self) -> None:
-        self._lock = threading.RLock()  # which knows its owner
-        self._wake = threading.Condition(self._lock)
+    def after_fork(self) -> None:
+        """Start anew, without what belongs to the parent process."""
+        # Re-entrant: a handler of signals may write while its thread has the lock.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)  # the queue, or the holder
         self._queue: deque[_Job] = deque()
-        # Who writes, or is about to: a caller's job, or the thread.
-        self._leader: _Job | threading.Thread | None = None
-        self._called = False  # the thread shall be the one
-        self._reservations = 0  # had, or waited for
+        self._holder: _Job | None = None  # who may use the session; None: the file is free
+        self._session: Session | None = None
+        self._reservations: set[_Job] = set()  # those that wait, and the one that holds
         self._thread: threading.Thread | None = None
 
-    def pause(self, seconds: float) -> Callable[[], object]:
-        """Close the connection, and open none until what is returned is called.
-
-        Raises StorageError if that takes longer than so many seconds, or if it is the caller's own
-        thread that writes: in a handler's transaction, or in a handler of signals.
-        """
-        notice_fork()
-        if self._has_this_thread():
-            raise StorageError(f"{self._file.path}: this thread itself is writing to it")
-        job = _Job(None)
-        self._take_turn(job, seconds)
-        self._drop()
-        return partial(self._leave, job)
-
-    def _has_this_thread(self) -> bool:
-        """Return whether to wait for the turn, or the lock, were to wait for this thread itself."""
-        with suppress(RuntimeError):
-            self._wake.notify(0)  # which only the lock's owner may
-            return True
-        with self._lock:
-            reservations = [job for job in self._queue if job.work is None]
-            if isinstance(self._leader, _Job):
-                reservations.append(self._leader)
-        return threading.get_ident() in {job.owner for job in reservations}
-
-    def after_fork(self) -> None:
-        """Forget what belongs to the parent process."""
-        self._session = None
-        self._renew()
-
     def run(self, work: Work[_T]) -> _T:
-        """Return what work returns, when what it did is on the disk.
+        """Return what work returns, when its changes are on the disk.
 
         work: is called with a connection in a transaction, which it shares with others: it must
         leave nothing half done if it raises anything but sqlite3.Error.
@@ -128,9 +100,9 @@ class Writer:
         notice_fork()
         job = _Job(work)
         try:
-            if self._leads_or_queues(job):
+            if self._takes_hold(job):
                 self._commit([job])
-                self._hand_over()
+                self._release()
             else:
                 self._wait(job, _PATIENCE_SECONDS)
         except BaseException:
@@ -147,12 +119,8 @@ class Writer:
         job = _Job(work)
         job.future = future = asyncio.get_running_loop().create_future()
         with self._lock:
-            if self._thread is None:
-                self._start()
-            self._queue.append(job)
-            if self._leader is None:
-                self._call_thread()
-            is_delayed = self._reservations > 0
+            self._enqueue(job)
+            is_delayed = bool(self._reservations)
         if is_delayed:
             await asyncio.wait((future,), timeout=_PATIENCE_SECONDS)
             if not future.done() and self._withdraw(job):
@@ -166,14 +134,13 @@ class Writer:
         Raises StorageError; at once, if the caller's own thread has the session.
         """
         notice_fork()
-        if self._has_this_thread():
+        if self._would_deadlock():
             # Of two async handlers on one event loop, the one that waited would stop the other.
             raise StorageError(
                 f"{self._file.path}: another async handler on this event loop has the transaction,"
                 " and could not go on while this one waits: make handlers that write in it sync"
             )
-        job = _Job(None)
-        self._take_turn(job, _PATIENCE_SECONDS)
+        job = self._reserved(_PATIENCE_SECONDS)
         try:
             if self._session is None:
                 self._session = self._file.open()
@@ -190,41 +157,90 @@ class Writer:
         The next caller gets another connection: whoever had this one may have set anything on it.
         """
         self._drop()
-        self._hand_over()
+        self._release()
 
     def close(self) -> None:
-        """Write what is queued and close the connection; the next call opens another.
+        """Write the queue, close the connection and end the thread; the next call starts anew.
 
         Raises StorageError if somebody keeps a reservation.
         """
-        resume = self.pause(_PATIENCE_SECONDS)
+        resume = self._closed(_PATIENCE_SECONDS)
         with self._lock:
             self._thread = None
-            self._wake.notify_all()
+            self._changed.notify_all()
         resume()
 
-    def _take_turn(self, job: _Job, seconds: float) -> None:
+    def pause(self, seconds: float) -> Callable[[], object]:
+        """Close the connection, and open none until what is returned is called.
+
+        It waits for the transaction that is running, and not for the queue.
+        Raises StorageError if that takes longer than so many seconds, or if it is the caller's own
+        thread that writes: in a handler's transaction, or in a handler of signals.
+        """
+        return self._closed(seconds, ahead=True)
+
+    def _closed(self, seconds: float, *, ahead: bool = False) -> Callable[[], object]:
+        notice_fork()
+        if self._would_deadlock():
+            raise StorageError(f"{self._file.path}: this thread itself is writing to it")
+        job = self._reserved(seconds, ahead=ahead)
+        self._drop()
+        return partial(self._leave, job)
+
+    def _would_deadlock(self) -> bool:
+        """Return whether waiting for the file, or the lock, would deadlock on this thread."""
+        with suppress(RuntimeError):
+            self._changed.notify(0)  # which only the lock's owner may
+            return True
+        with self._lock:
+            owners = {job.owner for job in (self._holder, *self._reservations) if job}
+        return threading.get_ident() in owners
+
+    # -- a caller's turn
+
+    def _takes_hold(self, job: _Job, *, ahead: bool = False) -> bool:
+        """Return True if the file is free: from now on it is job's. If not, job queues up."""
+        with self._lock:
+            is_free = self._holder is None and not self._queue
+            if is_free:
+                self._holder = job
+            else:
+                self._enqueue(job, ahead=ahead)
+            if job.work is None:
+                self._reservations.add(job)
+            return is_free
+
+    def _enqueue(self, job: _Job, *, ahead: bool = False) -> None:
+        """Have the thread see to job. Raises StorageError if there is no thread to be had."""
+        if self._thread is None:
+            thread = threading.Thread(target=self._serve, name="karla-writer", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # too many threads, or the interpreter is ending
+                raise StorageError(f"{self._file.path}: no thread to write it: {error}") from error
+            self._thread = thread
+        if ahead:
+            self._queue.appendleft(job)
+        else:
+            self._queue.append(job)
+        self._changed.notify()
+
+    def _reserved(self, seconds: float, *, ahead: bool = False) -> _Job:
+        """Return a reservation that holds the file."""
+        job = _Job(None)
         try:
-            if not self._leads_or_queues(job):
+            if not self._takes_hold(job, ahead=ahead):
                 self._wait(job, seconds)
-                job.outcome()
         except BaseException:
             self._leave(job)
             raise
-
-    def _leads_or_queues(self, job: _Job) -> bool:
-        """Return True if it is the caller's turn; else job is in the queue."""
-        with self._lock:
-            if job.work is None:
-                self._reservations += 1
-            if self._leader is None:
-                self._leader = job
-                return True
-            self._queue.append(job)
-            return False
+        return job
 
     def _wait(self, job: _Job, seconds: float) -> None:
-        """Wait at the gate of job, which is in the queue, and at last give up."""
+        """Wait until the thread has seen to job. Raises StorageError if it does not begin in time.
+
+        When it has begun, there is no more giving up: what is being committed may count.
+        """
         if not job.gate.acquire(timeout=seconds):
             if self._withdraw(job):
                 raise self._impatience()
@@ -236,14 +252,21 @@ class Writer:
             if job not in self._queue:
                 return False
             self._queue.remove(job)
-            self._reservations -= job.work is None
+            self._reservations.discard(job)
             return True
 
     def _leave(self, job: _Job) -> None:
-        """Have nothing wait for job's caller, and the turn be somebody else's if it was its."""
-        if not self._withdraw(job) and self._leader is job:
+        """Have nobody wait for job: withdraw it, or release the file that it holds."""
+        if not self._withdraw(job) and self._holder is job:
             self._drop()
-            self._hand_over()
+            self._release()
+
+    def _release(self) -> None:
+        """Have the file free, for the thread if there is a queue, or for the next caller."""
+        with self._lock:
+            self._changed.notify()
+            self._reservations -= {self._holder}
+            self._holder = None
 
     def _drop(self) -> None:
         """Close the connection, and undo what was not committed."""
@@ -258,69 +281,37 @@ class Writer:
             " let it be the last and shortest thing that it does"
         )
 
-    def _start(self) -> None:
-        thread = threading.Thread(target=self._write, name="karla-writer", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError as error:  # no thread to be had, or the interpreter is ending
-            raise StorageError(f"{self._file.path}: no thread to write it: {error}") from error
-        self._thread = thread
+    # -- the thread
 
-    def _hand_over(self) -> None:
-        """Stop writing; if others wait, have the thread write for them."""
-        with self._lock:
-            if isinstance(self._leader, _Job) and self._leader.work is None:
-                self._reservations -= 1
-            self._leader = None
-            if not self._queue:
-                return
-            if self._thread is None:
-                try:
-                    self._start()
-                except StorageError as error:
-                    refused = list(self._queue)
-                    self._queue.clear()
-                    self._reservations = 0
-                    _refuse(refused, error)
-                    return
-            self._call_thread()
-
-    def _call_thread(self) -> None:
-        self._leader = self._thread
-        self._called = True
-        self._wake.notify()
-
-    def _write(self) -> None:
-        me = threading.current_thread()
-        while True:
-            with self._lock:
-                while self._thread is me and not self._called:
-                    self._wake.wait()
-                if self._thread is not me:
-                    return  # closed; whoever is called is the next one
-                self._called = False
-            self._write_queue()
-
-    def _write_queue(self) -> None:
-        """Write group after group until the queue is empty, or the turn is somebody else's."""
-        while True:
-            with self._lock:
-                if not self._queue:
-                    self._leader = None
-                    return
-                jobs = self._next_group()
-                if not jobs:
-                    self._leader = self._queue.popleft()  # a reservation
-                    _tell([self._leader])
-                    return
-            self._commit(jobs)
+    def _serve(self) -> None:
+        """Take the queue whenever the file is free, until the writer is closed."""
+        mine = _Job(None)
+        while jobs := self._next_group(mine):
+            if jobs[0].work is not None:
+                self._commit(jobs)
+                self._release()
             _tell(jobs)
 
-    def _next_group(self) -> list[_Job]:
-        jobs: list[_Job] = []
-        while self._queue and self._queue[0].work is not None and len(jobs) < _LARGEST_GROUP:
-            jobs.append(self._queue.popleft())
-        return jobs
+    def _next_group(self, mine: _Job) -> list[_Job]:
+        """Wait for jobs, and take hold of the file: for a reservation alone, or for `mine`.
+
+        Returns none if the writer is closed. A closed one's thread writes what came meanwhile.
+        """
+        with self._lock:
+            while self._holder is not None or not self._queue:
+                if not self._queue and self._thread is not threading.current_thread():
+                    return []
+                self._changed.wait()
+            jobs = [self._queue.popleft()]
+            if jobs[0].work is None:
+                self._holder = jobs[0]
+                return jobs
+            self._holder = mine
+            while self._queue and self._queue[0].work is not None and len(jobs) < _LARGEST_GROUP:
+                jobs.append(self._queue.popleft())
+            return jobs
+
+    # -- the commit
 
     def _commit(self, jobs: list[_Job]) -> None:
         """Do all jobs in one transaction. What is raised is each job's, for its caller."""
@@ -331,15 +322,9 @@ class Writer:
             results = self._file.transact(
                 self._session, lambda connection: [work(connection) for work in works]
             )
-        except StorageError as error:
-            if len(jobs) > 1 and is_of_the_work(error):
-                for job in jobs:
-                    self._commit([job])
-            else:
-                self._fail(jobs, error)
         except BaseException as error:  # noqa: BLE001 - for the caller whose work raised it
-            if len(jobs) == 1:
-                jobs[0].error = error
+            if len(jobs) == 1 or not is_of_the_work(error):
+                self._fail(jobs, error)
             else:
                 for job in jobs:
                     self._commit([job])  # one caller's fault is no other's
@@ -348,7 +333,9 @@ class Writer:
                 job.result = result
 
     def _fail(self, jobs: list[_Job], error: BaseException) -> None:
-        self._drop()
+        """Give jobs the error; if the file is locked, the works in the queue as well."""
+        if isinstance(error, StorageError):
+            self._drop()
         for job in jobs:
             job.error = error
         if is_locked(error):
@@ -356,16 +343,13 @@ class Writer:
             with self._lock:
                 refused = [job for job in self._queue if job.work is not None]
                 self._queue = deque(job for job in self._queue if job.work is None)
-            _refuse(refused, error)
-
-
-def _refuse(jobs: list[_Job], error: BaseException) -> None:
-    for job in jobs:
-        job.error = error
-    _tell(jobs)
+            for job in refused:
+                job.error = error
+            _tell(refused)
 
 
 def _tell(jobs: list[_Job]) -> None:
+    """Have the callers of jobs go on, in their threads and on their event loops."""
     loops: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
     for job in jobs:
         if job.future is None:

@@ -165,7 +165,7 @@ def test_a_fork_within_a_handler_s_transaction_waits_for_nothing(path: Path) -> 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("_never_waits")
-@pytest.mark.parametrize("method", ["_leads_or_queues", "_hand_over", "_commit"])
+@pytest.mark.parametrize("method", ["_takes_hold", "_release", "_commit"])
 def test_a_signal_whose_handler_forks_may_come_at_any_line(path: Path, method: str) -> None:
     """Also at one where this very thread has the lock, or the turn."""
     store = SQLiteStore(path)

@@ -101,6 +101,34 @@ def test_who_comes_while_one_is_writing_shares_a_commit(
     assert len(commits) == 2
 
 
+def test_a_pause_comes_before_what_is_queued(writer: Writer, path: Path) -> None:
+    """A fork waits for the transaction that is running, and not for the queue."""
+    slow, first = held_up(writer)
+    queued = threading.Thread(target=writer.run, args=(Note("queued"),))
+    queued.start()
+    until(lambda: queue(writer) == 1)
+    letting_go = let_go_when(writer, slow, queued=2)
+    resume = writer.pause(PATIENCE_SECONDS)
+    assert notes(path) == []
+    assert queue(writer) == 1
+    resume()
+    for each in (first, letting_go, queued):
+        each.join()
+    assert notes(path) == ["queued"]
+
+
+def test_work_that_pauses_the_thread_that_does_it_is_refused_at_once(writer: Writer) -> None:
+    """As if it forked."""
+
+    def pause(connection: object) -> str:
+        with pytest.raises(StorageError) as caught:
+            writer.pause(3600)
+        return str(caught.value)
+
+    for told in (asyncio.run(writer.run_async(pause)), writer.run(pause)):
+        assert told.endswith("this thread itself is writing to it")
+
+
 def test_one_caller_s_fault_is_no_other_s(writer: Writer, path: Path) -> None:
     slow, thread = held_up(writer)
     outcomes: dict[int, object] = {}
@@ -193,14 +221,16 @@ def test_without_a_thread_for_them_those_who_wait_are_refused(
             writer.run(Note("no"))
         refused.append(error.value)
 
-    waiting = threading.Thread(target=write)
-    waiting.start()
-    until(lambda: queue(writer) == 1)
+    start = threading.Thread.start
+
+    def start_no_writer(thread: threading.Thread) -> None:
+        (no_thread if thread.name == "karla-writer" else start)(thread)
+
     with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", no_thread)
+        patch.setattr(threading.Thread, "start", start_no_writer)
+        in_threads(1, lambda _: write())
         slow.let_go.set()
         first.join()
-        waiting.join()
     assert len(refused) == 1
     assert writer.run(Note("yes")) == "yes"
     assert notes(path) == ["yes"]
@@ -352,14 +382,14 @@ CALLS: dict[str, Callable[[Writer], object]] = {
 def test_who_is_interrupted_when_the_turn_is_won_keeps_nobody_waiting(
     writer: Writer, path: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    win = Writer._leads_or_queues  # pyright: ignore[reportPrivateUsage]
+    win = Writer._takes_hold  # pyright: ignore[reportPrivateUsage]
 
-    def win_and_interrupt(writer: Writer, job: object) -> None:
-        assert win(writer, job)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    def win_and_interrupt(writer: Writer, job: Any, *, ahead: bool = False) -> None:
+        assert win(writer, job, ahead=ahead)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Writer, "_leads_or_queues", win_and_interrupt)
+        patch.setattr(Writer, "_takes_hold", win_and_interrupt)
         with pytest.raises(KeyboardInterrupt):
             CALLS[call](writer)
     assert writer.run(Note("next")) == "next"
@@ -379,7 +409,7 @@ def test_who_is_interrupted_while_waiting_is_waited_for_by_nobody(
     thread.join()
     assert writer.run(Note("next")) == "next"
     assert notes(path) == ["next"]
-    assert writer._reservations == 0  # pyright: ignore[reportPrivateUsage]
+    assert not writer._reservations  # pyright: ignore[reportPrivateUsage]
 
 
 def test_work_that_exits_ends_its_own_caller_and_not_the_writing(

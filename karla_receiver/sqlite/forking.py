@@ -1,8 +1,12 @@
-"""What must be closed when a process forks, and begin anew in the child: SQLite forbids to use, and
-even to close, a connection of the parent's, and the child has the parent's table of its locks.
+"""Closing all connections before a fork, and starting anew in the child.
 
-So all is closed before a fork, and opened again when it is needed. Where that is not to be had in
-time, the child opens nothing: it could wait for ever, or write over what others wrote.
+SQLite allows a child process neither to use nor to close a connection of its parent. It also keeps
+a table of a file's locks in the process's memory. A child that inherits this table believes that it
+has locks which only its parent has, so that a connection of its own is no remedy.
+
+So all connections are closed before a fork, and opened again when they are needed. A connection
+that cannot be closed in time makes the child refuse to open any: it could wait for ever, or write
+over what others wrote.
 """
 
 from __future__ import annotations
@@ -28,8 +32,9 @@ __all__ = [
 
 _T = TypeVar("_T")
 
-# How long a fork waits for whoever uses a connection.
-_PATIENCE_SECONDS: Final = 5.0
+# How long a fork waits for whoever uses a connection: long enough for a commit that has to wait for
+# another process's lock, which is given up after 1 s, and for the disk.
+_PATIENCE_SECONDS: Final = 2.0
 
 
 class Pausable(Protocol):

@@ -1,7 +1,7 @@
 """Durable writes to one SQLite file: one transaction at a time, which waiting callers share.
 
-A call that finds the file free commits in its own thread: on a fast disk, handing a lone write to
-another thread and back would add a third to the commit. All other calls queue up. A thread takes
+A call that finds the file free commits in its own thread: on a fast disk, a lone write that is
+handed to another thread and back takes a quarter longer. All other calls queue up. A thread takes
 the queue whenever the file is free, and commits it in groups, each in one transaction. Calls from
 an event loop always queue up, so that the loop never waits for a disk.
 

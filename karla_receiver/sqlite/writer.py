@@ -165,10 +165,8 @@ class Writer:
         Raises StorageError if somebody keeps a reservation.
         """
         resume = self._closed(_PATIENCE_SECONDS)
-        with self._lock:
-            self._thread = None
-            self._changed.notify_all()
-        resume()
+        self._thread = None
+        resume()  # which wakes the thread
 
     def pause(self, seconds: float) -> Callable[[], object]:
         """Close the connection, and open none until what is returned is called.

@@ -101,6 +101,72 @@ def test_who_comes_while_one_is_writing_shares_a_commit(
     assert len(commits) == 2
 
 
+def test_a_commit_is_for_256_at_most(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    commits: list[int] = []
+    commit = Writer._commit  # pyright: ignore[reportPrivateUsage]
+
+    def counting(writer: Writer, jobs: list[Any]) -> None:
+        commits.append(len(jobs))
+        commit(writer, jobs)
+
+    async def write(slow: Slow) -> None:
+        tasks = [asyncio.create_task(writer.run_async(Note(str(n)))) for n in range(300)]
+        await asyncio.sleep(0)
+        slow.let_go.set()
+        await asyncio.gather(*tasks)
+
+    monkeypatch.setattr(Writer, "_commit", counting)
+    slow, thread = held_up(writer)
+    asyncio.run(write(slow))
+    thread.join()
+    assert commits == [1, 256, 44]
+
+
+def test_nobody_overtakes_who_waits(
+    writer: Writer, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer.reserve()
+    waiting = threading.Thread(target=writer.run, args=(Note("first"),))
+    waiting.start()
+    until(lambda: queue(writer) == 1)
+    # With its lock, so that the thread cannot take the queue, although the file is free.
+    with writer._lock, monkeypatch.context() as patch:  # pyright: ignore[reportPrivateUsage]
+        patch.setattr("karla_receiver.sqlite.writer._PATIENCE_SECONDS", 0.01)
+        writer.hand_back()
+        with pytest.raises(StorageError, match="has kept its transaction"):
+            writer.run(Note("second"))
+    waiting.join()
+    assert notes(path) == ["first"]
+
+
+def test_a_reservation_shares_no_commit_with_who_is_queued_before_or_behind_it(
+    writer: Writer, path: Path
+) -> None:
+    slow, first = held_up(writer)
+    seen: list[list[str]] = []
+
+    def reserve() -> None:
+        session = writer.reserve()
+        seen.append(notes(path))
+        Note("undone")(session.connection)
+        writer.hand_back()
+
+    calls = (
+        lambda: writer.run(Note("before")),
+        reserve,
+        lambda: writer.run(Note("behind")),
+    )
+    threads = [threading.Thread(target=call) for call in calls]
+    for number, thread in enumerate(threads, 1):
+        thread.start()
+        until(lambda number=number: queue(writer) == number)  # type: ignore[misc]
+    slow.let_go.set()
+    for thread in (first, *threads):
+        thread.join()
+    assert seen == [["before"]]
+    assert notes(path) == ["before", "behind"]
+
+
 def test_a_pause_comes_before_what_is_queued(writer: Writer, path: Path) -> None:
     """A fork waits for the transaction that is running, and not for the queue."""
     slow, first = held_up(writer)
@@ -412,6 +478,23 @@ def test_who_is_interrupted_while_waiting_is_waited_for_by_nobody(
     assert not writer._reservations  # pyright: ignore[reportPrivateUsage]
 
 
+def test_who_is_interrupted_when_its_transaction_has_begun_leaves_none_behind(
+    writer: Writer, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = Session.begin
+
+    def begin_and_interrupt(session: Session) -> NoReturn:
+        begin(session)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "begin", begin_and_interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            writer.reserve()
+    assert writer.run(Note("next")) == "next"
+    assert notes(path) == ["next"]
+
+
 def test_work_that_exits_ends_its_own_caller_and_not_the_writing(
     writer: Writer, path: Path
 ) -> None:
@@ -508,6 +591,35 @@ def test_closing_ends_its_thread_and_the_next_call_may_have_another(
         assert not thread.is_alive()
     assert len(set(threads)) == 3
     assert notes(path) == ["0", "1", "2"]
+
+
+def test_the_thread_of_a_closed_writer_writes_what_is_queued(
+    writer: Writer, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asyncio.run(writer.run_async(Note("before")))
+    thread = writer._thread  # pyright: ignore[reportPrivateUsage]
+    assert thread is not None
+    calling = threading.Thread(target=writer.run, args=(Note("meanwhile"),))
+    drop = Writer._drop  # pyright: ignore[reportPrivateUsage]
+
+    def drop_when_one_is_queued(writer: Writer) -> None:
+        if calling.ident is None:
+            calling.start()
+            until(lambda: queue(writer) == 1)
+        else:  # it is closed, and holds the file for the last moment
+            with writer._changed:  # pyright: ignore[reportPrivateUsage]
+                writer._changed.notify_all()  # pyright: ignore[reportPrivateUsage]
+            thread.join(0.05)
+            assert thread.is_alive()
+        drop(writer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Writer, "_drop", drop_when_one_is_queued)
+        writer.close()
+    calling.join(PATIENCE_SECONDS)
+    thread.join(PATIENCE_SECONDS)
+    assert not thread.is_alive()
+    assert notes(path) == ["before", "meanwhile"]
 
 
 def test_what_comes_while_it_is_closed_is_written(writer: Writer, path: Path) -> None:

@@ -87,7 +87,7 @@ class Writer:
         self._queue: deque[_Job] = deque()
         self._holder: _Job | None = None  # who may use the session; None: the file is free
         self._session: Session | None = None
-        self._reservations: set[_Job] = set()  # those that wait, and the one that holds
+        self._reservations: set[_Job] = set()  # those in the queue, and the holder if it is one
         self._thread: threading.Thread | None = None
 
     def run(self, work: Work[_T]) -> _T:
@@ -165,8 +165,10 @@ class Writer:
         Raises StorageError if somebody keeps a reservation.
         """
         resume = self._closed(_PATIENCE_SECONDS)
-        self._thread = None
-        resume()  # which wakes the thread
+        with self._lock:
+            self._thread = None
+            self._changed.notify_all()  # the thread, and that of an earlier call
+        resume()
 
     def pause(self, seconds: float) -> Callable[[], object]:
         """Close the connection, and open none until what is returned is called.
@@ -191,7 +193,8 @@ class Writer:
             self._changed.notify(0)  # which only the lock's owner may
             return True
         with self._lock:
-            owners = {job.owner for job in (self._holder, *self._reservations) if job}
+            waiting = [job for job in self._queue if job.work is None]
+            owners = {job.owner for job in (self._holder, *waiting) if job is not None}
         return threading.get_ident() in owners
 
     # -- a caller's turn

@@ -622,6 +622,35 @@ def test_the_thread_of_a_closed_writer_writes_what_is_queued(
     assert notes(path) == ["before", "meanwhile"]
 
 
+def test_no_thread_outlives_a_writer_that_is_closed_while_it_gets_another(
+    writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: set[threading.Thread] = set()
+    calls: list[threading.Thread] = []
+    drop = Writer._drop  # pyright: ignore[reportPrivateUsage]
+
+    def drop_when_one_is_queued(writer: Writer) -> None:
+        if writer._thread is None:  # pyright: ignore[reportPrivateUsage]
+            calls.append(threading.Thread(target=writer.run, args=(Note("meanwhile"),)))
+            calls[-1].start()
+            until(lambda: queue(writer) == 1)
+            assert writer._thread is not None  # pyright: ignore[reportPrivateUsage]
+            threads.add(writer._thread)  # pyright: ignore[reportPrivateUsage]
+        drop(writer)
+
+    asyncio.run(writer.run_async(Note("first")))
+    with monkeypatch.context() as patch:
+        patch.setattr(Writer, "_drop", drop_when_one_is_queued)
+        for _ in range(20):
+            writer.close()
+            calls[-1].join()
+    writer.close()
+    for thread in threads:
+        thread.join(PATIENCE_SECONDS)
+        assert not thread.is_alive()
+    assert len(threads) == 20
+
+
 def test_what_comes_while_it_is_closed_is_written(writer: Writer, path: Path) -> None:
     async def write(number: int) -> None:
         for each in range(20):

@@ -53,6 +53,10 @@ class Difference(NamedTuple):
     a: Any
     b: Any
 
+    def __repr__(self) -> str:
+        # Neither value: they can be personal data or a signature.
+        return f"<Difference in {self.part}: {self.path!a:.100}>"
+
 
 def diff(
     first: Annotated[

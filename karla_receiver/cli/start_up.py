@@ -33,28 +33,37 @@ def import_help() -> None:
     for module_name, class_name in _UNUSED_IN_HELP:
         if module_name not in sys.modules:
             stand_ins[module_name] = ModuleType(module_name)
-            put_off = _PutOff(class_name, (), {"__module__": module_name})
-            setattr(stand_ins[module_name], class_name, put_off)
+            setattr(stand_ins[module_name], class_name, _PutOff(module_name, class_name))
     sys.modules.update(stand_ins)
     try:
-        with suppress(ImportError):  # it wants more of them: then it imports them as ever
+        # It may want more of them, or a class to derive from: then it imports them as ever.
+        with suppress(ImportError, TypeError):
             import_module(_HELP)
     finally:
         for module_name in stand_ins:
             del sys.modules[module_name]
 
 
-class _PutOff(type):
-    """A class that stands in for one of the same name, whose module is imported when it is used."""
+class _PutOff:
+    """Stands in for a class, whose module is imported when the class is used."""
 
-    def __call__(cls, *arguments: Any, **options: Any) -> Any:
-        return cls._real()(*arguments, **options)
+    def __init__(self, module: str, name: str) -> None:
+        self._module = module
+        self._name = name
 
-    def __getattr__(cls, name: str) -> Any:
-        return getattr(cls._real(), name)
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        return self._real()(*arguments, **options)
 
-    def _real(cls) -> Any:
-        return getattr(import_module(cls.__module__), cls.__name__)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real(), name)
+
+    def __or__(self, other: Any) -> Any:
+        return other  # in an annotation, which nobody looks at
+
+    __ror__ = __or__
+
+    def _real(self) -> Any:
+        return getattr(import_module(self._module), self._name)
 
 
 def leave_text_as_it_is(parameters: Iterable[Any]) -> None:

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from karla_receiver import samples
+from karla_receiver.cli.diff import Difference
 from karla_receiver.cli.recording import Recorded
 from tests.cli.running import run
 
@@ -301,3 +302,8 @@ def test_odd_recordings_are_described(record: Record) -> None:
 
 def test_the_help_says_that_recordings_hold_personal_data() -> None:
     assert "Recordings hold personal data" in run("diff", "--help").output
+
+
+def test_a_repr_shows_no_value() -> None:
+    difference = Difference("header", "karla-signature", "t=1,v1=ab", "t=2,v1=cd")
+    assert repr(difference) == "<Difference in header: 'karla-signature'>"

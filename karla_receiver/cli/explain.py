@@ -22,7 +22,8 @@ from karla_receiver.signature import HEADER
 
 __all__ = ["explain"]
 
-_OF_A_CLOCK: Final = {Code.TIME_ZONE, Code.TOO_LATE, Code.CLOCK_BEHIND}
+_MOST_GENUINE: Final = 64
+_OF_A_CLOCK: Final = {Code.TOO_LATE, Code.CLOCK_BEHIND}
 
 
 def explain(
@@ -67,6 +68,14 @@ def explain(
             show_default=False,
         ),
     ] = None,
+    like: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Learn the order of keys here: a recording, or the body, of genuine deliveries.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Write JSON, an object a delivery, for programs.")
     ] = False,
@@ -85,6 +94,7 @@ def explain(
       tail -n 1 deliveries.jsonl | karla-receiver explain
       karla-receiver explain body.json --signature "t=...,v1=..."
       karla-receiver explain deliveries.jsonl --other-secret-file old.txt
+      karla-receiver explain deliveries.jsonl --like deliveries.jsonl
 
     Exit status: 0 if none was refused and all verify, 1 if not, 2 for wrong
     usage.
@@ -94,6 +104,7 @@ def explain(
         str(file): secret_in_file(file, "--other-secret-file") for file in other_secret_file or ()
     }
     others |= {name: _in_environment(name) for name in other_secret_env or ()}
+    genuine = _genuine_bodies(like) if like is not None else []
     given = ask_or_refuse(secret_file)
     is_any_refused = False
     for number, delivery in deliveries.items():
@@ -105,6 +116,7 @@ def explain(
             tolerance=tolerance,
             others=others,
             headers=delivery.headers,
+            like=genuine,
             refused=delivery.reason if delivery.reason in set(Reason) else None,
             is_whole=not delivery.is_cut,
         )
@@ -141,6 +153,18 @@ def _deliveries(
         raise ConfigurationError(
             f"{error}; for a raw body give its header with --signature"
         ) from None
+
+
+def _genuine_bodies(file: str) -> list[bytes]:
+    content = file_content(file)
+    try:
+        recorded = decoded(content, file).values()
+    except ConfigurationError:
+        return [content]
+    bodies = [each.body for each in recorded if each.reason is None]
+    if not bodies:
+        raise ConfigurationError(f"--like {file}: no delivery in it was accepted")
+    return bodies[-_MOST_GENUINE:]
 
 
 def _doubting_at(explanation: Explanation) -> Explanation:

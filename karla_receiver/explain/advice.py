@@ -17,14 +17,7 @@ class _Advice(NamedTuple):
 
 def cause(change: Change) -> Cause:
     """Return what is known about a change, with how it showed."""
-    advice = _ADVICE[change.code]
-    return Cause(
-        code=change.code,
-        sentence=advice.sentence,
-        evidence=change.evidence,
-        fix=advice.fix,
-        where=dict(advice.where),
-    )
+    return Cause(code=change.code, evidence=change.evidence, **_ADVICE[change.code]._asdict())
 
 
 _RAW_BODY: Final = (
@@ -39,6 +32,12 @@ _PARSED: Final = {
     "AWS API Gateway": "a mapping template instead of the Lambda proxy integration",
     "proxies": "JSON.stringify(await request.json()) in a Node, worker or workflow step in between",
 }
+_REORDERED: Final = {
+    **_PARSED,
+    "Flask": "jsonify, which sorts keys; take request.get_data()",
+    "Go": "json.Marshal of a map, which sorts keys; keep the []byte",
+    "PostgreSQL": "a jsonb column, which has an order of its own; use bytea or text",
+}
 _TEXT_FILE: Final = {
     "curl": "-d @file drops line ends; use --data-binary @file",
     "git": "core.autocrlf converts files; mark them -text in .gitattributes",
@@ -51,17 +50,19 @@ _SECRET_FILE: Final = {
     "Kubernetes": "echo secret | base64 encodes a newline too; use stringData",
     "GitHub Actions": "a newline pasted into a secret stays in it",
 }
-_CONFIGURE_AS_SHOWN: Final = "Configure the secret exactly as Karla shows it."
 _HEADER_AS_IT_CAME: Final = "Hand on the header's value as it came, from the request itself."
 _HEADER_PLACES: Final = {
     "AWS API Gateway": "a mapping template that quotes, encodes or renames headers",
     "nginx": "proxy_set_header with a value that is built from parts",
     "queues, logs": "a column or line that is too short, or that was copied by hand",
 }
+_ENV_FILE: Final = {"secret files": "a line of .env in a file that should hold the secret alone"}
 _KARLA_OR_SCRIPT: Final = (
     "Karla signs t, a dot and the raw body, with t in unix seconds. If a script of yours signed"
     " this, use karla_receiver.sign or `karla-receiver send`."
 )
+_REPORT: Final = "If it is from Karla, report it with the time: sending it again does not help."
+_AGAIN: Final = "Nothing: the sender tries again."
 _SENDER_SCRIPTS: Final = {"tests, scripts": "a sender written by hand"}
 _STRANGERS: Final = {"the internet": "a browser, a health check or a scanner"}
 _HANDLERS: Final = {"your app": "what its handlers do"}
@@ -74,98 +75,58 @@ _ADVICE: Final[dict[Code, _Advice]] = {
     Code.JSON_RESERIALISED: _Advice(
         "The JSON was parsed and written anew: the same data in other bytes.", _RAW_BODY, _PARSED
     ),
-    Code.UNICODE_ESCAPED: _Advice(
-        "Letters beyond ASCII were escaped as \\uXXXX after signing.",
-        _RAW_BODY,
-        {**_PARSED, "Python": "json.dumps without ensure_ascii=False"},
-    ),
-    Code.UNICODE_UNESCAPED: _Advice(
-        "Letters that were signed as \\uXXXX were written out.", _RAW_BODY, _PARSED
-    ),
     Code.KEYS_REORDERED: _Advice(
-        "The keys of the JSON were put into another order.",
+        "The JSON was parsed and written anew, with its keys in another order.",
         _RAW_BODY,
-        {**_PARSED, "Flask": "jsonify, which sorts keys; take request.get_data()"},
+        _REORDERED,
     ),
-    Code.NEWLINE_ADDED: _Advice(
-        "A newline or blanks were added before or after the body.", _RAW_BODY, _TEXT_FILE
-    ),
-    Code.NEWLINE_LOST: _Advice(
-        "The newline before or after the body was lost.",
+    Code.NEWLINES_CHANGED: _Advice(
+        "Newlines or blanks around the body, or the kind of its line ends, were changed.",
         _RAW_BODY,
-        {**_TEXT_FILE, "Python": ".strip(), or reading line by line"},
+        {**_TEXT_FILE, "Python": ".strip(), or a file opened in text mode; use 'rb' and 'wb'"},
     ),
-    Code.CRLF_BECAME_LF: _Advice(
-        "CR LF line ends in the body became LF.",
-        _RAW_BODY,
-        {**_TEXT_FILE, "Python": "a file opened in text mode; open it in mode 'rb'"},
-    ),
-    Code.LF_BECAME_CRLF: _Advice(
-        "LF line ends in the body became CR LF.",
-        _RAW_BODY,
-        {**_TEXT_FILE, "Python": "a file written in text mode on Windows; use mode 'wb'"},
-    ),
-    Code.BOM_ADDED: _Advice(
-        "A byte order mark was put in front of the body.",
+    Code.BYTE_ORDER_MARK: _Advice(
+        "A byte order mark was put in front of the body, or taken from it.",
         _RAW_BODY,
         {**_TEXT_FILE, "Python": "encoding='utf-8-sig'; use 'utf-8'"},
     ),
-    Code.BOM_LOST: _Advice(
-        "The body was signed with a byte order mark that was dropped.",
-        _RAW_BODY,
-        {**_TEXT_FILE, "Python": "decoding with 'utf-8-sig'"},
-    ),
-    Code.NOT_DECOMPRESSED: _Advice(
-        "The body came compressed, and was signed before that.",
-        "Decompress it before the receiver, or have the proxy not compress requests.",
-        {
-            "Flask, Django, Starlette": "none of them decompresses request bodies",
-            "proxies": "a gateway that compresses what it forwards",
-        },
-    ),
-    Code.DECOMPRESSED: _Advice(
-        "The body was signed compressed, and decompressed on the way.",
-        _RAW_BODY,
+    Code.COMPRESSION_CHANGED: _Advice(
+        "The body was signed before it was compressed, or signed compressed and then unpacked.",
+        "Verify the bytes that were signed: have nothing in between compress or unpack requests.",
         {
             "aiohttp": "auto_decompress decompresses request bodies; set it to False",
-            "proxies": "a gateway, or a middleware, that decompresses requests",
+            "proxies": "one that compresses requests, which no framework decompresses by itself",
         },
     ),
-    Code.BASE64_BODY: _Advice(
-        "The body is still encoded in base64.",
-        "Decode it first: base64.b64decode(body).",
+    Code.ENCODED_BODY: _Advice(
+        "The body is still encoded: in base64, in hex, for a URL or for HTML.",
+        "Decode it before the receiver, or take the raw body.",
         {
             "AWS Lambda": "event['isBase64Encoded'] is true: decode event['body']",
-            "queues": "a message whose body was encoded to fit",
-        },
-    ),
-    Code.FORM_BODY: _Advice(
-        "The body was URL-encoded, as a form field.",
-        "Take the raw body, or decode the field before the receiver.",
-        {
             "curl": "--data-urlencode; use --data-binary",
             "proxies": "a gateway that forwards the body as a form",
+            "queues, databases": "a body that was encoded to fit",
         },
     ),
     Code.JSON_IN_STRING: _Advice(
         "The body was wrapped into a JSON string.",
         "Hand on the text inside: json.loads(body).encode().",
-        {
-            "queues": "a body that was dumped a second time when it was put there",
-            "requests, httpx": "json=text in place of content=text or data=text",
-        },
+        {"queues": "a body that was dumped twice", "requests, httpx": "json=text; use data=text"},
     ),
     Code.WRAPPED_BODY: _Advice(
-        "What was verified is an envelope around the request, not its body.",
-        "Hand on its field `body`, decoded if isBase64Encoded is true.",
-        {"AWS Lambda": "json.dumps(event) in place of event['body']"},
+        "What was verified is an envelope around the body.",
+        "Hand on the text of the field that the evidence names.",
+        {
+            "AWS Lambda": "event['body'], decoded if event['isBase64Encoded']; not the event",
+            "AWS SQS, SNS": "the message's body, and SNS's Message in it; or raw message delivery",
+            "Google Pub/Sub": "message.data, decoded from base64",
+        },
     ),
     Code.PYTHON_REPR: _Advice(
         "The body is Python's own notation of it, not its bytes.",
         "Hand on the bytes themselves.",
         {
             "Flask": "str(request.data) or str(request.json); take request.get_data()",
-            "Django": "str(request.body); take request.body",
             "Python": "f'{body}' and str(body); for text use body.decode()",
         },
     ),
@@ -192,45 +153,36 @@ _ADVICE: Final[dict[Code, _Advice]] = {
         _SECRET_FILE,
     ),
     Code.SECRET_QUOTED: _Advice(
-        "The configured secret has quotes around it that do not belong to it.",
-        "Remove the quotes.",
-        {
-            "Docker": "--env-file takes quotes literally",
-            "CI, hosting panels": "a value pasted with its quotes",
-        },
+        "The configured secret has quotes or brackets around it that do not belong to it.",
+        "Remove them.",
+        {"Docker": "--env-file takes quotes literally", "Python": "str(secret) of bytes"},
     ),
     Code.SECRET_LINE: _Advice(
-        "The configured secret is a whole line of settings, with the variable's name.",
-        "Configure only what follows the sign.",
-        {"secret files": "a line of .env in a file that should hold the secret alone"},
+        "The configured secret is a line of settings, with the variable's name or a comment.",
+        "Configure the value alone.",
+        {"Docker, systemd": "env files know no comment behind a value", **_ENV_FILE},
     ),
-    Code.SECRET_BASE64: _Advice(
-        "The signature fits the secret once that is decoded from base64.",
+    Code.SECRET_LIST: _Advice(
+        "The configured secret is several, of which one is right.",
+        "Configure each on its own: as arguments, or with commas in KARLA_WEBHOOK_SECRETS.",
+        {"rotation": "the old and the new secret in KARLA_WEBHOOK_SECRET"},
+    ),
+    Code.SECRET_ENCODED: _Advice(
+        "The signature fits the configured secret once that is decoded.",
         "Configure the decoded secret; or if a script signed this, have it not decode.",
         {
             "Kubernetes": "a value copied from `kubectl get secret -o yaml`, which is base64",
-            "other webhook libraries": "svix and standardwebhooks decode secrets; Karla does not",
+            "other webhook libraries": "svix and standardwebhooks write whsec_ in front of base64",
+            "tests, scripts": "bytes.fromhex(secret) or uuid.bytes; Karla takes the text as it is",
         },
     ),
-    Code.SECRET_HEX: _Advice(
-        "The signature fits the secret once that is decoded from hex.",
-        "Configure the decoded secret; or if a script signed this, have it not decode.",
-        {"tests, scripts": "bytes.fromhex(secret) or uuid.bytes; Karla takes the text as it is"},
-    ),
-    Code.SECRET_DECODED: _Advice(
-        "The right secret is the encoded form of the one that is configured.",
-        _CONFIGURE_AS_SHOWN,
-        {"Kubernetes": "stringData that was decoded by hand before"},
-    ),
-    Code.SECRET_URL_ENCODED: _Advice(
-        "The configured secret is URL-encoded.",
-        "Configure it decoded.",
-        {"settings as URLs": "a secret copied out of a connection URL"},
-    ),
-    Code.SECRET_CASE: _Advice(
-        "The configured secret differs from the right one in upper and lower case.",
-        _CONFIGURE_AS_SHOWN,
-        {"databases": "a UUID column that changes the case of what it stores"},
+    Code.SECRET_RESPELLED: _Advice(
+        "The right secret is another spelling of the configured one.",
+        "Configure the secret exactly as Karla shows it.",
+        {
+            "databases": "a UUID column that changes capitals or hyphens",
+            "Kubernetes": "stringData that was decoded by hand before",
+        },
     ),
     Code.SECRET_REGISTERED_WITH_BLANKS: _Advice(
         "Karla signs with the configured secret plus a newline, a blank or quotes.",
@@ -248,44 +200,18 @@ _ADVICE: Final[dict[Code, _Advice]] = {
     Code.HEADER_TRUNCATED: _Advice(
         "The signature was cut short.", _HEADER_AS_IT_CAME, _HEADER_PLACES
     ),
-    Code.HEADER_SPLIT: _Advice(
-        "The header was broken over several lines or by blanks.",
-        _HEADER_AS_IT_CAME,
-        {**_HEADER_PLACES, "mail, terminals": "a line that was wrapped when it was copied"},
-    ),
     Code.HEADER_REPEATED: _Advice(
-        "The same signature header came more than once.",
-        "Have it set once.",
-        {
-            "nginx": "add_header or proxy_set_header beside the header that came",
-            "proxies": "two in a row that each add a copy",
-        },
-    ),
-    Code.HEADER_JOINED: _Advice(
-        "There is more than one signature header, and it cannot be told which one counts.",
+        "There is more than one signature header, so it cannot be told which one counts.",
         "Have only one of them set.",
         {
             "nginx": "add_header or proxy_set_header beside the header that came",
             "tests": "a client with a default header beside that of the request",
         },
     ),
-    Code.HEADER_QUOTED: _Advice(
-        "The header's value has quotes in it.",
-        _HEADER_AS_IT_CAME,
-        {**_HEADER_PLACES, "Python": "str(value) of bytes, or json.dumps(value)"},
-    ),
-    Code.HEADER_URL_ENCODED: _Advice(
-        "The header's value is URL-encoded.", _HEADER_AS_IT_CAME, _HEADER_PLACES
-    ),
     Code.HEADER_RESPELLED: _Advice(
-        "The header's elements are not `t=` and `v1=` with a comma between them.",
-        _HEADER_AS_IT_CAME,
-        {**_HEADER_PLACES, **_SENDER_SCRIPTS},
-    ),
-    Code.HEADER_NAME_IN_VALUE: _Advice(
-        "The header's value begins with the header's name.",
-        _HEADER_AS_IT_CAME,
-        {"curl": "a line of `-v` output, copied whole", **_HEADER_PLACES},
+        "The header is damaged: quoted, encoded, broken, or not `t=`, a comma and `v1=` in hex.",
+        "Hand on its value as it came; in a script that signs, use karla_receiver.sign.",
+        {**_HEADER_PLACES, **_SENDER_SCRIPTS, "Python": "str(value) of bytes, or json.dumps"},
     ),
     Code.HEADER_RENAMED: _Advice(
         "The signature came in a header of another name.",
@@ -296,26 +222,10 @@ _ADVICE: Final[dict[Code, _Advice]] = {
             "AWS API Gateway": "a mapping that renames headers",
         },
     ),
-    Code.SIGNATURE_IN_BASE64: _Advice(
-        "v1 is written in base64, not in hex.", _KARLA_OR_SCRIPT, _SENDER_SCRIPTS
-    ),
-    Code.TIMESTAMP_UNIT: _Advice(
-        "t does not count seconds.",
-        _KARLA_OR_SCRIPT,
-        {"JavaScript": "Date.now() counts milliseconds", "Java, Go": "millis or nanos of a clock"},
-    ),
     Code.TIMESTAMP_RESPELLED: _Advice(
-        "t is not a plain decimal number.",
+        "t is not a plain decimal number of seconds.",
         _KARLA_OR_SCRIPT,
-        {"Python": "time.time() without int()", **_SENDER_SCRIPTS},
-    ),
-    Code.TIME_ZONE: _Advice(
-        "The delivery is genuine, but dated ahead by whole hours: by a time zone, or a clock.",
-        "Compare unix time with unix time: time.time(), never a local date without its zone.",
-        {
-            "Python": "datetime.utcnow().timestamp() takes UTC for local time",
-            "tests, scripts": "a sender that reads a local date as UTC",
-        },
+        {"JavaScript": "Date.now() counts milliseconds", "Python": "time.time() without int()"},
     ),
     Code.TOO_LATE: _Advice(
         "The delivery is genuine, but was signed too long before it was verified.",
@@ -330,8 +240,9 @@ _ADVICE: Final[dict[Code, _Advice]] = {
     Code.CLOCK_BEHIND: _Advice(
         "The delivery is genuine, but dated ahead: the receiver's clock is behind, or the sender's"
         " ahead.",
-        "Set the clock that is wrong, by NTP.",
-        _CLOCKS,
+        "Set the clock that is wrong, by NTP; by whole hours, it is a time zone: compare unix time"
+        " with unix time.",
+        {**_CLOCKS, "tests, scripts": "a sender that reads a local date as UTC"},
     ),
     Code.VERIFIES_HERE: _Advice(
         "It verifies here: the receiver that refused it has another secret, clock or tolerance.",
@@ -389,31 +300,19 @@ _ADVICE: Final[dict[Code, _Advice]] = {
         {"proxies": "a time-out that is shorter than the endpoint takes"},
     ),
     Code.INVALID_JSON: _Advice(
-        "The body is not JSON that can be represented safely.",
-        "If it is from Karla, report it with the time: sending it again does not help.",
-        _SENDER_SCRIPTS,
+        "The body is not JSON that can be represented safely.", _REPORT, _SENDER_SCRIPTS
     ),
-    Code.INVALID_ENVELOPE: _Advice(
-        "The body is JSON, but not an event.",
-        "If it is from Karla, report it with the time: sending it again does not help.",
-        _SENDER_SCRIPTS,
-    ),
+    Code.INVALID_ENVELOPE: _Advice("The body is JSON, but not an event.", _REPORT, _SENDER_SCRIPTS),
     Code.UNDECODABLE_EVENT: _Advice(
         "A handler wants the event, which does not fit its type.",
         "Register a handler for `*` that takes any event, or update karla-receiver.",
         _SENDER_SCRIPTS,
     ),
     Code.HANDLER_ERROR: _Advice(
-        "A handler raised an error.",
-        "Mend the handler: the app's log has its traceback.",
-        _HANDLERS,
+        "A handler raised an error.", "Mend it: the app's log has its traceback.", _HANDLERS
     ),
-    Code.RETRY_LATER: _Advice(
-        "A handler asked for a later try.", "Nothing: the sender tries again.", _HANDLERS
-    ),
-    Code.IN_PROGRESS: _Advice(
-        "The same delivery was being handled.", "Nothing: the sender tries again.", _HANDLERS
-    ),
+    Code.RETRY_LATER: _Advice("A handler asked for a later try.", _AGAIN, _HANDLERS),
+    Code.IN_PROGRESS: _Advice("The same delivery was being handled.", _AGAIN, _HANDLERS),
     Code.UNAVAILABLE: _Advice(
         "The idempotency store or the inbox could not be reached.",
         "See that its database runs: the app's log names what failed.",
@@ -444,10 +343,10 @@ _ADVICE: Final[dict[Code, _Advice]] = {
         {"aiohttp": "auto_decompress decompresses request bodies; set it to False"},
     ),
     Code.SORTED_KEYS: _Advice(
-        "The keys of the JSON are sorted, so it was probably written anew. The order that was"
-        " signed is lost.",
-        _RAW_BODY,
-        {**_PARSED, "Flask": "jsonify, which sorts keys; take request.get_data()"},
+        "The keys of the JSON are sorted, so it was probably written anew, out of an order that is"
+        " not known here.",
+        "Give a recording with a genuine delivery: --like FILE, or like=[body].",
+        _REORDERED,
     ),
     Code.NOT_JSON: _Advice(
         "The body is no JSON text, as Karla's always is: it was cut or damaged.",

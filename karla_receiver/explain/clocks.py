@@ -30,14 +30,11 @@ def lateness(timestamp: int | None, now: float, tolerance: float) -> tuple[Chang
         return ()
     for name, per_second in UNITS:
         if SMALLEST_SECONDS <= timestamp // per_second < 10 * SMALLEST_SECONDS:
-            return (Change(Code.TIMESTAMP_UNIT, f"t is in {name}, not in seconds"),)
+            return (Change(Code.TIMESTAMP_RESPELLED, f"t is in {name}, not in seconds"),)
     distance = f"{abs(skew):.1f} s {'after' if skew > 0 else 'before'} the time that was signed"
     evidence = f"received {distance}, where {tolerance:g} s are allowed"
     hours = round(skew / _HOUR)
-    is_whole = 0 < abs(hours) <= _MOST_HOURS and abs(skew - hours * _HOUR) <= _NEAR_SECONDS
-    if is_whole:
-        evidence += f": close to {abs(hours)} h"
-    if skew > 0:
+    if 0 < abs(hours) <= _MOST_HOURS and abs(skew - hours * _HOUR) <= _NEAR_SECONDS:
         # Whole hours prove no clock wrong: what waits an hour looks the same.
-        return (Change(Code.TOO_LATE, evidence),)
-    return (Change(Code.TIME_ZONE if is_whole else Code.CLOCK_BEHIND, evidence),)
+        evidence += f": close to {abs(hours)} h"
+    return (Change(Code.TOO_LATE if skew > 0 else Code.CLOCK_BEHIND, evidence),)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Final, NamedTuple, TypeAlias, cast
 from urllib.parse import unquote
 
@@ -26,7 +27,7 @@ __all__ = [
 
 HeaderLines: TypeAlias = Sequence[str]
 HeaderPairs: TypeAlias = Sequence[tuple[str, str]]
-_Repair: TypeAlias = Callable[[str], Iterator[tuple[Change, str]]]
+_Repair: TypeAlias = Callable[[str], str]
 
 _MAX_CHARACTERS = 8192
 # So many digits of a cut signature are proof: no other one begins with them.
@@ -113,7 +114,7 @@ def _texts(lines: HeaderLines, headers: HeaderPairs) -> Iterator[tuple[tuple[Cha
     level: list[tuple[tuple[Change, ...], str]] = [((), ",".join(lines))]
     level += _each_alone([line.strip(" ,;\t") for line in lines])
     if len(lines) > 1:
-        change = Change(Code.HEADER_SPLIT, f"{len(lines)} header lines put together")
+        change = Change(Code.HEADER_RESPELLED, f"{len(lines)} header lines put together")
         level.append(((change,), "".join(lines)))
         level.append(((change,), "".join(line.strip() for line in lines)))
     if not any(line.strip() for line in lines):
@@ -124,8 +125,7 @@ def _texts(lines: HeaderLines, headers: HeaderPairs) -> Iterator[tuple[tuple[Cha
         level = [
             ((*changes, change), repaired)
             for changes, text in level
-            for repair in _REPAIRS
-            for change, repaired in repair(text)
+            for change, repaired in _repaired(text)
             if repaired != text
         ]
 
@@ -138,7 +138,7 @@ def _each_alone(headers: Sequence[str]) -> list[tuple[tuple[Change, ...], str]]:
     if len(set(whole)) == 1:
         return [((Change(Code.HEADER_REPEATED, f"the same header {len(whole)} times"),), whole[0])]
     return [
-        ((Change(Code.HEADER_JOINED, f"only header {number} of {len(whole)}"),), header)
+        ((Change(Code.HEADER_REPEATED, f"only header {number} of {len(whole)}"),), header)
         for number, header in enumerate(whole, 1)
     ]
 
@@ -208,58 +208,35 @@ def _read_of_other_algorithm(
         yield Reading(stamp, (bytes.fromhex(match[1]),), "", (*changes, change))
 
 
-def _unquoted(text: str) -> Iterator[tuple[Change, str]]:
-    bare = re.sub(r"^\s*b(?=['\"])", "", text)
-    yield Change(Code.HEADER_QUOTED, "without the quotes in it"), re.sub(r"\\?['\"]", "", bare)
-
-
-def _url_decoded(text: str) -> Iterator[tuple[Change, str]]:
-    yield Change(Code.HEADER_URL_ENCODED, "URL-decoded"), unquote(text)
-
-
-def _unfolded(text: str) -> Iterator[tuple[Change, str]]:
-    change = Change(Code.HEADER_SPLIT, "without the line break or blank within it")
-    yield change, re.sub(r"\s+", "", text)
-
-
-def _separated(text: str) -> Iterator[tuple[Change, str]]:
-    change = Change(Code.HEADER_RESPELLED, "with t=, v1= and a comma between them")
-    spelt = re.sub(r"(?i)(?<![a-z0-9])(t|v1)\s*[:=]\s*", lambda match: f"{match[1].lower()}=", text)
-    yield change, re.sub(r"\s*[;&|,\s]\s*", ",", spelt.strip())
-
-
-def _unnamed(text: str) -> Iterator[tuple[Change, str]]:
-    change = Change(Code.HEADER_NAME_IN_VALUE, "without its own name in front")
-    yield change, re.sub(rf"(?i)^\s*{HEADER}\s*[:=]\s*", "", text)
-
-
-def _parted(text: str) -> Iterator[tuple[Change, str]]:
+def _repaired(text: str) -> Iterator[tuple[Change, str]]:
     for (change,), part in _each_alone([part.strip(" ,;\t") for part in _BEFORE_T.split(text)]):
         yield change, part
-
-
-def _named_v1(text: str) -> Iterator[tuple[Change, str]]:
-    names = ", ".join(dict.fromkeys(match[1] + "=" for match in _OTHER_V1.finditer(text)))
-    yield Change(Code.HEADER_RESPELLED, f"with v1= in place of {names}"), _OTHER_V1.sub("v1=", text)
+    for evidence, repair in _REPAIRS.items():
+        yield Change(Code.HEADER_RESPELLED, evidence), repair(text)
     if _BARE.fullmatch(text):
         yield Change(Code.HEADER_RESPELLED, "with v1= in front"), f"v1={text.strip()}"
 
 
-def _from_base64(text: str) -> Iterator[tuple[Change, str]]:
-    def as_hex(match: re.Match[str]) -> str:
-        digest = base64.urlsafe_b64decode(match[2].replace("+", "-").replace("/", "_") + "=")
-        return match[1] + digest.hex()
-
-    yield Change(Code.SIGNATURE_IN_BASE64, "v1 read as base64"), _IN_BASE64.sub(as_hex, text)
+def _unquoted(text: str) -> str:
+    return re.sub(r"\\?['\"]", "", re.sub(r"^\s*b(?=['\"])", "", text))
 
 
-_REPAIRS: Final[tuple[_Repair, ...]] = (
-    _parted,
-    _unquoted,
-    _url_decoded,
-    _unnamed,
-    _named_v1,
-    _unfolded,
-    _from_base64,
-    _separated,
-)
+def _separated(text: str) -> str:
+    spelt = re.sub(r"(?i)(?<![a-z0-9])(t|v1)\s*[:=]\s*", lambda match: f"{match[1].lower()}=", text)
+    return re.sub(r"\s*[;&|,\s]\s*", ",", spelt.strip())
+
+
+def _as_hex(match: re.Match[str]) -> str:
+    digest = base64.urlsafe_b64decode(match[2].replace("+", "-").replace("/", "_") + "=")
+    return match[1] + digest.hex()
+
+
+_REPAIRS: Final[dict[str, _Repair]] = {
+    "without the quotes in it": _unquoted,
+    "URL-decoded": unquote,
+    "without its own name in front": partial(re.sub, rf"(?i)^\s*{HEADER}\s*[:=]\s*", ""),
+    "with v1= in place of another name": partial(_OTHER_V1.sub, "v1="),
+    "without the line break or blank within it": partial(re.sub, r"\s+", ""),
+    "with v1 read as base64": partial(_IN_BASE64.sub, _as_hex),
+    "with t=, v1= and a comma between them": _separated,
+}

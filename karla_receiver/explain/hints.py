@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from karla_receiver.errors import RequestError
-from karla_receiver.explain import json_styles
+from karla_receiver.explain import json_trees
 from karla_receiver.explain.causes import Change, Code
 from karla_receiver.explain.headers import HeaderLines, HeaderPairs, lines_of, readings
 from karla_receiver.request import content_length
@@ -24,10 +24,10 @@ def hints(body: bytes, lines: HeaderLines, headers: HeaderPairs) -> Iterator[Cha
         return
     if lines_of(headers, "content-encoding"):
         yield Change(Code.ENCODING_DECLARED, "there is a Content-Encoding header")
-    tree = json_styles.read(body)
+    tree = json_trees.read(body)
     if tree is None:
         yield Change(Code.NOT_JSON, f"{len(body)} bytes that are no JSON text in UTF-8")
-    elif json_styles.is_sorted(tree):
+    elif json_trees.is_sorted(tree):
         yield Change(Code.SORTED_KEYS, "in every object the keys are in alphabetical order")
 
 

@@ -7,32 +7,34 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import combinations, product
-from typing import Any, Final, NamedTuple, TypeAlias, TypeGuard
+from typing import Final, NamedTuple, TypeAlias
 
 from karla_receiver.explain.causes import Change, Code
+from karla_receiver.explain.json_trees import (
+    JSONTree,
+    Number,
+    Object,
+    fraction_keys,
+    is_list,
+    read,
+    sample_trees,
+    with_learned_keys,
+    with_sorted_keys,
+)
 
-__all__ = ["JSONTree", "Rewriting", "is_sorted", "read", "rewritten", "text_field"]
+__all__ = ["Rewriting", "plain", "rewritten"]
 
-JSONTree: TypeAlias = Any
 Quote: TypeAlias = Callable[[str], str]
 # The change is found out only for the one that fits: that costs as much as all the writing.
 Rewriting: TypeAlias = tuple[Callable[[], Change], bytes]
+# What is written ("string", "number", or the mark itself), and its text, or how deep it stands.
+_Token: TypeAlias = tuple[str, str | int]
 
 _MAX_NUMBER_KEYS = 6
 _WHOLE = re.compile(r"-?(?:0|[1-9][0-9]*)(\.0)?")
-
-
-class _Number(str):
-    """A number's text as it was received."""
-
-    __slots__ = ()
-
-
-class _Object(list[tuple[str, Any]]):
-    """An object's pairs in the order they came."""
 
 
 class _Layout(NamedTuple):
@@ -42,22 +44,67 @@ class _Layout(NamedTuple):
     indent: str
 
 
-class _Writing(NamedTuple):
-    """A value written down: pieces to join, and which of them are whole numbers of which key."""
-
-    pieces: list[str]
-    wholes: list[tuple[int, str]]
-
-
 class _Style(NamedTuple):
     layout: _Layout
     escapes: str
     quote: Quote
-    is_sorted: bool
 
     def __str__(self) -> str:
-        order = ", keys sorted" if self.is_sorted else ""
-        return f"{self.layout.name}, {self.escapes}{order}"
+        return f"{self.layout.name}, {self.escapes}"
+
+    def written(self, writing: _Writing) -> list[str]:
+        """Return the texts of all tokens, to be joined."""
+        texts = {token: self._text(*token) for token in writing.distinct}
+        return [texts[token] for token in writing.tokens]
+
+    def _text(self, kind: str, value: str | int) -> str:
+        if isinstance(value, str):
+            return self.quote(value) if kind == "string" else value
+        line = "\n" + self.layout.indent * value if self.layout.indent else ""
+        match kind:
+            case ":":
+                return self.layout.colon
+            case ",":
+                return self.layout.comma + line
+            case "{" | "[":
+                return kind + line
+            case _:
+                return line + kind
+
+
+class _Writing:
+    """A value, taken apart once to be written in many styles."""
+
+    def __init__(self, tree: JSONTree) -> None:
+        self.tokens: list[_Token] = []
+        # Which of the tokens are whole numbers, and the key that each has.
+        self.wholes: list[tuple[int, str]] = []
+        self._add(tree, "", 0)
+        self.distinct = set(self.tokens)
+
+    def _add(self, value: JSONTree, key: str, depth: int) -> None:
+        if isinstance(value, Number):
+            if _WHOLE.fullmatch(value):
+                self.wholes.append((len(self.tokens), key))
+            self.tokens.append(("number", str(value)))
+        elif isinstance(value, str):
+            self.tokens.append(("string", value))
+        elif not is_list(value):
+            self.tokens.append(("number", {None: "null", True: "true", False: "false"}[value]))
+        elif not value:
+            self.tokens.append(("number", "{}" if isinstance(value, Object) else "[]"))
+        else:
+            is_object = isinstance(value, Object)
+            mark = "{" if is_object else "["
+            for item in value:
+                self.tokens.append((mark, depth + 1))
+                mark = ","
+                if is_object:
+                    self.tokens += ("string", item[0]), (":", 0)
+                    self._add(item[1], item[0], depth + 1)
+                else:
+                    self._add(item, key, depth + 1)
+            self.tokens.append(("}" if is_object else "]", depth))
 
 
 _plain: Final[Quote] = json.JSONEncoder(ensure_ascii=False).encode
@@ -98,168 +145,104 @@ _QUOTES: Final[dict[str, Quote]] = {
     _ESCAPED + " in capitals (.NET)": _upper,
 }
 _STYLES: Final = tuple(
-    _Style(layout, escapes, quote, is_sorted)
-    for is_sorted, layout, (escapes, quote) in product((False, True), _LAYOUTS, _QUOTES.items())
+    _Style(layout, escapes, quote)
+    for layout, (escapes, quote) in product(_LAYOUTS, _QUOTES.items())
 )
+_OF_NUMBERS: Final = tuple(
+    style for style in _STYLES if style.layout in _LAYOUTS[:3] and style.escapes in {_RAW, _ESCAPED}
+)
+_ENDS: Final = ((b"", ""), (b"\n", ", with a newline at the end"))
 
 
-def read(body: bytes) -> JSONTree | None:
-    """Return the JSON value that body holds; None if it holds none, or one nested too deeply."""
+def plain(tree: JSONTree) -> bytes | None:
+    """Return tree in the first style; None if it is nested too deeply to be written."""
     try:
-        return json.loads(
-            body.decode(),
-            parse_int=_Number,
-            parse_float=_Number,
-            parse_constant=_Number,
-            object_pairs_hook=_Object,
-        )
-    except (ValueError, RecursionError):
+        return _encoded(_STYLES[0].written(_Writing(tree)))
+    except RecursionError:
         return None
 
 
-def text_field(tree: JSONTree | None, name: str) -> str | None:
-    """Return the text in one field of an object; None if there is no such thing."""
-    if isinstance(tree, _Object):
-        for key, value in tree:
-            if key == name and type(value) is str:
-                return value
-    return None
+def rewritten(tree: JSONTree, came: bytes, genuine: Sequence[JSONTree]) -> Iterator[Rewriting]:
+    """Write tree in every usual style, and with its keys in the orders that it may have had.
 
-
-def _is_list(value: object) -> TypeGuard[list[Any]]:
-    return isinstance(value, list)
-
-
-def is_sorted(tree: JSONTree) -> bool:
-    """Return whether there are keys to sort in tree and all of them are in order."""
-    keys = [[key for key, _ in each] for each in _objects(tree)]
-    return any(len(each) > 1 for each in keys) and all(each == sorted(each) for each in keys)
-
-
-def _objects(tree: JSONTree) -> Iterator[_Object]:
-    pending = [tree]
-    while pending:
-        value = pending.pop()
-        if isinstance(value, _Object):
-            yield value
-            pending.extend(child for _, child in value)
-        elif _is_list(value):
-            pending.extend(value)
-
-
-def rewritten(tree: JSONTree, body: bytes, *, with_numbers: bool) -> Iterator[Rewriting]:
-    """Write tree, which was read from body, in every usual style.
-
-    with_numbers: after that, also with whole numbers as `20.0` where `20` came, or the other way
-    round, a key at a time and in combinations: languages without integers change them so.
+    came: the text that tree was read from. genuine: values to learn the order of keys from, beside
+    the samples.
+    After that, whole numbers are written as `20.0` where `20` came, or the other way round, a key
+    at a time and in combinations: languages without integers change them so.
     """
     try:
-        yield from _in_all_styles(tree, body)
-        if with_numbers:
-            yield from _with_other_numbers(tree, body)
+        writings = {name: _Writing(each) for name, each in _in_orders(tree, genuine)}
+        for order, writing in writings.items():
+            for style in _STYLES:
+                text = _encoded(style.written(writing))
+                for end, note in _ENDS:
+                    yield partial(_change, came, text + end, style, order + note), text + end
+        fractions = fraction_keys((tree, *genuine, *sample_trees()))
+        for order, writing in writings.items():
+            if order != _ALPHABETICAL:
+                yield from _with_other_numbers(writing, came, order, fractions)
     except RecursionError:
         return  # as deep as the interpreter reads, and deeper than it writes
 
 
-def _in_all_styles(tree: JSONTree, body: bytes) -> Iterator[Rewriting]:
-    for style in _STYLES:
-        text = _encoded(_write(tree, style).pieces)
-        for end, note in ((b"", ""), (b"\n", ", with a newline at the end")):
-            yield partial(_change, tree, body, style, note), text + end
+_AS_IT_CAME, _ALPHABETICAL = "", ", keys sorted"
 
 
-def _with_other_numbers(tree: JSONTree, body: bytes) -> Iterator[Rewriting]:
-    for style in _STYLES:
-        if style.is_sorted:
-            continue
-        writing = _write(tree, style)
-        for keys in _number_keys(writing):
-            names = " and ".join(ascii(key[:40]) for key in keys)
-            note = f", with the other spelling of 20 and 20.0 in {names}"
-            text = _encoded(_respelled(writing, keys))
-            yield partial(_change, tree, body, style, note), text
+def _in_orders(tree: JSONTree, genuine: Sequence[JSONTree]) -> Iterator[tuple[str, JSONTree]]:
+    of_samples = with_learned_keys(tree, sample_trees())
+    orders = {
+        _AS_IT_CAME: tree,
+        ", keys in the order of the samples": of_samples,
+        ", keys in the order that was learned": with_learned_keys(tree, genuine, sample_trees()),
+        _ALPHABETICAL: with_sorted_keys(tree),
+    }
+    seen: list[JSONTree] = []
+    for name, each in orders.items():
+        if each not in seen:
+            seen.append(each)
+            yield name, each
 
 
-def _change(tree: JSONTree, body: bytes, signed: _Style, note: str) -> Change:
-    received = _style_of(tree, body)
-    code = Code.JSON_RESERIALISED
-    if received is not None and not note:
-        if received.is_sorted != signed.is_sorted:
-            code = Code.KEYS_REORDERED
-        elif received.layout == signed.layout and {received.escapes, signed.escapes} == {
-            _RAW,
-            _ESCAPED,
-        }:
-            is_escaped = received.escapes == _ESCAPED
-            code = Code.UNICODE_ESCAPED if is_escaped else Code.UNICODE_UNESCAPED
-    came = "in no usual style" if received is None else f"with {received}"
-    return Change(code, f"what was signed has {signed}{note}; what came is written {came}")
+def _with_other_numbers(
+    writing: _Writing, came: bytes, order: str, fractions: set[str]
+) -> Iterator[Rewriting]:
+    # Those that are seen with fractions are the likeliest to have lost one.
+    keys = dict.fromkeys(key for _, key in writing.wholes)
+    likeliest = sorted(keys, key=lambda key: key not in fractions)[:_MAX_NUMBER_KEYS]
+    for style in _OF_NUMBERS:
+        pieces = style.written(writing)
+        for size in range(1, len(likeliest) + 1):
+            for chosen in combinations(likeliest, size):
+                names = " and ".join(ascii(key[:40]) for key in chosen)
+                text = _encoded(_respelled(pieces, writing, chosen))
+                for end, note in _ENDS if style.layout.indent else _ENDS[:1]:
+                    note += f", with the other spelling of 20 and 20.0 in {names}"
+                    yield partial(_change, came, text + end, style, order + note), text + end
 
 
-def _style_of(tree: JSONTree, body: bytes) -> _Style | None:
-    stripped = body.rstrip(b"\r\n")
-    for style in _STYLES:
-        if _encoded(_write(tree, style).pieces) == stripped:
-            return style
-    return None
+def _change(came: bytes, text: bytes, signed: _Style, notes: str) -> Change:
+    if text.translate(None, b"\r\n") == came.translate(None, b"\r\n"):
+        return Change(Code.NEWLINES_CHANGED, "with the line ends that are usual in such a layout")
+    received = _style_of(came)
+    code = Code.KEYS_REORDERED if ", keys" in notes else Code.JSON_RESERIALISED
+    written = "in no usual style" if received is None else f"with {received}"
+    return Change(code, f"what was signed has {signed}{notes}; what came is written {written}")
 
 
-def _encoded(pieces: list[str]) -> bytes:
+def _style_of(came: bytes) -> _Style | None:
+    writing = _Writing(read(came))
+    stripped = came.rstrip(b"\r\n")
+    return next((each for each in _STYLES if _encoded(each.written(writing)) == stripped), None)
+
+
+def _encoded(pieces: Iterable[str]) -> bytes:
     return "".join(pieces).encode(errors="surrogatepass")
 
 
-def _number_keys(writing: _Writing) -> Iterator[tuple[str, ...]]:
-    keys = list(dict.fromkeys(key for _, key in writing.wholes))[:_MAX_NUMBER_KEYS]
-    for size in range(1, len(keys) + 1):
-        yield from combinations(keys, size)
-
-
-def _respelled(writing: _Writing, keys: tuple[str, ...]) -> list[str]:
-    pieces = list(writing.pieces)
+def _respelled(pieces: list[str], writing: _Writing, keys: tuple[str, ...]) -> list[str]:
+    pieces = list(pieces)
     for index, key in writing.wholes:
         if key in keys:
             text = pieces[index]
             pieces[index] = text[:-2] if text.endswith(".0") else f"{text}.0"
     return pieces
-
-
-def _write(tree: JSONTree, style: _Style) -> _Writing:
-    writing = _Writing([], [])
-    _write_value(tree, "", style, "\n" if style.layout.indent else "", writing)
-    return writing
-
-
-def _write_value(value: JSONTree, key: str, style: _Style, line: str, writing: _Writing) -> None:
-    if isinstance(value, _Number):
-        if _WHOLE.fullmatch(value):
-            writing.wholes.append((len(writing.pieces), key))
-        writing.pieces.append(value)
-    elif isinstance(value, str):
-        writing.pieces.append(style.quote(value))
-    elif _is_list(value):
-        _write_container(value, key, style, line, writing)
-    else:
-        writing.pieces.append({None: "null", True: "true", False: "false"}[value])
-
-
-def _write_container(
-    value: list[Any], key: str, style: _Style, line: str, writing: _Writing
-) -> None:
-    is_object = isinstance(value, _Object)
-    opening, closing = "{}" if is_object else "[]"
-    if not value:
-        writing.pieces.append(opening + closing)
-        return
-    inner = line + style.layout.indent
-    separator = opening + inner
-    if is_object and style.is_sorted:
-        value = sorted(value, key=lambda pair: pair[0])
-    for item in value:
-        writing.pieces.append(separator)
-        separator = style.layout.comma + inner
-        if is_object:
-            writing.pieces.extend((style.quote(item[0]), style.layout.colon))
-            _write_value(item[1], item[0], style, inner, writing)
-        else:
-            _write_value(item, key, style, inner, writing)
-    writing.pieces.append(line + closing)

@@ -11,12 +11,13 @@ import time
 from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hmac import compare_digest
-from typing import Final, NamedTuple
+from itertools import product
+from typing import Final, NamedTuple, TypeAlias
 
 from karla_receiver.checks import checked_body, is_finite
 from karla_receiver.decoding import parse_event
 from karla_receiver.errors import ConfigurationError, PayloadError, Reason, SignatureError
-from karla_receiver.explain import bodies, clocks
+from karla_receiver.explain import bodies, clocks, json_trees
 from karla_receiver.explain.advice import cause
 from karla_receiver.explain.causes import Cause, Change, Code, Explanation
 from karla_receiver.explain.headers import (
@@ -28,15 +29,17 @@ from karla_receiver.explain.headers import (
     readings,
 )
 from karla_receiver.explain.hints import hints
-from karla_receiver.explain.secret_forms import KeyForm, forms
+from karla_receiver.explain.json_trees import JSONTree
+from karla_receiver.explain.secret_forms import Form, forms
 from karla_receiver.request import Headers
 from karla_receiver.signature import Verifier
 from karla_receiver.signature.keys import Key, make_keys
 
 __all__ = ["explain"]
 
-_MAX_HASHES = 60_000
-_MAX_CANDIDATE_BYTES = 24 * 1_048_576
+_MAX_HASHES = 150_000
+_MAX_HASHED_BYTES = 4 * 1_073_741_824
+_MAX_CANDIDATE_BYTES = 48 * 1_048_576
 _BODY_ALONE = "signed was the body alone, without t"
 
 # Decided by the signature; for all other reasons it does not matter, or fits.
@@ -60,6 +63,7 @@ def explain(
     tolerance: float = 300,
     others: Mapping[str, str | bytes] | None = None,
     headers: Headers = (),
+    like: Sequence[bytes] = (),
     refused: Reason | str | None = None,
     is_whole: bool = True,
 ) -> Explanation:
@@ -70,10 +74,11 @@ def explain(
     now: when it was received, in unix seconds; the present time if left out. tolerance: seconds.
     others: secrets of other environments, by a name to call each by.
     headers: all that came with the delivery, as in `Request`.
+    like: bodies of genuine deliveries, from which the order of their keys is learned.
     refused: the reason that the receiver logged, if that is known: it is where this starts.
     is_whole: False if body is only the beginning of what came, which proves nothing.
-    Raises ConfigurationError for a missing or blank secret, a bad tolerance, a bad time or an
-    unknown reason; TypeError for a body or header of another type.
+    Raises ConfigurationError for a missing or blank secret, a bad tolerance, a bad time, an
+    unknown reason or a genuine body that is not JSON; TypeError for a body or header that is none.
 
     Works offline: in a tenth of a second for a usual delivery, in half a minute for a hostile
     one of a megabyte. Call it from a terminal or a test, and never while answering a request.
@@ -85,6 +90,7 @@ def explain(
         configured = list(_checked(given).values())
         named = _checked({ascii(name): secret for name, secret in (others or {}).items()})
         recorded = _checked_reason(refused)
+        genuine = _read_all(like)
         refusal = _refusal(raw, header, configured, moment, tolerance)
         lines, pairs = as_lines(header), as_pairs(headers)
         if recorded is not None and recorded not in _OF_THE_SIGNATURE:
@@ -92,33 +98,43 @@ def explain(
         if refusal is None:
             return _verifying(recorded)
         if not is_whole:
-            return Explanation(
-                reason=recorded or refusal.reason,
-                causes=_facts(refusal, pairs),
-                hints=(_cut(raw),),
-            )
-        search = _Search(raw, configured, named)
+            reason, causes = recorded or refusal.reason, _facts(refusal, pairs)
+            return Explanation(reason=reason, causes=causes, hints=(_cut(raw),))
+        search = _Search(raw, configured, named, genuine)
         found = search.run(readings(lines, pairs))
     finally:
         # Error reports with local variables are common: no frame that an error leaves holds one.
         del secrets, others
         given, configured, named = {}, [], {}
-    if found is None:
-        return Explanation(
-            reason=recorded or refusal.reason,
-            causes=_facts(refusal, pairs),
-            hints=tuple(map(cause, hints(raw, lines, pairs))),
-            tried=search.tried,
-            is_complete=search.is_complete,
-        )
-    late = clocks.lateness(found.timestamp, moment, tolerance)
-    changes = (*found.changes, *late)
+    reason = recorded or refusal.reason
+    if found is not None:
+        changes = (*found.changes, *clocks.lateness(found.timestamp, moment, tolerance))
+        causes = _causes(changes)
+        return Explanation(reason=reason, causes=causes, is_proven=True, tried=search.tried)
     return Explanation(
-        reason=recorded or refusal.reason,
-        causes=tuple(map(cause, changes)),
-        is_proven=True,
+        reason=reason,
+        causes=_facts(refusal, pairs),
+        hints=_causes(hints(raw, lines, pairs)),
         tried=search.tried,
+        is_complete=search.is_complete,
     )
+
+
+def _causes(changes: Iterable[Change]) -> tuple[Cause, ...]:
+    """Return a cause for each code, with the evidence of all its changes."""
+    evidence: dict[Code, list[str]] = {}
+    for change in changes:
+        evidence.setdefault(change.code, []).append(change.evidence)
+    return tuple(cause(Change(code, "; ".join(all_of))) for code, all_of in evidence.items())
+
+
+def _read_all(like: Sequence[bytes]) -> list[JSONTree]:
+    trees: list[JSONTree] = []
+    for place, body in enumerate(like, 1):
+        trees.append(json_trees.read(checked_body(body)))
+        if trees[-1] is None:
+            raise ConfigurationError(f"genuine body {place} is not JSON in UTF-8")
+    return trees
 
 
 def _checked_reason(refused: Reason | str | None) -> Reason | None:
@@ -151,10 +167,8 @@ def _told(
 def _verifying(recorded: Reason | None) -> Explanation:
     if recorded is None:
         return Explanation(reason=None)
-    evidence = f"it was refused as {recorded}"
-    return Explanation(
-        reason=recorded, causes=(cause(Change(Code.VERIFIES_HERE, evidence)),), is_proven=True
-    )
+    told = cause(Change(Code.VERIFIES_HERE, f"it was refused as {recorded}"))
+    return Explanation(reason=recorded, causes=(told,), is_proven=True)
 
 
 def _facts(refusal: SignatureError, headers: HeaderPairs) -> tuple[Cause, ...]:
@@ -242,99 +256,97 @@ class _Target(NamedTuple):
         return f"<_Target {self.reading!r}>"
 
 
+# A key to try, and what makes it differ from the secret as it is configured.
+_KeyForm: TypeAlias = tuple[tuple[Change, ...], Key]
+
+
 class _Search:
     """Tries what may have been signed with what may be the key, the likeliest first."""
 
-    def __init__(self, body: bytes, secrets: list[bytes], others: Mapping[str, bytes]) -> None:
-        names = [f"secret {n}" for n in range(1, len(secrets) + 1)]
-        names = ["the secret"] if len(names) == 1 else names
-        by_secret = [list(forms(each, name)) for each, name in zip(secrets, names, strict=True)]
-        self._given = [each[0] for each in by_secret]
-        self._forms = [form for each in by_secret for form in each[1:]]
-        self._forms += _forms_of(others)
-        self._secrets = [form for each in secrets for form in _plain_forms(each)]
+    def __init__(
+        self,
+        body: bytes,
+        secrets: list[bytes],
+        others: Mapping[str, bytes],
+        genuine: Sequence[JSONTree],
+    ) -> None:
         self._body = body
-        self._bytes_left = _MAX_CANDIDATE_BYTES
+        self._genuine = genuine
+        self._forms = list(_forms(secrets, others))
+        self._bytes_left = _MAX_HASHED_BYTES
+        self._candidate_bytes_left = _MAX_CANDIDATE_BYTES
         self.tried = 0
 
     @property
     def is_complete(self) -> bool:
         """Whether everything was tried."""
-        return self.tried < _MAX_HASHES and self._bytes_left > 0
+        return self.tried < _MAX_HASHES and min(self._bytes_left, self._candidate_bytes_left) > 0
 
     def run(self, readings: Iterable[Reading]) -> _Found | None:
         """Return the first that fits; None if none does, or the bound is reached before."""
         every = [target for reading in readings for target in _targets(reading)]
         targets = [target for target in every if not _is_of_other_algorithm(target)]
-        stages = (
-            (bodies.unchanged(self._body), (*self._given, *self._forms)),
-            (bodies.originals(self._body), self._given),
-            (bodies.originals(self._body, with_numbers=False), self._forms),
+        keys = [(changes, Key(form)) for changes, form in self._forms]
+        given = [key for key in keys if not key[0]]
+        originals: list[bodies.Candidate] = []
+        framed = [((), self._body), ((), repr(self._body).encode())]
+        others = [each for target in targets if target.prefix for each in _other_messages(target)]
+        return (
+            self._among([((), self._body)], keys, targets)
+            or self._among(self._kept(originals), given, targets)
+            or self._among(originals, [key for key in keys if key[0]], targets)
+            or self._among(framed, keys, others)
+            or self._of_other_algorithm(filter(_is_of_other_algorithm, every))
         )
-        for candidates, keys in stages:
-            found = self._among(candidates, keys, targets)
-            if found is not None:
-                return found
-        other_messages = [
-            each for target in targets if target.prefix for each in _other_messages(target)
-        ]
-        keys = (*self._given, *self._forms)
-        return self._among(
-            bodies.framed(self._body), keys, other_messages
-        ) or self._of_other_algorithm(filter(_is_of_other_algorithm, every))
+
+    def _kept(self, originals: list[bodies.Candidate]) -> Iterator[bodies.Candidate]:
+        """Yield what the body may have been, and append it to originals."""
+        seen = {hash(self._body)}
+        for candidate in bodies.originals(self._body, self._genuine):
+            body = candidate[1]
+            if hash(body) not in seen:
+                seen.add(hash(body))
+                self._candidate_bytes_left -= len(body)
+                if self._candidate_bytes_left <= 0:
+                    return
+                originals.append(candidate)
+                yield candidate
 
     def _of_other_algorithm(self, targets: Iterable[_Target]) -> _Found | None:
+        body_alone = Change(Code.OTHER_MESSAGE, _BODY_ALONE)
         for target in targets:
-            (signature,) = target.reading.signatures
-            body_alone = Change(Code.OTHER_MESSAGE, _BODY_ALONE)
-            messages = {target.prefix: (), b"": () if not target.prefix else (body_alone,)}
-            for prefix, changes in messages.items():
-                for of_secret, secret in self._secrets:
-                    self.tried += 1
-                    if _has_mac(secret, prefix + self._body, signature):
-                        undone = (*target.changes, *changes, *of_secret)
-                        return _Found(undone, target.timestamp)
+            messages = {b"": (body_alone,)} | {target.prefix: ()}
+            for (prefix, changes), (of_secret, secret) in product(messages.items(), self._forms):
+                self.tried += 1
+                if _has_mac(secret, prefix + self._body, target.reading.signatures[0]):
+                    return _Found((*target.changes, *changes, *of_secret), target.timestamp)
         return None
 
     def _among(
-        self, candidates: bodies.Candidates, keys: Sequence[KeyForm], targets: Sequence[_Target]
+        self,
+        candidates: Iterable[bodies.Candidate],
+        keys: Sequence[_KeyForm],
+        targets: Sequence[_Target],
     ) -> _Found | None:
-        seen: set[int] = set()
-        for changes, body in candidates:
-            if hash(body) in seen:
-                continue
-            seen.add(hash(body))
-            self._bytes_left -= len(body)
-            for form in keys:
-                for target in targets:
-                    if not self.is_complete:
-                        return None
-                    self.tried += 1
-                    if _fits(form.key.digest(target.prefix, body), target.reading):
-                        return _found(target, changes, form)
+        for changes, body in candidates if targets else ():
+            for (of_key, key), target in product(keys, targets):
+                if self.tried >= _MAX_HASHES or self._bytes_left <= 0:
+                    return None
+                self.tried += 1
+                self._bytes_left -= len(body)
+                if _fits(key.digest(target.prefix, body), target.reading):
+                    of_body = (each if isinstance(each, Change) else each() for each in changes)
+                    return _Found((*target.changes, *of_body, *of_key), target.timestamp)
         return None
 
 
-def _found(target: _Target, undone: bodies.Changes, form: KeyForm) -> _Found:
-    of_body = (change if isinstance(change, Change) else change() for change in undone)
-    of_key = () if form.change is None else (form.change,)
-    return _Found((*target.changes, *of_body, *of_key), target.timestamp)
-
-
-def _forms_of(others: Mapping[str, bytes]) -> Iterator[KeyForm]:
+def _forms(secrets: list[bytes], others: Mapping[str, bytes]) -> Iterator[Form]:
+    for number, secret in enumerate(secrets, 1):
+        yield from forms(secret, f"secret {number}" if len(secrets) > 1 else "the secret")
     for name, secret in others.items():
         change = Change(Code.SECRET_OF_ANOTHER_ENVIRONMENT, f"with the secret {name}")
-        for form in dict.fromkeys((secret, secret.strip())):
-            yield KeyForm(change, Key(form))
-
-
-def _plain_forms(secret: bytes) -> Iterator[tuple[tuple[Change, ...], bytes]]:
-    yield (), secret
-    if secret.strip() != secret:
-        yield (
-            (Change(Code.SECRET_BLANKS, "without the blanks or newline around it"),),
-            secret.strip(),
-        )
+        for changes, form in forms(secret, f"the secret {name}"):
+            yield (change, *(each for each in changes if each.code != Code.SECRET_BLANKS)), form
 
 
 def _is_of_other_algorithm(target: _Target) -> bool:
@@ -362,14 +374,16 @@ def _targets(reading: Reading) -> Iterator[_Target]:
     yield _Target(f"{text}.".encode(), reading, reading.changes, stamp)
     for name, per_second in clocks.UNITS:
         if stamp is not None and stamp >= clocks.SMALLEST_SECONDS * per_second:
-            change = Change(Code.TIMESTAMP_UNIT, f"t came in {name}, and was signed in seconds")
+            change = Change(
+                Code.TIMESTAMP_RESPELLED, f"t came in {name}, and was signed in seconds"
+            )
             seconds = stamp // per_second
             yield _Target(f"{seconds}.".encode(), reading, (*reading.changes, change), seconds)
 
 
 def _other_messages(target: _Target) -> Iterator[_Target]:
     stamp = target.prefix[:-1]
-    for what, prefix in (
+    for evidence, prefix in (
         (_BODY_ALONE, b""),
         ("signed was t and the body, with nothing between them", stamp),
         ("signed was t and the body with a colon between them", stamp + b":"),
@@ -378,8 +392,8 @@ def _other_messages(target: _Target) -> Iterator[_Target]:
         ("signed was v1, t and the body with colons between them", b"v1:" + stamp + b":"),
         ("signed was a form of the body after t and the dot", target.prefix),
     ):
-        change = Change(Code.OTHER_MESSAGE, what)
-        yield target._replace(prefix=prefix, changes=(*target.changes, change))
+        changes = (*target.changes, Change(Code.OTHER_MESSAGE, evidence))
+        yield target._replace(prefix=prefix, changes=changes)
 
 
 def _fits(digest: bytes, reading: Reading) -> bool:

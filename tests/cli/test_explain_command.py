@@ -43,7 +43,8 @@ def test_a_cause_is_told_with_its_proof_and_what_to_do(recording: Path) -> None:
     assert explained.status == 1
     assert lines[:3] == [
         f"Delivery 2, {len(BODY) + 1} bytes: signature_mismatch",
-        "  Cause: A newline or blanks were added before or after the body. (newline_added)",
+        "  Cause: Newlines or blanks around the body, or the kind of its line ends, were changed."
+        " (newlines_changed)",
         "    Evidence: without 1 blank byte(s) at the end",
     ]
     assert lines[3].startswith("    To do: Hand on the bytes as they came")
@@ -150,7 +151,7 @@ def test_deliveries_have_the_numbers_of_their_lines(recording: Path) -> None:
     ]
     assert run("explain", "--line", "2", stdin=content).status == 2
     (third,) = run("explain", "--line", "3", "--json", stdin=content).lines
-    assert [each["code"] for each in third["causes"]] == ["newline_added"]
+    assert [each["code"] for each in third["causes"]] == ["newlines_changed"]
 
 
 def test_explanations_may_be_had_as_json(recording: Path) -> None:
@@ -158,7 +159,7 @@ def test_explanations_may_be_had_as_json(recording: Path) -> None:
 
     assert [each["delivery"] for each in lines] == [1, 2, 3, 4]
     assert [each["reason"] for each in lines] == [None] + ["signature_mismatch"] * 3
-    assert [each["code"] for each in lines[1]["causes"]] == ["newline_added"]
+    assert [each["code"] for each in lines[1]["causes"]] == ["newlines_changed"]
     assert lines[1]["causes"][0]["where"]["curl"]
     assert lines[2]["causes"] == []
     assert lines[2]["is_complete"]
@@ -170,9 +171,9 @@ def test_a_raw_body_may_be_explained_with_its_header(tmp_path: Path) -> None:
     arguments = ("explain", body, "--signature", HEADER, "--json")
 
     (then,) = run(*arguments, "--at", str(NOW)).lines
-    assert [each["code"] for each in then["causes"]] == ["newline_added"]
+    assert [each["code"] for each in then["causes"]] == ["newlines_changed"]
     (now,) = run(*arguments).lines
-    assert [each["code"] for each in now["causes"]] == ["newline_added", "too_late"]
+    assert [each["code"] for each in now["causes"]] == ["newlines_changed", "too_late"]
 
 
 def test_the_time_of_receipt_is_the_recorded_one_unless_given(recording: Path) -> None:
@@ -222,9 +223,30 @@ def test_secrets_of_other_environments_are_tried(
         assert SECRET not in explained.output
 
 
+def test_the_order_of_keys_is_learned_from_a_genuine_delivery(tmp_path: Path) -> None:
+    genuine, signed = b'{"z": {"y": 1, "x": 2}, "a": 3}', b'{"z":{"y":5,"x":6},"a":7}'
+    sorted_keys = recorded(b'{"a":7,"z":{"x":6,"y":5}}', sign(signed, SECRET, timestamp=NOW))
+    stdin = msgspec.json.encode(sorted_keys)
+    assert "(sorted_keys)" in run("explain", stdin=stdin).output
+
+    body, recording = tmp_path / "body.json", tmp_path / "deliveries.jsonl"
+    body.write_bytes(genuine)
+    recorder = Recorder(recording, 9)
+    recorder.add(msgspec.structs.replace(recorded(b"cut"), reason="signature_mismatch"))
+    recorder.add(recorded(genuine))
+    for file in (body, recording):
+        explained = run("explain", "--like", file, stdin=stdin)
+        assert "(keys_reordered)" in explained.output
+        assert explained.output.endswith("  Proven: with this undone, the signature fits.\n")
+
+
 def test_wrong_use_is_told(recording: Path, tmp_path: Path) -> None:
     body = tmp_path / "body.json"
     body.write_bytes(BODY)
+    empty = tmp_path / "empty.json"
+    empty.touch()
+    refusals = tmp_path / "refusals.jsonl"
+    refusals.write_bytes(refused("signature_mismatch"))
     for arguments, secret, message in (
         ([recording, "--line", "5"], SECRET, f"--line 5: {recording} has no delivery there"),
         ([recording, "--other-secret-env", "NOTHING"], SECRET, "there is no such variable"),
@@ -249,6 +271,9 @@ def test_wrong_use_is_told(recording: Path, tmp_path: Path) -> None:
             "--other-secret-file 'nothing.txt': there is no such file",
         ),
         ([recording, "--tolerance=-1"], SECRET, "tolerance must be"),
+        ([recording, "--like", "nothing.jsonl"], SECRET, "nothing.jsonl: No such file"),
+        ([recording, "--like", refusals], SECRET, "no delivery in it was accepted"),
+        ([recording, "--like", empty], SECRET, "genuine body 1 is not JSON in UTF-8"),
     ):
         wrong = run("explain", *arguments, secret=secret)
         assert (wrong.status, wrong.output) == (2, "")

@@ -39,6 +39,7 @@ class Received:
     now: float = NOW
     others: dict[str, str | bytes] | None = None
     headers: Any = ()
+    like: tuple[bytes, ...] = ()
 
     def explained(self) -> Explanation:
         return explain(
@@ -48,6 +49,7 @@ class Received:
             now=self.now,
             others=self.others,
             headers=self.headers,
+            like=self.like,
         )
 
 

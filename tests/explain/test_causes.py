@@ -94,11 +94,11 @@ CAUSES: dict[str, tuple[Received, list[Code]]] = {
     ),
     "unicode escaped": (
         with_body(redumped(separators=(",", ":"))),
-        [Code.UNICODE_ESCAPED],
+        [Code.JSON_RESERIALISED],
     ),
     "unicode unescaped": (
         with_body(redumped(ensure_ascii=False), ESCAPED),
-        [Code.UNICODE_UNESCAPED],
+        [Code.JSON_RESERIALISED],
     ),
     "signed with sorted keys": (
         signed_as(compact(dict(sorted(json.loads(COMPACT).items())))),
@@ -112,49 +112,49 @@ CAUSES: dict[str, tuple[Received, list[Code]]] = {
         ),
         [Code.KEYS_REORDERED],
     ),
-    "newline added": (with_body(lambda body: body + b"\n"), [Code.NEWLINE_ADDED]),
-    "CR LF added": (with_body(lambda body: body + b"\r\n"), [Code.NEWLINE_ADDED]),
-    "newlines added": (with_body(lambda body: body + b"\n\n\n"), [Code.NEWLINE_ADDED]),
-    "blanks added": (with_body(lambda body: b" " + body + b" \n"), [Code.NEWLINE_ADDED]),
-    "newline lost": (with_body(lambda body: body[:-1], INDENTED), [Code.NEWLINE_LOST]),
-    "CR LF lost": (signed_as(COMPACT + b"\r\n"), [Code.NEWLINE_LOST]),
+    "newline added": (with_body(lambda body: body + b"\n"), [Code.NEWLINES_CHANGED]),
+    "CR LF added": (with_body(lambda body: body + b"\r\n"), [Code.NEWLINES_CHANGED]),
+    "newlines added": (with_body(lambda body: body + b"\n\n\n"), [Code.NEWLINES_CHANGED]),
+    "blanks added": (with_body(lambda body: b" " + body + b" \n"), [Code.NEWLINES_CHANGED]),
+    "newline lost": (with_body(lambda body: body[:-1], INDENTED), [Code.NEWLINES_CHANGED]),
+    "CR LF lost": (signed_as(COMPACT + b"\r\n"), [Code.NEWLINES_CHANGED]),
     "LF became CR LF": (
         with_body(lambda body: body.replace(b"\n", b"\r\n"), INDENTED),
-        [Code.LF_BECAME_CRLF],
+        [Code.NEWLINES_CHANGED],
     ),
     "CR LF became LF": (
         with_body(lambda body: body.replace(b"\r\n", b"\n"), INDENTED.replace(b"\n", b"\r\n")),
-        [Code.CRLF_BECAME_LF],
+        [Code.NEWLINES_CHANGED],
     ),
     "CR LF became LF, and the last was lost": (
         with_body(
             lambda body: body.replace(b"\r\n", b"\n").rstrip(), INDENTED.replace(b"\n", b"\r\n")
         ),
-        [Code.NEWLINE_LOST, Code.CRLF_BECAME_LF],
+        [Code.NEWLINES_CHANGED],
     ),
-    "newline in front": (with_body(lambda body: b"\n" + body), [Code.NEWLINE_ADDED]),
-    "newline in front lost": (signed_as(b"\n" + COMPACT), [Code.NEWLINE_LOST]),
-    "BOM added": (with_body(lambda body: b"\xef\xbb\xbf" + body), [Code.BOM_ADDED]),
-    "BOM lost": (signed_as(b"\xef\xbb\xbf" + COMPACT), [Code.BOM_LOST]),
+    "newline in front": (with_body(lambda body: b"\n" + body), [Code.NEWLINES_CHANGED]),
+    "newline in front lost": (signed_as(b"\n" + COMPACT), [Code.NEWLINES_CHANGED]),
+    "BOM added": (with_body(lambda body: b"\xef\xbb\xbf" + body), [Code.BYTE_ORDER_MARK]),
+    "BOM lost": (signed_as(b"\xef\xbb\xbf" + COMPACT), [Code.BYTE_ORDER_MARK]),
     "BOM and newline added": (
         with_body(lambda body: b"\xef\xbb\xbf" + body + b"\n"),
-        [Code.NEWLINE_ADDED, Code.BOM_ADDED],
+        [Code.NEWLINES_CHANGED, Code.BYTE_ORDER_MARK],
     ),
-    "still in gzip": (with_body(in_gzip), [Code.NOT_DECOMPRESSED]),
-    "still in deflate": (with_body(zlib.compress), [Code.NOT_DECOMPRESSED]),
-    "gzip was undone": (signed_as(in_gzip(COMPACT)), [Code.DECOMPRESSED]),
+    "still in gzip": (with_body(in_gzip), [Code.COMPRESSION_CHANGED]),
+    "still in deflate": (with_body(zlib.compress), [Code.COMPRESSION_CHANGED]),
+    "gzip was undone": (signed_as(in_gzip(COMPACT)), [Code.COMPRESSION_CHANGED]),
     "gzip -1 was undone": (
         signed_as(gzip.compress(COMPACT, compresslevel=1, mtime=0)),
-        [Code.DECOMPRESSED],
+        [Code.COMPRESSION_CHANGED],
     ),
-    "still in base64": (with_body(base64.b64encode), [Code.BASE64_BODY]),
+    "still in base64": (with_body(base64.b64encode), [Code.ENCODED_BODY]),
     "still in base64 for URLs": (
         with_body(lambda body: base64.urlsafe_b64encode(body).rstrip(b"=") + b"\n"),
-        [Code.BASE64_BODY],
+        [Code.ENCODED_BODY],
     ),
     "base64 of reserialised JSON": (
         with_body(lambda body: base64.b64encode(redumped()(body))),
-        [Code.BASE64_BODY, Code.JSON_RESERIALISED],
+        [Code.ENCODED_BODY, Code.JSON_RESERIALISED],
     ),
     "in a JSON string": (
         with_body(lambda body: json.dumps(body.decode()).encode()),
@@ -172,13 +172,13 @@ CAUSES: dict[str, tuple[Received, list[Code]]] = {
     ),
     "a form field": (
         with_body(lambda body: urlencode({"payload": body.decode()}).encode()),
-        [Code.FORM_BODY],
+        [Code.ENCODED_BODY],
     ),
     "a form field's name": (
         with_body(lambda body: (quote_plus(body.decode()) + "=").encode()),
-        [Code.FORM_BODY],
+        [Code.ENCODED_BODY],
     ),
-    "percent-encoded": (with_body(lambda body: quote(body.decode()).encode()), [Code.FORM_BODY]),
+    "percent-encoded": (with_body(lambda body: quote(body.decode()).encode()), [Code.ENCODED_BODY]),
     "read as latin-1": (
         with_body(lambda body: body.decode("latin-1").encode()),
         [Code.CHARSET_CHANGED],
@@ -207,15 +207,15 @@ CAUSES: dict[str, tuple[Received, list[Code]]] = {
     ),
     "signed as GitHub does": (
         replace(GENUINE, header=f"sha256={mac(COMPACT)}"),
-        [Code.HEADER_RESPELLED, Code.HEADER_RESPELLED, Code.OTHER_MESSAGE],
+        [Code.HEADER_RESPELLED, Code.OTHER_MESSAGE],
     ),
     "signed as GitHub does, under its name": (
         replace(GENUINE, header=None, headers={"X-Hub-Signature-256": f"sha256={mac(COMPACT)}"}),
-        [Code.HEADER_RENAMED, Code.HEADER_RESPELLED, Code.HEADER_RESPELLED, Code.OTHER_MESSAGE],
+        [Code.HEADER_RENAMED, Code.HEADER_RESPELLED, Code.OTHER_MESSAGE],
     ),
     "digits alone": (
         replace(GENUINE, header=mac(COMPACT)),
-        [Code.HEADER_RESPELLED, Code.HEADER_RESPELLED, Code.OTHER_MESSAGE],
+        [Code.HEADER_RESPELLED, Code.OTHER_MESSAGE],
     ),
     "sha256 in place of v1": (
         with_header(lambda text: text.replace("v1=", "sha256=")),
@@ -235,7 +235,6 @@ CAUSES: dict[str, tuple[Received, list[Code]]] = {
         replace(GENUINE, header=f"sha1={mac(COMPACT, algorithm='sha1')}"),
         [
             Code.HEADER_RESPELLED,
-            Code.HEADER_RESPELLED,
             Code.OTHER_ALGORITHM,
             Code.OTHER_MESSAGE,
         ],
@@ -254,26 +253,27 @@ CAUSES: dict[str, tuple[Received, list[Code]]] = {
         configured(f"export KARLA_WEBHOOK_SECRET='{SECRET}'\n"),
         [Code.SECRET_LINE],
     ),
+    "two secrets": (configured(f"of-production,{SECRET}"), [Code.SECRET_LIST]),
     "secret in base64": (
         configured(base64.b64encode(SECRET.encode()).decode()),
-        [Code.SECRET_BASE64],
+        [Code.SECRET_ENCODED],
     ),
     "secret in base64 with a newline": (
         configured(base64.b64encode(SECRET.encode() + b"\n").decode()),
-        [Code.SECRET_BASE64],
+        [Code.SECRET_ENCODED],
     ),
-    "secret in hex": (configured(SECRET.encode().hex()), [Code.SECRET_HEX]),
-    "secret decoded from base64": (configured(base64.b64decode(SECRET)), [Code.SECRET_DECODED]),
+    "secret in hex": (configured(SECRET.encode().hex()), [Code.SECRET_ENCODED]),
+    "secret decoded from base64": (configured(base64.b64decode(SECRET)), [Code.SECRET_RESPELLED]),
     "secret decoded from hex": (
         configured(bytes.fromhex(SECRET), SECRET.lower()),
-        [Code.SECRET_DECODED],
+        [Code.SECRET_RESPELLED],
     ),
     "secret URL-encoded": (
         configured("a%2Bb%2Fc%3D-secret", "a+b/c=-secret"),
-        [Code.SECRET_URL_ENCODED],
+        [Code.SECRET_ENCODED],
     ),
-    "secret in lower case": (configured(SECRET.lower(), SECRET.upper()), [Code.SECRET_CASE]),
-    "secret in upper case": (configured(SECRET.upper(), SECRET.lower()), [Code.SECRET_CASE]),
+    "secret in lower case": (configured(SECRET.lower(), SECRET.upper()), [Code.SECRET_RESPELLED]),
+    "secret in upper case": (configured(SECRET.upper(), SECRET.lower()), [Code.SECRET_RESPELLED]),
     "secret registered with a newline": (
         configured(SECRET, SECRET + "\n"),
         [Code.SECRET_REGISTERED_WITH_BLANKS],
@@ -293,16 +293,19 @@ CAUSES: dict[str, tuple[Received, list[Code]]] = {
     "header truncated": (with_header(lambda text: text[:-10]), [Code.HEADER_TRUNCATED]),
     "header folded": (
         with_header(lambda text: text.replace(",", ",\r\n ")),
-        [Code.HEADER_SPLIT],
+        [Code.HEADER_RESPELLED],
     ),
     "header broken within v1": (
         with_header(lambda text: text[:50] + "\n" + text[50:]),
-        [Code.HEADER_SPLIT],
+        [Code.HEADER_RESPELLED],
     ),
-    "header in two lines": (with_header(lambda text: [text[:50], text[50:]]), [Code.HEADER_SPLIT]),
+    "header in two lines": (
+        with_header(lambda text: [text[:50], text[50:]]),
+        [Code.HEADER_RESPELLED],
+    ),
     "header as bytes in two lines": (
         with_header(lambda text: [text[:50].encode(), b" " + text[50:].encode()]),
-        [Code.HEADER_SPLIT],
+        [Code.HEADER_RESPELLED],
     ),
     "the same header twice": (with_header(lambda text: [text] * 2), [Code.HEADER_REPEATED]),
     "the same header three times, joined": (
@@ -311,29 +314,29 @@ CAUSES: dict[str, tuple[Received, list[Code]]] = {
     ),
     "another header in a line before": (
         with_header(lambda text: [OTHER_HEADER, text]),
-        [Code.HEADER_JOINED],
+        [Code.HEADER_REPEATED],
     ),
     "headers joined": (
         with_header(lambda text: f"{OTHER_HEADER},{text}"),
-        [Code.HEADER_JOINED],
+        [Code.HEADER_REPEATED],
     ),
     "headers joined with a semicolon": (
         with_header(lambda text: f"{text}; {OTHER_HEADER}"),
-        [Code.HEADER_JOINED],
+        [Code.HEADER_REPEATED],
     ),
-    "header quoted": (with_header(lambda text: f'"{text}"'), [Code.HEADER_QUOTED]),
+    "header quoted": (with_header(lambda text: f'"{text}"'), [Code.HEADER_RESPELLED]),
     "header as repr of bytes": (
         with_header(lambda text: repr(text.encode())),
-        [Code.HEADER_QUOTED],
+        [Code.HEADER_RESPELLED],
     ),
     "header with quoted values": (
         with_header(lambda text: f't="{NOW}",v1="{DIGEST}"'),
-        [Code.HEADER_QUOTED],
+        [Code.HEADER_RESPELLED],
     ),
-    "header URL-encoded": (with_header(quote), [Code.HEADER_URL_ENCODED]),
+    "header URL-encoded": (with_header(quote), [Code.HEADER_RESPELLED]),
     "header quoted and URL-encoded": (
         with_header(lambda text: quote(f'"{text}"')),
-        [Code.HEADER_URL_ENCODED, Code.HEADER_QUOTED],
+        [Code.HEADER_RESPELLED],
     ),
     "header with a semicolon": (
         with_header(lambda text: text.replace(",", "; ")),
@@ -345,7 +348,7 @@ CAUSES: dict[str, tuple[Received, list[Code]]] = {
     ),
     "header with its name": (
         with_header(lambda text: f"Karla-Signature: {text}"),
-        [Code.HEADER_NAME_IN_VALUE],
+        [Code.HEADER_RESPELLED],
     ),
     "header under another name": (
         replace(
@@ -359,19 +362,19 @@ CAUSES: dict[str, tuple[Received, list[Code]]] = {
     ),
     "v1 in base64": (
         replace(GENUINE, header=f"t={NOW},v1={base64.b64encode(bytes.fromhex(DIGEST)).decode()}"),
-        [Code.SIGNATURE_IN_BASE64],
+        [Code.HEADER_RESPELLED],
     ),
     "t in milliseconds": (
         replace(GENUINE, header=sign(COMPACT, SECRET, timestamp=NOW * 1000)),
-        [Code.TIMESTAMP_UNIT],
+        [Code.TIMESTAMP_RESPELLED],
     ),
     "t in milliseconds, signed in seconds": (
         replace(GENUINE, header=f"t={NOW}123,v1={DIGEST}"),
-        [Code.TIMESTAMP_UNIT],
+        [Code.TIMESTAMP_RESPELLED],
     ),
     "t in nanoseconds": (
         replace(GENUINE, header=f"t={NOW}000000000,v1={DIGEST}"),
-        [Code.TIMESTAMP_UNIT],
+        [Code.TIMESTAMP_RESPELLED],
     ),
     "t with a fraction": (
         replace(GENUINE, header=f"t={NOW}.25,v1={mac(f'{NOW}.25.'.encode() + COMPACT)}"),
@@ -381,7 +384,7 @@ CAUSES: dict[str, tuple[Received, list[Code]]] = {
         replace(GENUINE, header=f"t={NOW}.25,v1={DIGEST}"),
         [Code.TIMESTAMP_RESPELLED],
     ),
-    "a clock an hour off": (replace(GENUINE, now=NOW - 3600 + 2), [Code.TIME_ZONE]),
+    "a clock an hour off": (replace(GENUINE, now=NOW - 3600 + 2), [Code.CLOCK_BEHIND]),
     "two hours late to the second": (replace(GENUINE, now=NOW + 7200), [Code.TOO_LATE]),
     "late": (replace(GENUINE, now=NOW + 1000), [Code.TOO_LATE]),
     "very late": (replace(GENUINE, now=NOW + 90 * 86_400), [Code.TOO_LATE]),
@@ -396,7 +399,7 @@ CAUSES: dict[str, tuple[Received, list[Code]]] = {
     ),
     "newline added, and the secret of another environment": (
         replace(with_body(lambda body: body + b"\n"), secret="x" * 16, others={"old": SECRET}),
-        [Code.NEWLINE_ADDED, Code.SECRET_OF_ANOTHER_ENVIRONMENT],
+        [Code.NEWLINES_CHANGED, Code.SECRET_OF_ANOTHER_ENVIRONMENT],
     ),
     "header cut, reserialised, secret in quotes": (
         replace(

@@ -16,6 +16,7 @@ from tests.explain.received import (
     with_body,
     with_header,
 )
+from tests.explain.situations import LATER
 from tests.signing import NOW
 
 # Facts about what came, where nothing can be proven.
@@ -41,11 +42,11 @@ HINTS: dict[str, tuple[Received, list[Code]]] = {
     ),
     "a digest of t and the body, without t": (
         with_header(lambda text: text.partition(",v1=")[2]),
-        [Code.HEADER_RESPELLED, Code.HEADER_RESPELLED],
+        [Code.HEADER_RESPELLED],
     ),
     "a damaged header of a forgery": (
         with_header(lambda text: f'"{text[:-1]}0"'.replace("00", "01")),
-        [Code.HEADER_QUOTED],
+        [Code.HEADER_RESPELLED],
     ),
     "a forgery under another name": (
         replace(GENUINE, header=None, headers={"X-Signature": OTHER_HEADER}),
@@ -64,7 +65,7 @@ HINTS: dict[str, tuple[Received, list[Code]]] = {
         replace(with_body(lambda body: body[:-9]), headers=[("content-encoding", "br")]),
         [Code.ENCODING_DECLARED, Code.NOT_JSON],
     ),
-    "sorted keys": (with_body(redumped(sort_keys=True)), [Code.SORTED_KEYS]),
+    "sorted keys": (with_body(redumped(sort_keys=True), LATER), [Code.SORTED_KEYS]),
     "deeper than is read": (
         replace(GENUINE, body=b"[" * 100_000 + b"]" * 100_000),
         [Code.NOT_JSON],

@@ -67,7 +67,7 @@ def test_what_verifies_here_and_was_refused_says_so() -> None:
 
 def test_what_was_refused_for_its_signature_is_searched_for_the_cause() -> None:
     explanation = explained(COMPACT + b"\n", refused=MISMATCH)
-    assert codes(explanation) == [Code.NEWLINE_ADDED]
+    assert codes(explanation) == [Code.NEWLINES_CHANGED]
 
 
 @pytest.mark.parametrize(

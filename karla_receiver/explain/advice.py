@@ -48,7 +48,6 @@ _SECRET_FILE: Final = {
     "shell": "echo adds a newline; use printf %s",
     "Python": "Path.read_text() keeps the newline at a file's end; add .strip()",
     "Kubernetes": "echo secret | base64 encodes a newline too; use stringData",
-    "GitHub Actions": "a newline pasted into a secret stays in it",
 }
 _HEADER_AS_IT_CAME: Final = "Hand on the header's value as it came, from the request itself."
 _HEADER_PLACES: Final = {
@@ -56,14 +55,13 @@ _HEADER_PLACES: Final = {
     "nginx": "proxy_set_header with a value that is built from parts",
     "queues, logs": "a column or line that is too short, or that was copied by hand",
 }
-_ENV_FILE: Final = {"secret files": "a line of .env in a file that should hold the secret alone"}
 _KARLA_OR_SCRIPT: Final = (
     "Karla signs t, a dot and the raw body, with t in unix seconds. If a script of yours signed"
     " this, use karla_receiver.sign or `karla-receiver send`."
 )
 _REPORT: Final = "If it is from Karla, report it with the time: sending it again does not help."
 _AGAIN: Final = "Nothing: the sender tries again."
-_SENDER_SCRIPTS: Final = {"tests, scripts": "a sender written by hand"}
+_SCRIPTS: Final = {"tests, scripts": "a sender written by hand"}
 _STRANGERS: Final = {"the internet": "a browser, a health check or a scanner"}
 _HANDLERS: Final = {"your app": "what its handlers do"}
 _CLOCKS: Final = {
@@ -76,9 +74,7 @@ _ADVICE: Final[dict[Code, _Advice]] = {
         "The JSON was parsed and written anew: the same data in other bytes.", _RAW_BODY, _PARSED
     ),
     Code.KEYS_REORDERED: _Advice(
-        "The JSON was parsed and written anew, with its keys in another order.",
-        _RAW_BODY,
-        _REORDERED,
+        "The JSON was parsed and written anew, its keys in another order.", _RAW_BODY, _REORDERED
     ),
     Code.NEWLINES_CHANGED: _Advice(
         "Newlines or blanks around the body, or the kind of its line ends, were changed.",
@@ -135,17 +131,11 @@ _ADVICE: Final[dict[Code, _Advice]] = {
         _RAW_BODY,
         {
             "requests, httpx": "response.text with a guessed encoding; use .content",
-            "Java servlets": "getReader() without setCharacterEncoding; use getInputStream()",
             "PowerShell": "Invoke-RestMethod with a text body is sent as ISO-8859-1",
         },
     ),
-    Code.OTHER_MESSAGE: _Advice(
-        "The secret is right, but something else than `t.body` was signed.",
-        _KARLA_OR_SCRIPT,
-        _SENDER_SCRIPTS,
-    ),
-    Code.OTHER_ALGORITHM: _Advice(
-        "The signature was not made with HMAC-SHA256.", _KARLA_OR_SCRIPT, _SENDER_SCRIPTS
+    Code.OTHER_SCHEME: _Advice(
+        "Something else than the HMAC-SHA256 of `t.body` was signed.", _KARLA_OR_SCRIPT, _SCRIPTS
     ),
     Code.SECRET_BLANKS: _Advice(
         "The configured secret has a newline or blanks that do not belong to it.",
@@ -160,10 +150,13 @@ _ADVICE: Final[dict[Code, _Advice]] = {
     Code.SECRET_LINE: _Advice(
         "The configured secret is a line of settings, with the variable's name or a comment.",
         "Configure the value alone.",
-        {"Docker, systemd": "env files know no comment behind a value", **_ENV_FILE},
+        {
+            "Docker, systemd": "env files know no comment behind a value",
+            "secret files": "a line of .env in a file that should hold the secret alone",
+        },
     ),
     Code.SECRET_LIST: _Advice(
-        "The configured secret is several, of which one is right.",
+        "The configured secret holds several secrets, of which one is right.",
         "Configure each on its own: as arguments, or with commas in KARLA_WEBHOOK_SECRETS.",
         {"rotation": "the old and the new secret in KARLA_WEBHOOK_SECRET"},
     ),
@@ -211,7 +204,7 @@ _ADVICE: Final[dict[Code, _Advice]] = {
     Code.HEADER_RESPELLED: _Advice(
         "The header is damaged: quoted, encoded, broken, or not `t=`, a comma and `v1=` in hex.",
         "Hand on its value as it came; in a script that signs, use karla_receiver.sign.",
-        {**_HEADER_PLACES, **_SENDER_SCRIPTS, "Python": "str(value) of bytes, or json.dumps"},
+        {**_HEADER_PLACES, **_SCRIPTS, "Python": "str(value) of bytes, or json.dumps"},
     ),
     Code.HEADER_RENAMED: _Advice(
         "The signature came in a header of another name.",
@@ -300,13 +293,13 @@ _ADVICE: Final[dict[Code, _Advice]] = {
         {"proxies": "a time-out that is shorter than the endpoint takes"},
     ),
     Code.INVALID_JSON: _Advice(
-        "The body is not JSON that can be represented safely.", _REPORT, _SENDER_SCRIPTS
+        "The body is not JSON that can be represented safely.", _REPORT, _SCRIPTS
     ),
-    Code.INVALID_ENVELOPE: _Advice("The body is JSON, but not an event.", _REPORT, _SENDER_SCRIPTS),
+    Code.INVALID_ENVELOPE: _Advice("The body is JSON, but not an event.", _REPORT, _SCRIPTS),
     Code.UNDECODABLE_EVENT: _Advice(
         "A handler wants the event, which does not fit its type.",
         "Register a handler for `*` that takes any event, or update karla-receiver.",
-        _SENDER_SCRIPTS,
+        _SCRIPTS,
     ),
     Code.HANDLER_ERROR: _Advice(
         "A handler raised an error.", "Mend it: the app's log has its traceback.", _HANDLERS

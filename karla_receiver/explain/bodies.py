@@ -49,13 +49,15 @@ def originals(body: bytes, genuine: Sequence[JSONTree]) -> Iterator[Candidate]:
     for changes, original in once:
         for change, twice in _undone(original):
             yield (*changes, change), twice
-    seen: set[int] = set()
-    for changes, came, tree in _trees([((), body), *once]):
-        text = json_styles.plain(tree)
-        if text is not None and hash(text) not in seen:
-            seen.add(hash(text))
-            for rewriting, original in json_styles.rewritten(tree, came, genuine):
-                yield (*changes, rewriting), original
+    # A tree may be as deep as the interpreter reads, and deeper than it writes.
+    with contextlib.suppress(RecursionError):
+        seen: set[bytes] = set()
+        for changes, came, tree in _trees([((), body), *once]):
+            text = json_styles.plain(tree)
+            if text not in seen:
+                seen.add(text)
+                for rewriting, original in json_styles.rewritten(tree, came, genuine):
+                    yield (*changes, rewriting), original
     for evidence, packed in _packed(body):
         yield (Change(Code.COMPRESSION_CHANGED, evidence),), packed
 
@@ -77,8 +79,7 @@ def _trees(texts: list[_Changed]) -> Iterator[tuple[tuple[Change, ...], bytes, J
             if not isinstance(inner, str):
                 yield (*changes, Change(Code.WRAPPED_BODY, path)), text, inner
         # Escaped after it was decoded wrongly: the letters show it once they are written out.
-        escaped = b"\\u00" in text and json_styles.plain(tree)
-        for evidence, original in _charset(escaped or b""):
+        for evidence, original in _charset(json_styles.plain(tree) if b"\\u00" in text else b""):
             inner = json_trees.read(original)
             if inner is not None:
                 yield (*changes, Change(Code.CHARSET_CHANGED, evidence)), text, inner

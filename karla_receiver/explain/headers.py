@@ -161,51 +161,34 @@ def _read(text: str, changes: tuple[Change, ...]) -> Iterator[Reading]:
 
 
 def _read_damaged(text: str, changes: tuple[Change, ...]) -> Iterator[Reading]:
-    timestamps = _TIMESTAMP.findall(text)
+    timestamps: list[str] = _TIMESTAMP.findall(text)
     if len(timestamps) > 1:
         return
-    if not timestamps:
-        yield from _read_without_t(text, changes)
-        return
-    stamp: str = timestamps[0].strip()
-    if _DIGITS.fullmatch(stamp):
-        yield from _read_of_other_algorithm(text, stamp, changes)
-    whole, cut = _V1.search(text), _CUT_V1.search(text)
-    signatures = () if whole is None else (bytes.fromhex(whole[1]),)
-    digits = "" if cut is None else cut[1].lower()
-    if cut is not None:
+    stamp = timestamps[0].strip() if timestamps else ""
+    if not stamp:
+        changes = (*changes, Change(Code.HEADER_RESPELLED, "there is no t in it"))
+    is_number = bool(_DIGITS.fullmatch(stamp))
+    other, whole, cut = (each.search(text) for each in (_LONG_V1, _V1, _CUT_V1))
+    if other and len(other[1]) in ALGORITHMS and (is_number or not stamp):
+        evidence = f"v1 has {len(other[1])} digits, as HMAC-{ALGORITHMS[len(other[1])]} has"
+        change = Change(Code.OTHER_SCHEME, evidence)
+        yield Reading(stamp, (bytes.fromhex(other[1]),), "", (*changes, change))
+    signatures = (bytes.fromhex(whole[1]),) if whole else ()
+    digits = cut[1].lower() if cut else ""
+    if cut:
         evidence = f"v1 has {len(digits)} of 64 digits"
         changes = (*changes, Change(Code.HEADER_TRUNCATED, evidence))
-    elif whole is None:
+    elif not whole:
         return
-    if _DIGITS.fullmatch(stamp):
-        if cut is not None or len(stamp) > _MAX_DIGITS:
+    if is_number or not stamp:
+        if not is_number or cut or len(stamp) > _MAX_DIGITS:
             yield Reading(stamp, signatures, digits, changes)
         return
-    change = Change(Code.TIMESTAMP_RESPELLED, f"t came as {stamp!a}")
-    yield Reading(stamp, signatures, digits, (*changes, change))
+    changes = (*changes, Change(Code.TIMESTAMP_RESPELLED, f"t came as {stamp!a}"))
+    yield Reading(stamp, signatures, digits, changes)
     number = re.fullmatch(r"[+ ]?0*([0-9]{1,15})(?:\.[0-9]*)?", stamp)
-    if number is not None:
-        yield Reading(number[1], signatures, digits, (*changes, change))
-
-
-def _read_without_t(text: str, changes: tuple[Change, ...]) -> Iterator[Reading]:
-    whole = _V1.search(text)
-    changes = (*changes, Change(Code.HEADER_RESPELLED, "there is no t in it"))
-    if whole is not None:
-        yield Reading("", (bytes.fromhex(whole[1]),), "", changes)
-    yield from _read_of_other_algorithm(text, "", changes)
-
-
-def _read_of_other_algorithm(
-    text: str, stamp: str, changes: tuple[Change, ...]
-) -> Iterator[Reading]:
-    match = _LONG_V1.search(text)
-    if match is not None and len(match[1]) in ALGORITHMS:
-        digits = len(match[1])
-        evidence = f"v1 has {digits} digits, as HMAC-{ALGORITHMS[digits]} has"
-        change = Change(Code.OTHER_ALGORITHM, evidence)
-        yield Reading(stamp, (bytes.fromhex(match[1]),), "", (*changes, change))
+    if number:
+        yield Reading(number[1], signatures, digits, changes)
 
 
 def _repaired(text: str) -> Iterator[tuple[Change, str]]:

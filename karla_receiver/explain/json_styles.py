@@ -12,18 +12,9 @@ from functools import partial
 from itertools import combinations, product
 from typing import Final, NamedTuple, TypeAlias
 
+from karla_receiver.explain import json_trees
 from karla_receiver.explain.causes import Change, Code
-from karla_receiver.explain.json_trees import (
-    JSONTree,
-    Number,
-    Object,
-    fraction_keys,
-    is_list,
-    read,
-    sample_trees,
-    with_learned_keys,
-    with_sorted_keys,
-)
+from karla_receiver.explain.json_trees import JSONTree, Number, Object, is_list
 
 __all__ = ["Rewriting", "plain", "rewritten"]
 
@@ -61,15 +52,8 @@ class _Style(NamedTuple):
         if isinstance(value, str):
             return self.quote(value) if kind == "string" else value
         line = "\n" + self.layout.indent * value if self.layout.indent else ""
-        match kind:
-            case ":":
-                return self.layout.colon
-            case ",":
-                return self.layout.comma + line
-            case "{" | "[":
-                return kind + line
-            case _:
-                return line + kind
+        mark = {":": self.layout.colon, ",": self.layout.comma}.get(kind, kind)
+        return line + mark if kind in "}]" else mark + line * (kind != ":")
 
 
 class _Writing:
@@ -154,50 +138,45 @@ _OF_NUMBERS: Final = tuple(
 _ENDS: Final = ((b"", ""), (b"\n", ", with a newline at the end"))
 
 
-def plain(tree: JSONTree) -> bytes | None:
-    """Return tree in the first style; None if it is nested too deeply to be written."""
-    try:
-        return _encoded(_STYLES[0].written(_Writing(tree)))
-    except RecursionError:
-        return None
+def plain(tree: JSONTree) -> bytes:
+    """Return tree in the first style. Raises RecursionError if it is nested too deeply."""
+    return _encoded(_STYLES[0].written(_Writing(tree)))
 
 
 def rewritten(tree: JSONTree, came: bytes, genuine: Sequence[JSONTree]) -> Iterator[Rewriting]:
     """Write tree in every usual style, and with its keys in the orders that it may have had.
 
-    came: the text that tree was read from. genuine: values to learn the order of keys from, beside
-    the samples.
-    After that, whole numbers are written as `20.0` where `20` came, or the other way round, a key
-    at a time and in combinations: languages without integers change them so.
+    came: the text that tree was read from. genuine: values to learn that order from.
+    After that, `20` is written as `20.0` and the other way round, for a key and for several:
+    languages without integers change them so. Raises RecursionError, as `plain` does.
     """
-    try:
-        writings = {name: _Writing(each) for name, each in _in_orders(tree, genuine)}
-        for order, writing in writings.items():
-            for style in _STYLES:
-                text = _encoded(style.written(writing))
-                for end, note in _ENDS:
-                    yield partial(_change, came, text + end, style, order + note), text + end
-        fractions = fraction_keys((tree, *genuine, *sample_trees()))
-        for order, writing in writings.items():
-            if order != _ALPHABETICAL:
-                yield from _with_other_numbers(writing, came, order, fractions)
-    except RecursionError:
-        return  # as deep as the interpreter reads, and deeper than it writes
+    writings: dict[str, _Writing] = {}
+    for order, each in _in_orders(tree, genuine):
+        writing = writings[order] = _Writing(each)
+        for style in _STYLES:
+            text = _encoded(style.written(writing))
+            for end, note in _ENDS:
+                yield partial(_change, came, text + end, style, order + note), text + end
+    fractions = json_trees.fraction_keys((tree, *genuine, *json_trees.sample_trees()))
+    for order, writing in writings.items():
+        if order != _ALPHABETICAL:
+            yield from _with_other_numbers(writing, came, order, fractions)
 
 
 _AS_IT_CAME, _ALPHABETICAL = "", ", keys sorted"
 
 
 def _in_orders(tree: JSONTree, genuine: Sequence[JSONTree]) -> Iterator[tuple[str, JSONTree]]:
-    of_samples = with_learned_keys(tree, sample_trees())
-    orders = {
-        _AS_IT_CAME: tree,
-        ", keys in the order of the samples": of_samples,
-        ", keys in the order that was learned": with_learned_keys(tree, genuine, sample_trees()),
-        _ALPHABETICAL: with_sorted_keys(tree),
-    }
-    seen: list[JSONTree] = []
-    for name, each in orders.items():
+    yield _AS_IT_CAME, tree
+    seen = [tree]
+    samples = json_trees.sample_trees()
+    learned = partial(json_trees.with_learned_keys, tree)
+    for name, reordered in (
+        (", keys in the order of the samples", partial(learned, samples)),
+        (", keys in the order that was learned", partial(learned, genuine, samples)),
+        (_ALPHABETICAL, partial(json_trees.with_sorted_keys, tree)),
+    ):
+        each = reordered()
         if each not in seen:
             seen.append(each)
             yield name, each
@@ -230,7 +209,7 @@ def _change(came: bytes, text: bytes, signed: _Style, notes: str) -> Change:
 
 
 def _style_of(came: bytes) -> _Style | None:
-    writing = _Writing(read(came))
+    writing = _Writing(json_trees.read(came))
     stripped = came.rstrip(b"\r\n")
     return next((each for each in _STYLES if _encoded(each.written(writing)) == stripped), None)
 

@@ -39,7 +39,7 @@ __all__ = ["explain"]
 
 _MAX_HASHES = 150_000
 _MAX_HASHED_BYTES = 4 * 1_073_741_824
-_MAX_CANDIDATE_BYTES = 48 * 1_048_576
+_MAX_CANDIDATE_BYTES = 24 * 1_048_576
 _BODY_ALONE = "signed was the body alone, without t"
 
 # Decided by the signature; for all other reasons it does not matter, or fits.
@@ -85,7 +85,9 @@ def explain(
     """
     try:
         raw = bytes(checked_body(body))
-        moment = _checked_time(now)
+        moment = time.time() if now is None else now
+        if not is_finite(moment):
+            raise ConfigurationError("now must be unix seconds: a finite number")
         given = {f"secret {number}": secret for number, secret in enumerate(secrets, 1)}
         configured = list(_checked(given).values())
         named = _checked({ascii(name): secret for name, secret in (others or {}).items()})
@@ -108,8 +110,8 @@ def explain(
         given, configured, named = {}, [], {}
     reason = recorded or refusal.reason
     if found is not None:
-        changes = (*found.changes, *clocks.lateness(found.timestamp, moment, tolerance))
-        causes = _causes(changes)
+        changes, timestamp = found
+        causes = _causes((*changes, *clocks.lateness(timestamp, moment, tolerance)))
         return Explanation(reason=reason, causes=causes, is_proven=True, tried=search.tried)
     return Explanation(
         reason=reason,
@@ -185,14 +187,6 @@ def _cut(body: bytes) -> Cause:
     return cause(Change(Code.BODY_CUT, f"the first {len(body)} bytes"))
 
 
-def _checked_time(now: float | None) -> float:
-    if now is None:
-        return time.time()
-    if not is_finite(now):
-        raise ConfigurationError("now must be unix seconds: a finite number")
-    return float(now)
-
-
 def _checked(secrets: dict[str, str | bytes]) -> dict[str, bytes]:
     """Return the bytes of each secret that is one but for what a file has around it."""
     checked: dict[str, bytes] = {}
@@ -237,13 +231,6 @@ def _bare(secret: str | bytes) -> str | bytes:
     return secret.strip().removeprefix(BOM_UTF8).strip()
 
 
-class _Found(NamedTuple):
-    """What was undone until the signature fitted, and when it says that it was made."""
-
-    changes: tuple[Change, ...]
-    timestamp: int | None
-
-
 class _Target(NamedTuple):
     """What to hash in front of a body, and the signature that must come of it."""
 
@@ -252,10 +239,9 @@ class _Target(NamedTuple):
     changes: tuple[Change, ...]
     timestamp: int | None
 
-    def __repr__(self) -> str:
-        return f"<_Target {self.reading!r}>"
 
-
+# What was undone until the signature fitted, and when that says that it was made.
+_Found: TypeAlias = tuple[tuple[Change, ...], int | None]
 # A key to try, and what makes it differ from the secret as it is configured.
 _KeyForm: TypeAlias = tuple[tuple[Change, ...], Key]
 
@@ -313,13 +299,13 @@ class _Search:
                 yield candidate
 
     def _of_other_algorithm(self, targets: Iterable[_Target]) -> _Found | None:
-        body_alone = Change(Code.OTHER_MESSAGE, _BODY_ALONE)
+        body_alone = Change(Code.OTHER_SCHEME, _BODY_ALONE)
         for target in targets:
             messages = {b"": (body_alone,)} | {target.prefix: ()}
             for (prefix, changes), (of_secret, secret) in product(messages.items(), self._forms):
                 self.tried += 1
                 if _has_mac(secret, prefix + self._body, target.reading.signatures[0]):
-                    return _Found((*target.changes, *changes, *of_secret), target.timestamp)
+                    return (*target.changes, *changes, *of_secret), target.timestamp
         return None
 
     def _among(
@@ -336,7 +322,7 @@ class _Search:
                 self._bytes_left -= len(body)
                 if _fits(key.digest(target.prefix, body), target.reading):
                     of_body = (each if isinstance(each, Change) else each() for each in changes)
-                    return _Found((*target.changes, *of_body, *of_key), target.timestamp)
+                    return (*target.changes, *of_body, *of_key), target.timestamp
         return None
 
 
@@ -367,7 +353,7 @@ def _targets(reading: Reading) -> Iterator[_Target]:
     text = reading.timestamp
     if not text:
         # Without a time of its own, it can only be of what was sent beside the header.
-        change = Change(Code.OTHER_MESSAGE, _BODY_ALONE)
+        change = Change(Code.OTHER_SCHEME, _BODY_ALONE)
         yield _Target(b"", reading, (*reading.changes, change), None)
         return
     stamp = int(text) if text.isascii() and text.isdigit() else None
@@ -392,7 +378,7 @@ def _other_messages(target: _Target) -> Iterator[_Target]:
         ("signed was v1, t and the body with colons between them", b"v1:" + stamp + b":"),
         ("signed was a form of the body after t and the dot", target.prefix),
     ):
-        changes = (*target.changes, Change(Code.OTHER_MESSAGE, evidence))
+        changes = (*target.changes, Change(Code.OTHER_SCHEME, evidence))
         yield target._replace(prefix=prefix, changes=changes)
 
 

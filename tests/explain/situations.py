@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import gzip
+import html
 import json
+import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -108,6 +110,19 @@ def _of_go(body: bytes) -> bytes:
         json.loads(as_javascript(body)), sort_keys=True, ensure_ascii=False, separators=(",", ":")
     )
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e").encode()
+
+
+def _jsonb(body: bytes) -> bytes:
+    """Write as PostgreSQL's jsonb: shorter keys first."""
+
+    def stored(value: Any) -> Any:
+        if isinstance(value, list):
+            return [stored(each) for each in value]
+        if not isinstance(value, dict):
+            return value
+        return {key: stored(value[key]) for key in sorted(value, key=lambda key: (len(key), key))}
+
+    return json.dumps(stored(json.loads(body)), ensure_ascii=False).encode()
 
 
 def _of_jackson(body: bytes) -> bytes:
@@ -224,6 +239,12 @@ SITUATIONS: dict[str, tuple[Received, set[Code]]] = {
         {Code.KEYS_REORDERED},
     ),
     "Go's map": (_got(_of_go), {Code.KEYS_REORDERED}),
+    "jsonb": (_got(_jsonb), {Code.KEYS_REORDERED}),
+    "jsonb of later fields": (_got(_jsonb, of=LATER, like=OF_LATER), {Code.KEYS_REORDERED}),
+    "PHP, pretty": (
+        _got(lambda body: redumped(indent=4)(body).replace(b"/", b"\\/")),
+        {Code.JSON_RESERIALISED},
+    ),
     # The body, carried in something else.
     "a newline added": (_got(_newline), {Code.NEWLINES_CHANGED}),
     "a newline lost": (_got(bytes.strip, of=IN_LINES), {Code.NEWLINES_CHANGED}),
@@ -231,6 +252,11 @@ SITUATIONS: dict[str, tuple[Received, set[Code]]] = {
         _got(lambda body: body.replace(b"\n", b"\r\n"), of=IN_LINES),
         {Code.NEWLINES_CHANGED},
     ),
+    "curl -d": (_got(lambda body: body.replace(b"\n", b""), of=IN_LINES), {Code.NEWLINES_CHANGED}),
+    "hex": (_got(lambda body: body.hex().encode()), {Code.ENCODED_BODY}),
+    "hex of PostgreSQL": (_got(lambda body: b"\\x" + body.hex().encode()), {Code.ENCODED_BODY}),
+    "HTML": (_got(lambda body: html.escape(body.decode()).encode()), {Code.ENCODED_BODY}),
+    "base64 twice": (_got(base64.b64encode, base64.b64encode), {Code.ENCODED_BODY}),
     "a byte order mark": (_got(_bom), {Code.BYTE_ORDER_MARK}),
     "gzip": (_got(_in_gzip), {Code.COMPRESSION_CHANGED}),
     "base64": (_got(base64.b64encode), {Code.ENCODED_BODY}),
@@ -257,6 +283,18 @@ SITUATIONS: dict[str, tuple[Received, set[Code]]] = {
     "SNS in SQS": (_got(_sns, _sqs), {Code.WRAPPED_BODY}),
     "Pub/Sub": (_got(_pubsub), {Code.WRAPPED_BODY}),
     "EventBridge": (_got(_eventbridge), {Code.WRAPPED_BODY, Code.JSON_RESERIALISED}),
+    "EventGrid": (
+        _got(lambda body: written([{"id": "1", "data": json.loads(body)}])),
+        {Code.WRAPPED_BODY, Code.JSON_RESERIALISED},
+    ),
+    "Kafka": (
+        _got(lambda body: written({"records": [{"value": _base64(body.decode())}]})),
+        {Code.WRAPPED_BODY},
+    ),
+    "Azure's queue": (
+        _got(lambda body: written({"MessageText": _base64(body.decode())})),
+        {Code.WRAPPED_BODY},
+    ),
     # The secret.
     "secret with a newline": (_got(secret=SECRET + "\r\n"), {Code.SECRET_BLANKS}),
     "secret in quotes": (_got(secret=f'"{SECRET}"'), {Code.SECRET_QUOTED}),
@@ -281,6 +319,19 @@ SITUATIONS: dict[str, tuple[Received, set[Code]]] = {
         {Code.SECRET_LIST, Code.SECRET_QUOTED},
     ),
     "secret with a comma behind": (_got(secret=f"{SECRET},"), {Code.SECRET_LIST}),
+    "quoted secrets, comma": (
+        _got(secret=f'"{OLD}","{SECRET}"'),
+        {Code.SECRET_LIST, Code.SECRET_QUOTED},
+    ),
+    "a line with whsec_": (
+        _got(secret=f"KARLA_WEBHOOK_SECRET=whsec_{SECRET}"),
+        {Code.SECRET_LINE, Code.SECRET_ENCODED},
+    ),
+    "a line of base64": (
+        _got(secret=f"secret: {_base64(SECRET)}"),
+        {Code.SECRET_LINE, Code.SECRET_ENCODED},
+    ),
+    "UUID in braces": (_got(secret="{" + SECRET + "}"), {Code.SECRET_QUOTED}),
     "whsec_ in front": (_got(secret=f"whsec_{SECRET}"), {Code.SECRET_ENCODED}),
     "whsec_ of a base64": (_got(secret=f"whsec_{_base64(SECRET)}"), {Code.SECRET_ENCODED}),
     "whsec_ lost": (_got(secret=SECRET, right=f"whsec_{SECRET}"), {Code.SECRET_RESPELLED}),
@@ -370,6 +421,48 @@ SITUATIONS: dict[str, tuple[Received, set[Code]]] = {
         {Code.WRAPPED_BODY, Code.JSON_RESERIALISED},
     ),
     "SQS, and a newline": (_got(_newline, _sqs), {Code.WRAPPED_BODY, Code.NEWLINES_CHANGED}),
+    "SNS in SQS, and jsonify": (
+        _got(_jsonified, _sns, _sqs),
+        {Code.WRAPPED_BODY, Code.KEYS_REORDERED},
+    ),
+    "SQS, and str(event)": (
+        _got(_sqs, lambda body: repr(json.loads(body)).encode()),
+        {Code.WRAPPED_BODY, Code.PYTHON_REPR},
+    ),
+    "Pub/Sub, and Go's map": (
+        _got(_of_go, _pubsub),
+        {Code.WRAPPED_BODY, Code.KEYS_REORDERED},
+    ),
+    "Lambda, and latin-1": (_got(_latin, _lambda), {Code.WRAPPED_BODY, Code.CHARSET_CHANGED}),
+    "JSON string, and latin-1": (_got(_latin, _text), {Code.JSON_IN_STRING, Code.CHARSET_CHANGED}),
+    "latin-1, and JSON.stringify": (
+        _got(as_javascript, _latin),
+        {Code.CHARSET_CHANGED, Code.JSON_RESERIALISED},
+    ),
+    "BOM, and JSON.stringify": (
+        _got(as_javascript, _bom),
+        {Code.BYTE_ORDER_MARK, Code.JSON_RESERIALISED},
+    ),
+    "gzip, and base64": (
+        _got(_in_gzip, base64.b64encode),
+        {Code.COMPRESSION_CHANGED, Code.ENCODED_BODY},
+    ),
+    "form, and json.dumps": (
+        _got(redumped(), lambda body: urlencode({"data": body.decode()}).encode()),
+        {Code.ENCODED_BODY, Code.JSON_RESERIALISED},
+    ),
+    "Go's map, and str(secret.encode())": (
+        _got(_of_go, secret=f"b'{SECRET}'"),
+        {Code.KEYS_REORDERED, Code.SECRET_QUOTED},
+    ),
+    "SQS, and two secrets": (
+        _got(_sqs, secret=f"{OLD} {SECRET}"),
+        {Code.WRAPPED_BODY, Code.SECRET_LIST},
+    ),
+    "BOM, and the header twice": (
+        _got(_bom, header=lambda text: [text, text]),
+        {Code.BYTE_ORDER_MARK, Code.HEADER_REPEATED},
+    ),
     "base64, and jsonify": (
         _got(_jsonified, base64.b64encode),
         {Code.ENCODED_BODY, Code.KEYS_REORDERED},
@@ -447,6 +540,9 @@ LOST: dict[str, Received] = {
     "null dropped": _got(lambda body: body.replace(b',"phone":null', b"")),
     "an empty body": _got(lambda _: b""),
     "the body of another delivery": replace(_got(), body=LATER),
+    "in Unicode's other form": _got(
+        lambda body: unicodedata.normalize("NFKD", body.decode()).encode("ascii", "ignore")
+    ),
     "the header of another delivery": replace(_got(), header=sign(LATER, SECRET, timestamp=NOW)),
     "a cut header, forged": _got(right="of the forger", header=lambda text: text[:60]),
     "ten digits of a signature": _got(header=lambda text: text[:27]),

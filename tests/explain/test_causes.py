@@ -195,27 +195,27 @@ CAUSES: dict[str, tuple[Received, list[Code]]] = {
     ),
     "signed without t": (
         replace(GENUINE, header=f"t={NOW},v1={mac(COMPACT)}"),
-        [Code.OTHER_MESSAGE],
+        [Code.OTHER_SCHEME],
     ),
     "signed with a colon": (
         replace(GENUINE, header=f"t={NOW},v1={mac(f'{NOW}:'.encode() + COMPACT)}"),
-        [Code.OTHER_MESSAGE],
+        [Code.OTHER_SCHEME],
     ),
     "signed over the repr of bytes": (
         replace(GENUINE, header=f"t={NOW},v1={mac(f'{NOW}.{COMPACT!r}'.encode())}"),
-        [Code.OTHER_MESSAGE],
+        [Code.OTHER_SCHEME],
     ),
     "signed as GitHub does": (
         replace(GENUINE, header=f"sha256={mac(COMPACT)}"),
-        [Code.HEADER_RESPELLED, Code.OTHER_MESSAGE],
+        [Code.HEADER_RESPELLED, Code.OTHER_SCHEME],
     ),
     "signed as GitHub does, under its name": (
         replace(GENUINE, header=None, headers={"X-Hub-Signature-256": f"sha256={mac(COMPACT)}"}),
-        [Code.HEADER_RENAMED, Code.HEADER_RESPELLED, Code.OTHER_MESSAGE],
+        [Code.HEADER_RENAMED, Code.HEADER_RESPELLED, Code.OTHER_SCHEME],
     ),
     "digits alone": (
         replace(GENUINE, header=mac(COMPACT)),
-        [Code.HEADER_RESPELLED, Code.OTHER_MESSAGE],
+        [Code.HEADER_RESPELLED, Code.OTHER_SCHEME],
     ),
     "sha256 in place of v1": (
         with_header(lambda text: text.replace("v1=", "sha256=")),
@@ -225,18 +225,17 @@ CAUSES: dict[str, tuple[Received, list[Code]]] = {
         with_header(lambda text: text.replace("v1=", "v0=")),
         [Code.HEADER_RESPELLED],
     ),
-    "SHA-1": (other_algorithm("sha1"), [Code.OTHER_ALGORITHM]),
-    "SHA-512": (other_algorithm("sha512"), [Code.OTHER_ALGORITHM]),
+    "SHA-1": (other_algorithm("sha1"), [Code.OTHER_SCHEME]),
+    "SHA-512": (other_algorithm("sha512"), [Code.OTHER_SCHEME]),
     "SHA-1, and a newline in the secret": (
         replace(other_algorithm("sha1"), secret=SECRET + "\n"),
-        [Code.OTHER_ALGORITHM, Code.SECRET_BLANKS],
+        [Code.OTHER_SCHEME, Code.SECRET_BLANKS],
     ),
     "SHA-1 of the body alone": (
         replace(GENUINE, header=f"sha1={mac(COMPACT, algorithm='sha1')}"),
         [
             Code.HEADER_RESPELLED,
-            Code.OTHER_ALGORITHM,
-            Code.OTHER_MESSAGE,
+            Code.OTHER_SCHEME,
         ],
     ),
     "secret with a newline": (configured(SECRET + "\n"), [Code.SECRET_BLANKS]),

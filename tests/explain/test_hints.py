@@ -38,7 +38,7 @@ HINTS: dict[str, tuple[Received, list[Code]]] = {
     ),
     "as many digits as SHA-1 has": (
         with_header(lambda text: f"t={NOW},v1={'ab' * 20}"),
-        [Code.OTHER_ALGORITHM],
+        [Code.OTHER_SCHEME],
     ),
     "a digest of t and the body, without t": (
         with_header(lambda text: text.partition(",v1=")[2]),

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from karla_receiver import ConfigurationError, SignatureError, Verifier, sign
 from karla_receiver.explain import Code, Explanation, explain
+from karla_receiver.explain.headers import as_lines, readings
 from karla_receiver.explain.search import _MAX_HASHES  # pyright: ignore[reportPrivateUsage]
 from tests.attack_table import Case, load_cases
 from tests.explain.received import (
@@ -96,6 +97,36 @@ def test_a_lambda_event_within_a_lambda_event_is_not_searched_for_ever() -> None
     for _ in range(6):
         body = wrapped(body, in_base64=False)
     assert with_body(lambda _: body).explained().causes == ()
+
+
+@pytest.mark.parametrize("bound", ["_MAX_CANDIDATE_BYTES", "_MAX_HASHED_BYTES", "_MAX_HASHES"])
+def test_each_bound_ends_the_search(bound: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    forged = replace(GENUINE, secret="of the receiver")
+    monkeypatch.setattr(f"karla_receiver.explain.search.{bound}", 300)
+    explanation = forged.explained()
+    assert not explanation.is_complete
+    assert explanation.tried <= 300
+
+
+def test_a_large_envelope_is_not_searched_to_its_end() -> None:
+    received = with_body(lambda body: compact({"items": [*range(2000), {"body": body.decode()}]}))
+    assert received.explained().causes == ()
+    received = with_body(lambda body: compact({"items": [*range(500), {"body": body.decode()}]}))
+    assert [each.code for each in received.explained().causes] == [Code.WRAPPED_BODY]
+
+
+def test_an_object_of_many_keys_teaches_no_order() -> None:
+    many = {f"key-{number}": number for number in range(99, 0, -1)}
+    received = replace(with_body(redumped(sort_keys=True), compact(many)), like=(compact(many),))
+    assert received.explained().causes == ()
+    few = dict(list(many.items())[:50])
+    received = replace(with_body(redumped(sort_keys=True), compact(few)), like=(compact(few),))
+    assert [each.code for each in received.explained().causes] == [Code.KEYS_REORDERED]
+
+
+def test_a_reading_shows_no_signature() -> None:
+    (reading,) = readings(as_lines(GENUINE.header), [])
+    assert repr(reading) == "<Reading with 1 digests>"
 
 
 # Each undoes nothing but itself, so that what a body looked like before does not matter.

@@ -67,9 +67,10 @@ def _peeled(secret: bytes) -> Iterator[_Step]:
     unquoted = _unquoted(secret)
     yield Code.SECRET_QUOTED, "without the quotes around it", unquoted
     value = _NAME.sub(b"", secret, 1)
-    for line, what in ((value, "name in front"), (_COMMENT.sub(b"", value), "comment behind")):
+    for line in (value, _COMMENT.sub(b"", value)):
         if line != secret:
-            yield Code.SECRET_LINE, f"without the {what}", _unquoted(line)
+            what = "without the name in front of it or the comment behind"
+            yield Code.SECRET_LINE, what, _unquoted(line)
     parts = [part for part in _BETWEEN.split(secret) if part][:_MAX_PARTS]
     for number, part in enumerate(parts, 1):
         if part != secret:

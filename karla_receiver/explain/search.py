@@ -102,7 +102,7 @@ def explain(
         if not is_whole:
             reason, causes = recorded or refusal.reason, _facts(refusal, pairs)
             return Explanation(reason=reason, causes=causes, hints=(_cut(raw),))
-        search = _Search(raw, configured, named, genuine)
+        search = _Search(raw, list(_forms(configured, named)), genuine)
         found = search.run(readings(lines, pairs))
     finally:
         # Error reports with local variables are common: no frame that an error leaves holds one.
@@ -239,6 +239,9 @@ class _Target(NamedTuple):
     changes: tuple[Change, ...]
     timestamp: int | None
 
+    def __repr__(self) -> str:
+        return f"<_Target {self.reading!r}>"
+
 
 # What was undone until the signature fitted, and when that says that it was made.
 _Found: TypeAlias = tuple[tuple[Change, ...], int | None]
@@ -249,16 +252,10 @@ _KeyForm: TypeAlias = tuple[tuple[Change, ...], Key]
 class _Search:
     """Tries what may have been signed with what may be the key, the likeliest first."""
 
-    def __init__(
-        self,
-        body: bytes,
-        secrets: list[bytes],
-        others: Mapping[str, bytes],
-        genuine: Sequence[JSONTree],
-    ) -> None:
+    def __init__(self, body: bytes, secrets: list[Form], genuine: Sequence[JSONTree]) -> None:
         self._body = body
         self._genuine = genuine
-        self._forms = list(_forms(secrets, others))
+        self._forms = secrets
         self._bytes_left = _MAX_HASHED_BYTES
         self._candidate_bytes_left = _MAX_CANDIDATE_BYTES
         self.tried = 0

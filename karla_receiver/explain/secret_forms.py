@@ -64,13 +64,11 @@ def _peeled(secret: bytes) -> Iterator[_Step]:
     """Yield what is left of secret once something around it is taken away."""
     if "\ufffd" in secret.decode(errors="replace"):
         return  # the bytes of a key: nothing is around them
-    unquoted = _unquoted(secret)
-    yield Code.SECRET_QUOTED, "without the quotes around it", unquoted
+    yield Code.SECRET_QUOTED, "without the quotes around it", _unquoted(secret)
     value = _NAME.sub(b"", secret, 1)
     for line in (value, _COMMENT.sub(b"", value)):
         if line != secret:
-            what = "without the name in front of it or the comment behind"
-            yield Code.SECRET_LINE, what, _unquoted(line)
+            yield Code.SECRET_LINE, "without the name or comment beside it", _unquoted(line)
     parts = [part for part in _BETWEEN.split(secret) if part][:_MAX_PARTS]
     for number, part in enumerate(parts, 1):
         if part != secret:
@@ -95,12 +93,11 @@ def _respelled(secret: bytes) -> Iterator[_Step]:
         spellings["lower case, with hyphens"] = str(UUID(digits.decode())).encode()
     for spelling, form in spellings.items():
         yield Code.SECRET_RESPELLED, f"in {spelling}", form
+    code = Code.SECRET_REGISTERED_WITH_BLANKS
     for end in (b"\n", b"\r\n", b" "):
-        what = f"with {end.decode()!r} at the end"
-        yield Code.SECRET_REGISTERED_WITH_BLANKS, what, secret + end
+        yield code, f"with {end.decode()!r} at the end", secret + end
     for quote in (b'"', b"'"):
-        what = "with quotes around it"
-        yield Code.SECRET_REGISTERED_WITH_BLANKS, what, quote + secret + quote
+        yield code, "with quotes around it", quote + secret + quote
 
 
 def _stripped(secret: bytes) -> bytes:

@@ -12,11 +12,31 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from karla_receiver import SignatureError
-from karla_receiver.views.paths import DEFAULT_PATH, EVENT, ViewPath, require_event
+from karla_receiver.views.paths import DEFAULT_PATH, EVENT, ViewPath, below_root, require_event
 
 
 def may_lead_to(view: str, path: str, root: str = "") -> bool:
     return ViewPath(view).matches("POST", path, root, "")
+
+
+@pytest.mark.parametrize(
+    ("path", "root", "below"),
+    [
+        ("/shop/hook", "/shop", "/hook"),
+        ("/shop/hook", "/shop/", "/hook"),
+        ("/SIX/hook", "/SIX", "/hook"),
+        ("/shop", "/shop", ""),
+        ("/shopping/hook", "/shop", "/shopping/hook"),
+        ("/hook", "/shop", "/hook"),
+        ("/hook", "", "/hook"),
+    ],
+)
+def test_the_root_is_taken_off_where_the_path_has_it(path: str, root: str, below: str) -> None:
+    assert below_root(path, root) == below
+
+
+def test_letters_of_a_root_count_for_no_other_path() -> None:
+    assert not may_lead_to("/xxxx", "/orders", root="/xxxx-shop")
 
 
 def by_rfc_3986(path: str) -> str:

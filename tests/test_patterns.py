@@ -91,14 +91,24 @@ def test_no_odd_ref_leads_past_a_handler_that_wants_the_event(
     assert found == ((print,), True)
 
 
-def test_an_odd_ref_is_looked_up_for_each_event_anew() -> None:
+@pytest.mark.parametrize("ref", ["shipments", None])
+def test_an_odd_ref_is_looked_up_for_each_event_anew(ref: str | None) -> None:
     """What the next event with the same odd ref says decides who is called for that one."""
     routes = Routes()
     routes.add(print, (parse_pattern("shipments/delivered"),), None)
     moving = {**DELIVERED["event_data"], "phase": "in_transit"}
 
-    assert routes.find(event_with(ref="shipments", event_data=moving)).handlers == ()
-    assert routes.find(event_with(ref="shipments")).handlers == (print,)
+    assert routes.find(event_with(ref=ref, event_data=moving)).handlers == ()
+    assert routes.find(event_with(ref=ref)).handlers == (print,)
+
+
+def test_an_event_that_does_not_fit_is_not_taken_for_one_with_the_same_ref_that_does() -> None:
+    routes = Routes()
+    routes.add(print, (parse_pattern("shipments"),), None)
+    without_id = {**DELIVERED["event_data"], "shipment_id": None}
+
+    assert routes.find(event_with()).fit
+    assert not routes.find(event_with(event_data=without_id)).fit
 
 
 @pytest.mark.parametrize(

@@ -50,23 +50,30 @@ def serving_asgi(app: ASGIApp, host: str = _THIS_MACHINE, port: int = 0) -> Gene
 def serving_wsgi(app: WSGIApp) -> Generator[str]:
     """Serve a WSGI app on a free port, as `serving_asgi` serves an ASGI app."""
     channels: dict[int, Any] = {}
+    is_over = threading.Event()
     with listening(_THIS_MACHINE, 0) as listener:
         server: Any = create_server(app, map=channels, sockets=[listener])
 
-        def close_all() -> None:
-            for channel in list(channels.values()):
-                channel.close()
+        def run() -> None:
+            while not is_over.is_set():
+                server.asyncore.loop(map=channels, count=1)
 
         def stop() -> None:
             server.task_dispatcher.shutdown()
-            # The loop's own thread closes what it waits for: its select() would fail otherwise.
-            server.trigger.pull_trigger(close_all)
+            is_over.set()
+            server.pull_trigger()  # wakes the loop
 
-        with (
-            attached(logging.getLogger("waitress"), logging.NullHandler()),
-            _running(server.run, stop),
-        ):
-            yield webhook_url(_THIS_MACHINE, listener.getsockname()[1])
+        try:
+            with (
+                attached(logging.getLogger("waitress"), logging.NullHandler()),
+                _running(run, stop),
+            ):
+                yield webhook_url(_THIS_MACHINE, listener.getsockname()[1])
+        finally:
+            # Not before the loop has ended, which waits for them, and could close the trigger
+            # that is being pulled.
+            for channel in list(channels.values()):
+                channel.close()
 
 
 @contextmanager

@@ -4,8 +4,11 @@ import gc
 import logging
 import socket
 import threading
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
@@ -93,3 +96,22 @@ def test_a_success_and_a_refusal_come_out_of_the_shop(adapter: Adapter) -> None:
         assert httpx2.get(url, trust_env=False).json()["reason"] == "method_not_allowed"
     assert witness.reasons == ["method_not_allowed"]
     assert witness not in logger.handlers
+
+
+@pytest.mark.parametrize("adapter", [Adapter.WSGI, Adapter.FLASK])
+def test_a_server_stops_although_its_loop_wakes_meanwhile(
+    adapter: Adapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As waitress pulls the trigger of its loop after each answer too."""
+    trigger: Any = import_module("waitress.trigger").trigger
+    pull = trigger._physical_pull
+
+    def pull_twice(pulled: object) -> None:
+        pull(pulled)
+        time.sleep(0.1)  # in which the loop does what it was told to
+        pull(pulled)
+
+    monkeypatch.setattr(trigger, "_physical_pull", pull_twice)
+    with nothing_left() as urls, serving(adapter, shop()) as url:
+        urls.append(url)
+        assert httpx2.post(url).status_code == 401

@@ -21,6 +21,7 @@ from karla_receiver.events import ClaimEvent, Event, JSONObject, ShipmentEvent, 
 __all__ = ["brackets", "parse_event"]
 
 _MAX_DEPTH = 64
+_SMALL_BYTES = 65_536
 
 _decode_json = msgspec.json.Decoder().decode
 
@@ -89,8 +90,10 @@ def _json(body: bytes) -> object:
 
 def brackets(body: bytes) -> int:
     """Return how many objects and arrays a body can open at most."""
-    # Taking them out jumps from bracket to bracket; counting looks at each byte, and takes longer.
-    return 2 * len(body) - len(body.replace(b"[", b"")) - len(body.replace(b"{", b""))
+    if len(body) <= _SMALL_BYTES:
+        # Taking brackets out jumps from one to the next; counting looks at each byte.
+        return 2 * len(body) - len(body.replace(b"[", b"")) - len(body.replace(b"{", b""))
+    return body.count(b"[") + body.count(b"{")  # without a copy
 
 
 def _in_short(error: Exception) -> str:

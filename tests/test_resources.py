@@ -119,6 +119,15 @@ def test_forged_bodies_of_a_mebibyte_leave_no_memory_behind(
     assert peak_of(many) < 65_536
 
 
+def test_a_long_genuine_body_costs_no_more_memory_than_its_text() -> None:
+    """The text is decoded from the body, which the server holds. Nothing is copied beside it."""
+    body = b'{"event_group":"x","text":"%s"}' % (b"a" * 1_000_000)
+    shop = Receiver(SECRETS[0])
+    request = Request("POST", {"Karla-Signature": sign(body, SECRETS[0])}, body)
+
+    assert peak_of(lambda: shop.receive(request)) < 1.1 * len(body)
+
+
 @pytest.mark.parametrize("length", [None, "104857600"])
 def test_a_hundred_megabytes_are_refused_in_bounded_memory(length: str | None) -> None:
     headers = [("karla-signature", forged())]
